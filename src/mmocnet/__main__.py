@@ -1,0 +1,5 @@
+"""`python -m mmocnet`."""
+
+from mmocnet.cli import run
+
+run()

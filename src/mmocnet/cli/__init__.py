@@ -1,0 +1,92 @@
+"""The command line: one module a command, each a frozen dataclass with a `run` method.
+
+Command modules import nothing heavy at the top: torch and the like are imported inside `run`.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from mmocnet import __version__
+from mmocnet.errors import MmocnetError
+
+NOTICE = "Research use only - not a medical device."
+
+COMMANDS = {
+    "segment": ("Segment", "find and outline microbleeds in SWI scans"),
+    "simulate": ("Simulate", "make a BIDS dataset of simulated studies with references"),
+    "train": ("Train", "train both stages on a dataset"),
+    "evaluate": ("Evaluate", "score segmentations against references"),
+}
+
+
+class Command(Protocol):
+    """A command: settings as fields, work in `run`."""
+
+    def run(self) -> None:
+        """Do the work; print for people; raise MmocnetError for what a user can mend."""
+
+
+def _usage() -> str:
+    lines = [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: mmocnet COMMAND [options]      (mmocnet COMMAND --help for its options)",
+            "",
+            "Find, outline, count and report cerebral microbleeds in SWI.",
+            NOTICE,
+            "",
+            *lines,
+            "",
+            "  --version  print the version",
+        ]
+    )
+
+
+def _parse(name: str, words: list[str]) -> Command:
+    import tyro
+
+    module = importlib.import_module(f"mmocnet.cli.{name}")
+    command: Command = tyro.cli(
+        getattr(module, COMMANDS[name][0]), args=words, prog=f"mmocnet {name}"
+    )
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after the program's name; None takes them from the process.
+
+    Returns:
+        0 when done, 2 when the input cannot be processed, 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["--version"]:
+        print(f"mmocnet {__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if words[0] not in COMMANDS:
+        print(
+            f"mmocnet: expected a command ({', '.join(COMMANDS)}), got {words[0]!r}",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        _parse(words[0], words[1:]).run()
+    except MmocnetError as error:
+        print(f"mmocnet {words[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mmocnet: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run() -> None:
+    """Entry point of the `mmocnet` script."""
+    sys.exit(main())

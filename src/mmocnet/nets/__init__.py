@@ -1,0 +1,1 @@
+"""The two networks, their loss, and their checkpoints."""

@@ -1,0 +1,1 @@
+"""From a scan to what the networks read: geometry, brain, intensity, SWI processing."""

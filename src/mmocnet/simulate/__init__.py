@@ -1,0 +1,1 @@
+"""Susceptibility-weighted studies from first principles, with an exact reference."""

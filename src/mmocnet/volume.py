@@ -1,0 +1,71 @@
+"""A volume: an array and where it lies in the world."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmocnet.errors import InputError
+from mmocnet.types import FloatArray, IntTriple, Triple
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A 3D array with its geometry.
+
+    Attributes:
+        array: Shape (I, J, K); any dtype. A slice has one voxel along its slice axis.
+        affine: Shape (4, 4), voxel index to world RAS+ mm.
+        name: What errors call it: a file's name without its folder, never a patient's.
+    """
+
+    array: NDArray[Any]
+    affine: FloatArray
+    name: str = "volume"
+
+    def __post_init__(self) -> None:
+        if self.array.ndim != 3:
+            raise InputError(f"expected 3 dimensions, got shape {self.array.shape} in {self.name}")
+        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
+            raise InputError(f"affine must be 4 x 4 and finite in {self.name}")
+        if abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
+            raise InputError(f"affine must be invertible, got determinant 0 in {self.name}")
+
+    @property
+    def shape(self) -> IntTriple:
+        """Number of voxels along each axis."""
+        i, j, k = self.array.shape
+        return i, j, k
+
+    @property
+    def spacing_mm(self) -> Triple:
+        """Voxel size along each axis in mm."""
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel in mm3."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def like(self, array: NDArray[Any], name: str | None = None) -> "Volume":
+        """Return another array on this volume's grid.
+
+        Raises:
+            InputError: If the shapes differ.
+        """
+        if array.shape != self.array.shape:
+            raise InputError(
+                f"expected shape {self.array.shape} as in {self.name}, got {array.shape}"
+            )
+        return Volume(array, self.affine, self.name if name is None else name)
+
+    def world(self, voxel: FloatArray) -> FloatArray:
+        """Return world mm of voxel coordinates, both of shape (..., 3)."""
+        return np.asarray(voxel @ self.affine[:3, :3].T + self.affine[:3, 3])
+
+    def voxel(self, world_mm: FloatArray) -> FloatArray:
+        """Return voxel coordinates of world mm, both of shape (..., 3)."""
+        inverse = np.linalg.inv(self.affine)
+        return np.asarray(world_mm @ inverse[:3, :3].T + inverse[:3, 3])
