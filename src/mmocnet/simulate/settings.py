@@ -1,9 +1,9 @@
 """Protocols and settings of the simulator."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from mmocnet.types import IntTriple, Triple
+from mmocnet.types import Triple
 
 Range = tuple[float, float]
 ProtocolName = Literal[
