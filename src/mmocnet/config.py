@@ -1,11 +1,13 @@
 """Settings: frozen dataclasses whose field docstrings feed `--help` and the documentation."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Normalisation = Literal["minmax", "median"]
 LossReduction = Literal["batch", "image"]
 OperatingPoint = Literal["screening", "balanced", "report"]
+OptimiserName = Literal["adam", "adamw"]
+TrainPreset = Literal["compact", "paper"]
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,161 @@ class LossSettings:
     """The article's lambda: 10 in stage 1, 1 in stage 2."""
     over: LossReduction = "batch"
     """Whether Dice and sensitivity are taken over the batch or averaged over its images."""
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """Random changes of training patches; the defaults are the article's."""
+
+    rotation_deg: float = 180.0
+    """Rotation is uniform within plus and minus this."""
+    rotation_share: float = 0.3
+    """Share of patches rotated."""
+    flip_share: float = 0.3
+    """Share of patches flipped, along each axis on its own."""
+    zoom: tuple[float, float] = (1.0, 1.0)
+    """Range of the in-plane magnification."""
+    intensity_sd: float = 0.2
+    """Scale is 1 +- this; shift is within plus and minus this, in standard deviations."""
+    gamma: tuple[float, float] = (1.0, 1.0)
+    """Range of the exponent put on intensities."""
+    bias_field: float = 0.0
+    """Largest change by a smooth multiplicative field."""
+    blur_px: float = 0.0
+    """Largest standard deviation of a Gaussian blur."""
+    noise_sd: float = 0.03
+    """Largest standard deviation of white noise; full scale is 1."""
+    rounding_share: float = 0.0
+    """Share of patches rounded to 64..256 grey levels."""
+    keep_background: bool = False
+    """Whether pixels that are exactly 0 (outside the brain) stay 0."""
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """How one stage is trained."""
+
+    optimiser: OptimiserName = "adamw"
+    """adam without weight decay, or adamw."""
+    learning_rate: float = 2e-3
+    """Highest learning rate."""
+    weight_decay: float = 1e-2
+    """Of AdamW."""
+    warmup_steps: int = 100
+    """Steps in which the learning rate rises to its highest."""
+    cosine: bool = True
+    """Whether the learning rate falls along a half cosine to 1 % at the end."""
+    ema_decay: float = 0.99
+    """Decay of the running average of the weights, which is what is kept; 0 keeps the last."""
+    clip_norm: float = 5.0
+    """Gradients longer than this are shortened to it."""
+    batch_size: int = 6
+    """Patches a step."""
+    steps_per_epoch: int | None = 250
+    """Steps between validations; None sees every slice with a lesion once."""
+    max_epochs: int = 40
+    """Training ends after this many epochs."""
+    budget_minutes: float | None = None
+    """Training ends after this time, and the learning rate falls to fit it; None: no limit."""
+    patience: int | None = None
+    """Epochs without a better smoothed score after which training stops; None: never."""
+    score_smoothing: float = 0.5
+    """Weight of the past in the smoothed validation score."""
+    checkpoint_minutes: float = 3.0
+    """Time between checkpoints for resuming."""
+    gradient_checkpointing: bool = False
+    """Whether activations are recomputed to save memory."""
+    loss: LossSettings = field(default_factory=LossSettings)
+
+
+@dataclass(frozen=True)
+class PatchShares:
+    """How often a training patch is centred on what; a kind that does not occur is left out."""
+
+    lesion: float = 0.5
+    """Reference lesions, each as often as any other."""
+    found: float = 0.0
+    """Stage-1 candidates on a lesion (stage 2 only)."""
+    false: float = 0.0
+    """Stage-1 candidates elsewhere (stage 2 only)."""
+    mimic: float = 0.2
+    """Known mimics."""
+    dark: float = 0.0
+    """Dark places of the brain, most of them vessels."""
+    brain: float = 0.3
+    """Anywhere in the brain."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a cascade is trained."""
+
+    cascade: CascadeSettings = field(default_factory=CascadeSettings)
+    detector: StageSettings = field(default_factory=StageSettings)
+    segmenter: StageSettings = field(default_factory=StageSettings)
+    detector_shares: PatchShares = field(default_factory=PatchShares)
+    segmenter_shares: PatchShares = field(
+        default_factory=lambda: PatchShares(
+            lesion=0.35, found=0.15, false=0.3, mimic=0.1, dark=0.1, brain=0.0
+        )
+    )
+    crop_shape: tuple[int, int] = (176, 224)
+    """Left-right x front-back pixels of stage 1's training crops, multiples of 16."""
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    validation_share: float = 0.2
+    """Share of the subjects kept for validation; all of a subject's scans stay together."""
+    validation_patches: tuple[int, int] = (96, 768)
+    """Patches that score an epoch, in stage 1 and stage 2."""
+    validation_scans: int = 16
+    """Whole validation scans on which thresholds are chosen."""
+    mining_slices: int = 2500
+    """Training slices on which stage-1 candidates are collected for stage 2."""
+    candidate_sensitivity: float = 0.98
+    """Share of the validation lesions that the candidate threshold must find."""
+    seed: int = 0
+    """Everything random comes from it."""
+
+
+def train_settings(preset: TrainPreset) -> TrainSettings:
+    """Return how a preset is trained: the article's way, or narrow and fast.
+
+    >>> train_settings("paper").detector.loss.sensitivity_weight
+    10.0
+    """
+    if preset == "paper":
+        article = StageSettings(
+            optimiser="adam",
+            learning_rate=2e-4,
+            warmup_steps=0,
+            cosine=False,
+            ema_decay=0.0,
+            steps_per_epoch=None,
+            max_epochs=500,
+            patience=50,
+        )
+        return TrainSettings(
+            cascade=CascadeSettings(
+                preparation=PreparationSettings(pixel_mm=None, normalisation="minmax")
+            ),
+            detector=replace(article, loss=LossSettings(sensitivity_weight=10.0)),
+            segmenter=article,
+            crop_shape=(352, 448),
+        )
+    return TrainSettings(
+        cascade=CascadeSettings(
+            detector=DetectorSettings(widths=(8, 16, 32, 64, 128), output_bias=-4.0),
+            segmenter=SegmenterSettings(output_bias=-2.0),
+        ),
+        segmenter=StageSettings(batch_size=16, steps_per_epoch=500, max_epochs=30),
+        augmentation=AugmentationSettings(
+            rotation_share=0.5,
+            flip_share=0.5,
+            zoom=(0.8, 1.25),
+            gamma=(0.7, 1.5),
+            bias_field=0.2,
+            blur_px=0.8,
+            noise_sd=0.05,
+            rounding_share=0.3,
+            keep_background=True,
+        ),
+    )
