@@ -1,0 +1,92 @@
+"""A prediction, whatever made it: outlined lesions that each have a confidence."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmocnet.errors import InputError
+from mmocnet.evaluate.matching import Labels, components
+from mmocnet.types import FloatArray
+
+PROBABILITY_LEVELS = tuple(round(level / 50, 2) for level in range(1, 50))
+"""Thresholds tried on a probability map, which has no lesions of its own to list."""
+
+
+class Prediction(Protocol):
+    """What can be cut at a threshold."""
+
+    def at(self, threshold: float) -> Labels:
+        """Return the label image of the lesions called at this threshold."""
+        ...
+
+    def levels(self) -> FloatArray:
+        """Return the thresholds at which something changes, ascending."""
+        ...
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Outlined lesions with a confidence each.
+
+    Attributes:
+        labels: Label image, 0 is background.
+        confidence: Shape (N,): entry i belongs to label i + 1.
+    """
+
+    labels: Labels
+    confidence: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.labels.size and self.labels.max() > len(self.confidence):
+            raise InputError(
+                f"expected a confidence for each of {self.labels.max()} labels, "
+                f"got {len(self.confidence)}"
+            )
+
+    def at(self, threshold: float) -> Labels:
+        """Return the label image without the lesions under the threshold."""
+        keep = np.concatenate([[False], np.asarray(self.confidence) >= threshold])
+        return np.where(keep[self.labels], self.labels, 0)
+
+    def levels(self) -> FloatArray:
+        """Return the confidences that occur, ascending."""
+        return np.unique(self.confidence)
+
+
+@dataclass(frozen=True)
+class ProbabilityMap:
+    """A probability for each pixel; lesions are its connected pieces at the threshold.
+
+    Attributes:
+        probability: Any shape, 0 to 1.
+    """
+
+    probability: FloatArray
+
+    def at(self, threshold: float) -> Labels:
+        """Return the connected pieces at or above the threshold."""
+        return components(self.probability >= threshold)
+
+    def levels(self) -> FloatArray:
+        """Return 0.02, 0.04, ... 0.98."""
+        return np.array(PROBABILITY_LEVELS)
+
+
+def from_mask(mask: NDArray[Any]) -> Instances:
+    """Take a mask or label image as lesions that are all certain.
+
+    Several values are lesion numbers; a single one is a mask, split into connected pieces.
+
+    >>> from_mask(np.array([[1, 0, 1]])).confidence
+    array([1., 1.])
+    """
+    values = np.unique(mask[mask != 0])
+    if len(values) <= 1:
+        labels = components(mask != 0)
+        return Instances(labels, np.ones(int(labels.max(initial=0))))
+    if np.any(values < 0) or np.any(values != np.round(values)):
+        raise InputError("expected whole lesion numbers from 0 up, got fractions or negatives")
+    dense = np.where(mask != 0, 1 + np.searchsorted(values, mask), 0)
+    return Instances(dense, np.ones(len(values)))
