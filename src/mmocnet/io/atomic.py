@@ -1,0 +1,42 @@
+"""Write a file whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmocnet.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and move it there when the block ends well.
+
+    A reader sees the old file or the whole new one, and a failure leaves nothing behind.
+
+    Args:
+        path: The file to write; its folder is made where it is missing.
+
+    Yields:
+        An empty file in the same folder, to be written; its name keeps the ending of `path`.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".", suffix=f"-{path.name}", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {path.name} there: {error.strerror}") from error
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        # mkstemp keeps the file to its owner; a result is as open as any new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""Read whatever holds one scan: a NIfTI volume, or a slice as NIfTI, PNG or TIFF."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mmocnet.errors import InputError
+from mmocnet.io import nifti, picture
+from mmocnet.volume import Volume
+
+MIN_SIDE_VOXELS = 16
+"""A slice with fewer pixels along a side shows no brain."""
+
+SPACING_RANGE_MM = (0.02, 20.0)
+"""Voxel sizes outside it are another unit than mm, or an error."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One image as it was read.
+
+    Attributes:
+        volume: float32 and finite; the file's own grid.
+        kind: "slice" where an axis has one voxel, else "volume".
+        source: The kind of file.
+        sha256: Hash of the file's bytes.
+        warnings: One sentence for each doubt.
+    """
+
+    volume: Volume
+    kind: Literal["volume", "slice"]
+    source: Literal["nifti", "picture"]
+    sha256: str
+    warnings: tuple[str, ...] = ()
+
+
+def read_scan(path: Path, spacing_mm: float | None = None) -> Scan:
+    """Read a scan.
+
+    Args:
+        path: `.nii`, `.nii.gz`, `.png`, `.tif` or `.tiff`.
+        spacing_mm: Pixel size of a picture; a NIfTI file has its own.
+
+    Returns:
+        The scan, its voxels finite.
+
+    Raises:
+        InputError: If it cannot be read, or holds no image.
+    """
+    _check_path(path)
+    source: Literal["nifti", "picture"]
+    if path.name.lower().endswith(nifti.SUFFIXES):
+        source = "nifti"
+        volume, warnings = nifti.read_nifti_warned(path)
+        if spacing_mm is not None:
+            warnings += (f"--spacing-mm is not used: {path.name} has its own spacing",)
+    else:
+        source, warnings = "picture", ()
+        if spacing_mm is None:
+            raise InputError(f"a picture has no spacing: give --spacing-mm for {path.name}")
+        volume = picture.read_picture(path, spacing_mm)
+    _check_grid(volume)
+    volume, more = _finite(volume)
+    kind: Literal["volume", "slice"] = "slice" if 1 in volume.shape else "volume"
+    return Scan(volume, kind, source, _sha256(path), warnings + more)
+
+
+def _check_path(path: Path) -> None:
+    name = path.name
+    if not path.exists():
+        raise InputError(f"no such file: {name}")
+    if path.is_dir():
+        raise InputError(
+            f"expected a file, got the folder {name}: "
+            "DICOM is not read yet, convert it with dcm2niix"
+        )
+    if not path.is_file():
+        raise InputError(f"expected a regular file, got {name}")
+    if path.stat().st_size == 0:
+        raise InputError(f"{name} is empty")
+    if _is_dicom(path):
+        raise InputError(f"DICOM is not read yet: convert {name} with dcm2niix")
+    if not name.lower().endswith(nifti.SUFFIXES + picture.SUFFIXES):
+        raise InputError(f"expected .nii, .nii.gz, .png, .tif or .tiff, got {name}")
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.suffix.lower() in (".dcm", ".ima", ".dicom"):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise InputError(f"cannot read {path.name}: {error.strerror}") from error
+
+
+def _check_grid(volume: Volume) -> None:
+    low, high = SPACING_RANGE_MM
+    if not all(low <= side <= high for side in volume.spacing_mm):
+        spacing = ", ".join(f"{side:.3g}" for side in volume.spacing_mm)
+        raise InputError(
+            f"expected voxels of {low} to {high:g} mm, got ({spacing}) in {volume.name}"
+        )
+    if sorted(volume.shape)[1] < MIN_SIDE_VOXELS:
+        raise InputError(
+            f"expected slices of at least {MIN_SIDE_VOXELS} x {MIN_SIDE_VOXELS} pixels, "
+            f"got shape {volume.shape} in {volume.name}"
+        )
+
+
+def _finite(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
+    """Return the volume as float32 with NaN and infinity set to 0, and a warning where any."""
+    stored = volume.array
+    # Before the copy to float32: a bomb of zeros takes no more memory than it has to.
+    if stored.min() == stored.max():
+        raise InputError(f"expected an image, got the same value everywhere in {volume.name}")
+    with np.errstate(over="ignore"):
+        array = stored.astype(np.float32)
+    bad = ~np.isfinite(array)
+    count = int(bad.sum())
+    if not count:
+        return volume.like(array), ()
+    array[bad] = 0.0
+    if array.min() == array.max():
+        raise InputError(f"expected an image, got no two finite values in {volume.name}")
+    return volume.like(array), (
+        f"{count} voxels are not finite in {volume.name} and were set to 0",
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
