@@ -1,0 +1,303 @@
+"""From a volume in any orientation to slices on the working grid, and back.
+
+Working arrays are (S, R, C). S is the slice axis of the scan, in its own number of slices. R and C
+are the other two axes in the order left-right, back-front, inferior-superior: axial slices have R
+left-right and C back-front, coronal ones left-right and inferior-superior, sagittal ones back-front
+and inferior-superior. Every axis grows towards right, anterior or superior.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmocnet.errors import InputError
+from mmocnet.types import FloatArray, IntTriple, Mask3D
+from mmocnet.volume import Volume
+
+Order = Literal[0, 1, 3]
+
+SAME_SPACING = 1.05
+"""Voxel sizes within this ratio of each other are the same: such a volume is isotropic."""
+
+PAD_MULTIPLE = 32
+"""Sides of a working slice are a multiple of it, so that stage 1 can halve them five times."""
+
+BRAIN_MARGIN_MM = 8.0
+"""Kept around the brain's box, so that a lesion at its edge has surroundings."""
+
+_SUPPORT: dict[Order, float] = {0: 0.5, 1: 1.0, 3: 2.0}
+
+
+def world_axes(affine: FloatArray) -> tuple[IntTriple, tuple[bool, bool, bool]]:
+    """Return which world axis each voxel axis is nearest to, and whether it runs against it.
+
+    Args:
+        affine: Shape (4, 4), voxel to RAS+ mm; oblique is allowed.
+
+    Returns:
+        For each voxel axis 0 (left-right), 1 (back-front) or 2 (inferior-superior), each once;
+        and True where the index grows towards left, posterior or inferior.
+
+    >>> world_axes(np.diag([-1.0, 1.0, 2.0, 1.0]))
+    ((0, 1, 2), (True, False, False))
+    """
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    best = max(
+        itertools.permutations(range(3)),
+        key=lambda order: sum(abs(directions[world, axis]) for axis, world in enumerate(order)),
+    )
+    i, j, k = (bool(directions[world, axis] < 0) for axis, world in enumerate(best))
+    return (best[0], best[1], best[2]), (i, j, k)
+
+
+def slice_axis(volume: Volume) -> int:
+    """Return the voxel axis across which slices are cut.
+
+    It is the axis with one voxel, if there is one; else the axis of the thickest voxels; among
+    axes of the same thickness (within 5 %) the one nearest inferior-superior.
+    """
+    single = [axis for axis, count in enumerate(volume.shape) if count == 1]
+    if len(single) == 1:
+        return single[0]
+    thickest = max(volume.spacing_mm) / SAME_SPACING
+    candidates = [axis for axis in range(3) if volume.spacing_mm[axis] >= thickest]
+    nearest, _ = world_axes(volume.affine)
+    return max(candidates, key=lambda axis: nearest[axis])
+
+
+@dataclass(frozen=True)
+class WorkingGrid:
+    """The map between an input grid and working slices.
+
+    The map keeps mm: pixel r of a working slice is centred at (r + start + 0.5) * pixel_mm from
+    the edge of the first voxel, as voxel x is at (x + 0.5) * spacing_mm.
+
+    Attributes:
+        input_shape: (I, J, K) of the input.
+        axes: Input axes of S, R and C.
+        flips: Whether S, R and C run against their input axes.
+        spacing_mm: Input voxel along R and C.
+        pixel_mm: Working pixel along R and C.
+        start: Working index of the first row and column that are kept; negative where padded.
+        size: Rows and columns.
+        thickness_mm: Distance of slices.
+    """
+
+    input_shape: IntTriple
+    axes: IntTriple
+    flips: tuple[bool, bool, bool]
+    spacing_mm: tuple[float, float]
+    pixel_mm: tuple[float, float]
+    start: tuple[int, int]
+    size: tuple[int, int]
+    thickness_mm: float
+
+    @property
+    def shape(self) -> IntTriple:
+        """Shape (S, R, C) of a working array."""
+        return self.input_shape[self.axes[0]], *self.size
+
+    def to_working(self, array: NDArray[Any], order: Order = 1) -> NDArray[np.float32]:
+        """Resample an array on the input grid to working slices.
+
+        Args:
+            array: Shape `input_shape`.
+            order: 0 nearest, 1 linear, 3 cubic. Coarser pixels are anti-aliased but for 0.
+
+        Returns:
+            Shape (S, R, C); 0 outside the input. Cubic may overshoot.
+
+        Raises:
+            InputError: If the shape differs.
+        """
+        if array.shape != self.input_shape:
+            raise InputError(f"expected shape {self.input_shape}, got {array.shape}")
+        turned = self._flip(np.transpose(array, self.axes))
+        rows, cols = (
+            _resampling_matrix(
+                _positions(self.size[a], self.start[a], self.pixel_mm[a], self.spacing_mm[a]),
+                turned.shape[1 + a],
+                order,
+                widen=self.pixel_mm[a] / self.spacing_mm[a],
+            )
+            for a in range(2)
+        )
+        return _apply(rows, turned, cols)
+
+    def to_input(self, array: NDArray[Any], order: Order = 1) -> NDArray[np.float32]:
+        """Resample working slices to the input grid.
+
+        Args:
+            array: Shape (S, R, C).
+            order: 0 nearest, 1 linear, 3 cubic; never anti-aliased, so that the probability of
+                a small lesion keeps its height.
+
+        Returns:
+            Shape `input_shape`; 0 where no working pixel lies.
+
+        Raises:
+            InputError: If the shape differs.
+        """
+        if array.shape != self.shape:
+            raise InputError(f"expected shape {self.shape}, got {array.shape}")
+        rows, cols = (
+            _resampling_matrix(
+                _positions(
+                    self.input_shape[self.axes[1 + a]], 0, self.spacing_mm[a], self.pixel_mm[a]
+                )
+                - self.start[a],
+                self.size[a],
+                order,
+            )
+            for a in range(2)
+        )
+        back = self._flip(_apply(rows, array, cols))
+        return np.ascontiguousarray(np.transpose(back, np.argsort(self.axes)))
+
+    def to_voxel(self, points: FloatArray) -> FloatArray:
+        """Return input voxel coordinates of working coordinates (s, r, c), both (..., 3)."""
+        turned = np.array(points, dtype=np.float64)
+        for a in range(2):
+            scale = self.pixel_mm[a] / self.spacing_mm[a]
+            turned[..., 1 + a] = (turned[..., 1 + a] + self.start[a] + 0.5) * scale - 0.5
+        for a, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            if flip:
+                turned[..., a] = self.input_shape[axis] - 1 - turned[..., a]
+        return np.asarray(turned[..., np.argsort(self.axes)])
+
+    def _flip(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+
+
+def working_grid(
+    volume: Volume,
+    pixel_mm: float | None,
+    input_shape: tuple[int, int] = (352, 448),
+    brain: Mask3D | None = None,
+) -> WorkingGrid:
+    """Return the working grid of a volume.
+
+    Args:
+        volume: The scan; only its geometry is used.
+        pixel_mm: In-plane pixel; None scales the whole slice to `input_shape`.
+        input_shape: Rows and columns where `pixel_mm` is None.
+        brain: Shape (I, J, K); where given, and `pixel_mm` too, slices are cut to the brain's
+            box with a margin of `BRAIN_MARGIN_MM`.
+
+    Raises:
+        InputError: If `pixel_mm` is not positive.
+    """
+    if pixel_mm is not None and not pixel_mm > 0:
+        raise InputError(f"pixel_mm must be positive, got {pixel_mm}")
+    axes, flips = _orientation(volume)
+    counts = [volume.shape[axis] for axis in axes[1:]]
+    spacing_mm = [volume.spacing_mm[axis] for axis in axes[1:]]
+    if pixel_mm is None:
+        scaled = [
+            n * mm / side for n, mm, side in zip(counts, spacing_mm, input_shape, strict=True)
+        ]
+        parts = [(0, side) for side in input_shape]
+    else:
+        scaled = [pixel_mm, pixel_mm]
+        parts = []
+        for a in range(2):
+            first, last = _brain_range(brain, axes[1 + a], flips[1 + a], counts[a])
+            parts.append(_padded(first, last, spacing_mm[a], pixel_mm))
+    return WorkingGrid(
+        input_shape=volume.shape,
+        axes=axes,
+        flips=flips,
+        spacing_mm=(spacing_mm[0], spacing_mm[1]),
+        pixel_mm=(scaled[0], scaled[1]),
+        start=(parts[0][0], parts[1][0]),
+        size=(parts[0][1], parts[1][1]),
+        thickness_mm=volume.spacing_mm[axes[0]],
+    )
+
+
+def _orientation(volume: Volume) -> tuple[IntTriple, tuple[bool, bool, bool]]:
+    nearest, against = world_axes(volume.affine)
+    across = slice_axis(volume)
+    first, second = sorted((a for a in range(3) if a != across), key=lambda a: nearest[a])
+    return (across, first, second), (against[across], against[first], against[second])
+
+
+def _brain_range(brain: Mask3D | None, axis: int, flip: bool, count: int) -> tuple[float, float]:
+    """Return the edges, in voxels along a working axis, of what is kept; all where no brain."""
+    if brain is None or not brain.any():
+        return 0.0, float(count)
+    others = tuple(a for a in range(3) if a != axis)
+    found = np.flatnonzero(brain.any(axis=others))
+    first, last = float(found[0]), float(found[-1] + 1)
+    return (count - last, count - first) if flip else (first, last)
+
+
+def _padded(first: float, last: float, spacing_mm: float, pixel_mm: float) -> tuple[int, int]:
+    """Return start and size in pixels of a range of voxels with its margin, padded evenly."""
+    ratio = spacing_mm / pixel_mm
+    margin = BRAIN_MARGIN_MM / pixel_mm
+    start = int(np.floor(first * ratio - margin))
+    stop = int(np.ceil(last * ratio + margin))
+    size = -(-(stop - start) // PAD_MULTIPLE) * PAD_MULTIPLE
+    return start - (size - (stop - start)) // 2, size
+
+
+def _positions(count: int, start: int, step_mm: float, source_mm: float) -> FloatArray:
+    """Return where `count` pixels of `step_mm` lie among pixels of `source_mm`, as indices."""
+    return (np.arange(start, start + count) + 0.5) * (step_mm / source_mm) - 0.5
+
+
+def _kernel(distance: FloatArray, order: Order) -> FloatArray:
+    if order == 0:
+        # Half open, so that a place between two pixels takes one of them.
+        return ((distance >= -0.5) & (distance < 0.5)).astype(np.float64)
+    x = np.abs(distance)
+    if order == 1:
+        return np.maximum(0.0, 1.0 - x)
+    # Keys 1981 with a = -1/2: cubic convolution that is exact for quadratics.
+    near = (1.5 * x - 2.5) * x * x + 1.0
+    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def _resampling_matrix(
+    positions: FloatArray, count: int, order: Order, widen: float = 1.0
+) -> NDArray[np.float32]:
+    """Return weights, shape (positions, count), that sample `count` pixels at `positions`.
+
+    The outermost pixels are repeated outside, and a position outside every pixel has weight 0.
+    """
+    width = 1.0 if order == 0 else max(1.0, widen)
+    # Rounding keeps 2.4999999 and 2.5 the same place whichever way it was reached.
+    positions = np.round(positions, 9)
+    reach = int(np.ceil(_SUPPORT[order] * width))
+    base = np.floor(positions).astype(int)
+    weights = np.zeros((len(positions), count))
+    rows = np.arange(len(positions))
+    for step in range(-reach, reach + 2):
+        source = base + step
+        value = _kernel((source - positions) / width, order)
+        np.add.at(weights, (rows, np.clip(source, 0, count - 1)), value)
+    weights /= weights.sum(axis=1, keepdims=True)
+    weights[(positions < -0.5) | (positions >= count - 0.5)] = 0.0
+    return weights.astype(np.float32)
+
+
+def _apply(
+    rows: NDArray[np.float32], array: NDArray[Any], cols: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return rows @ slice @ cols.T of every slice, leaving out input that no output needs."""
+    used_rows, used_cols = (np.flatnonzero(m.any(axis=0)) for m in (rows, cols))
+    out = np.zeros((array.shape[0], len(rows), len(cols)), dtype=np.float32)
+    if not (len(used_rows) and len(used_cols)):
+        return out
+    r = slice(used_rows[0], used_rows[-1] + 1)
+    c = slice(used_cols[0], used_cols[-1] + 1)
+    left, right = np.ascontiguousarray(rows[:, r]), np.ascontiguousarray(cols[:, c].T)
+    for index in range(len(array)):
+        plane = np.ascontiguousarray(array[index, r, c], dtype=np.float32)
+        np.matmul(left @ plane, right, out=out[index])
+    return out
