@@ -1,0 +1,234 @@
+"""A trained cascade as a folder of safetensors and JSON; nothing is ever unpickled."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mmocnet.config import CascadeSettings
+from mmocnet.errors import InputError, ModelError
+from mmocnet.nets.detector import Detector
+from mmocnet.nets.segmenter import Segmenter
+from mmocnet.nets.settings_json import settings_from_json, settings_to_json
+
+MODEL_NAMES = ("standard", "compact", "paper")
+WEIGHT_FILES = ("detector.safetensors", "segmenter.safetensors")
+DIGEST_FILE = "SHA256SUMS"
+
+
+@dataclass
+class Cascade:
+    """Both networks and all that is needed to use them.
+
+    Attributes:
+        settings: Widths, preparation, ROI size, thresholds.
+        detector: Stage 1, in eval mode when loaded.
+        segmenter: Stage 2, in eval mode when loaded.
+        card: Model card data: dataset, seed, version, scores, command, hardware, time.
+        name: Name of the shipped model, or of the folder.
+        sha256: Digest of each weight file by its name; empty before saving.
+    """
+
+    settings: CascadeSettings
+    detector: Detector
+    segmenter: Segmenter
+    card: dict[str, Any]
+    name: str = "unsaved"
+    sha256: dict[str, str] = field(default_factory=dict)
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the models that come with the package."""
+    return Path(__file__).resolve().parent.parent / "weights"
+
+
+def default_model() -> str:
+    """Return the model used when none is named: standard where it ships, else compact."""
+    return "standard" if (shipped_folder() / "standard").is_dir() else "compact"
+
+
+def model_folder(name_or_folder: str | Path) -> Path:
+    """Return the folder of a shipped model's name, or of a path.
+
+    Raises:
+        ModelError: If the model has not been trained yet, or the folder does not exist.
+    """
+    name = str(name_or_folder)
+    if name in MODEL_NAMES:
+        folder = shipped_folder() / name
+        if folder.is_dir():
+            return folder
+        shipped = [n for n in MODEL_NAMES if (shipped_folder() / n).is_dir()]
+        use = f"use {' or '.join(shipped)}" if shipped else "give a folder of your own training"
+        raise ModelError(f"the model {name!r} has not been trained yet: {use}")
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        raise ModelError(f"expected a model folder or one of {MODEL_NAMES}, got {folder.name!r}")
+    return folder
+
+
+def save_cascade(folder: str | Path, cascade: Cascade) -> dict[str, str]:
+    """Write a model folder: weights in float16, settings, card, digests.
+
+    The folder appears whole or not at all.
+
+    Returns:
+        SHA-256 of each weight file.
+
+    Raises:
+        ModelError: If a weight is not finite in float16.
+    """
+    folder = Path(folder)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    networks: tuple[nn.Module, ...] = (cascade.detector, cascade.segmenter)
+    for file, network in zip(WEIGHT_FILES, networks, strict=True):
+        save_file(_half(network, file), partial / file)
+    digests = {file: file_sha256(partial / file) for file in WEIGHT_FILES}
+    _write_json(partial / "settings.json", settings_to_json(cascade.settings))
+    _write_json(partial / "card.json", cascade.card)
+    lines = "".join(f"{digest}  {file}\n" for file, digest in digests.items())
+    (partial / DIGEST_FILE).write_text(lines, encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    return digests
+
+
+def load_cascade(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Cascade:
+    """Return a cascade ready to use, in eval mode and float32.
+
+    Args:
+        name_or_folder: compact, standard, paper, or a folder that training wrote.
+        device: Where the networks go.
+
+    Raises:
+        ModelError: If the model was never trained, or its folder is incomplete or altered.
+    """
+    folder = model_folder(name_or_folder)
+    where = folder.name
+    digests = _checked_digests(folder)
+    settings = settings_from_json(
+        CascadeSettings, _read_json(folder / "settings.json"), f"{where}/settings.json"
+    )
+    card = _read_json(folder / "card.json")
+    detector, segmenter = Detector(settings.detector), Segmenter(settings.segmenter)
+    networks: tuple[nn.Module, ...] = (detector, segmenter)
+    for file, network in zip(WEIGHT_FILES, networks, strict=True):
+        load_weights(network, folder / file)
+        network.eval().to(device)
+    return Cascade(settings, detector, segmenter, card, where, digests)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Put the weights of a safetensors file into a network, in float32.
+
+    Raises:
+        ModelError: If the file does not fit the network.
+    """
+    try:
+        weights = load_file(path)
+        missing, extra = network.load_state_dict(
+            {key: value.float() for key, value in weights.items()}, strict=False
+        )
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(f"{path.parent.name}/{path.name} does not fit its settings") from error
+    if extra or any(not key.endswith("num_batches_tracked") for key in missing):
+        raise ModelError(f"{path.parent.name}/{path.name} does not fit its settings")
+
+
+def load_pretrained_encoder(detector: Detector, path: str | Path) -> tuple[str, ...]:
+    """Put ImageNet ResNet-34 weights into the detector's stages 2 to 5.
+
+    Stage 2's first convolution and projection have no counterpart (ResNet-34 has 64 input
+    channels there, the detector its 32 of the stem) and stay as they are, as do stem and decoder.
+
+    Args:
+        detector: With ResNet-34's widths (.., 64, 128, 256, 512) and blocks (3, 4, 6, 3).
+        path: Safetensors with torchvision's names, as `layer1.0.conv1.weight`.
+
+    Returns:
+        Names of the detector's tensors that were filled.
+
+    Raises:
+        InputError: If the file cannot be read or nothing in it fits.
+    """
+    path = Path(path)
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"expected a safetensors file, got {path.name}") from error
+    state = detector.state_dict()
+    filled = {}
+    for name, tensor in state.items():
+        source = weights.get(_resnet_name(name))
+        if source is not None and source.shape == tensor.shape:
+            filled[name] = source.to(tensor.dtype)
+    if not filled:
+        raise InputError(f"expected ResNet-34 weights (layer1.0.conv1.weight, ..), got {path.name}")
+    detector.load_state_dict(filled, strict=False)
+    return tuple(filled)
+
+
+def _resnet_name(name: str) -> str:
+    """Return torchvision's name of a tensor of the detector's stages, "" for others."""
+    words = name.split(".")
+    if words[0] != "stages":
+        return ""
+    stage, block, part, layer, tensor = words[1:]
+    prefix = f"layer{int(stage) + 1}.{block}"
+    if part == "shortcut":
+        return f"{prefix}.downsample.{layer}.{tensor}"
+    number = "1" if part == "first" else "2"
+    return f"{prefix}.{'conv' if layer == '0' else 'bn'}{number}.{tensor}"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _half(network: nn.Module, file: str) -> dict[str, Tensor]:
+    halves = {
+        key: value.detach().to("cpu", torch.float16).contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    bad = [key for key, value in halves.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise ModelError(f"expected finite weights, got others in {bad[0]} of {file}")
+    return halves
+
+
+def _checked_digests(folder: Path) -> dict[str, str]:
+    for file in (*WEIGHT_FILES, "settings.json", "card.json", DIGEST_FILE):
+        if not (folder / file).is_file():
+            raise ModelError(f"the model folder {folder.name!r} is incomplete: {file} is missing")
+    lines = (folder / DIGEST_FILE).read_text(encoding="utf-8").splitlines()
+    recorded = {words[1]: words[0] for words in map(str.split, lines) if len(words) == 2}
+    for file in WEIGHT_FILES:
+        if recorded.get(file) != file_sha256(folder / file):
+            raise ModelError(
+                f"{folder.name}/{file} was altered: its SHA-256 is not the one in {DIGEST_FILE}"
+            )
+    return {file: recorded[file] for file in WEIGHT_FILES}
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"expected JSON in {path.parent.name}/{path.name}") from error
