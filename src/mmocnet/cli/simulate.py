@@ -1,0 +1,94 @@
+"""`mmocnet simulate`: make a BIDS dataset of simulated studies with references."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from mmocnet.errors import InputError, MmocnetError
+from mmocnet.simulate.settings import ProtocolName, StudySettings
+
+if TYPE_CHECKING:
+    from mmocnet.simulate.dataset import SubjectResult
+    from mmocnet.simulate.testset import SubjectPlan
+
+
+@dataclass(frozen=True)
+class Simulate:
+    """Make a BIDS dataset of simulated studies with exact references.
+
+    Run it again to resume: subjects that are there are not made again.
+    Research use only - not a medical device.
+    """
+
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder of the dataset; made if missing."""
+    subjects: int = 10
+    """Number of subjects."""
+    seed: int = 0
+    """Seed of the dataset; the same seed gives the same subjects."""
+    protocol: ProtocolName = "random"
+    """Acquisition; random draws one, with its numbers, for each subject."""
+    lesion_free_share: float = 0.3
+    """Share of subjects without a microbleed."""
+    lesion_count: tuple[int, int] | None = None
+    """Uniform range of microbleeds a subject, for training; None takes the natural counts."""
+    mimics: bool = True
+    """Whether calcifications, cavernomas, iron and the like are put in."""
+    slab_mm: float | None = None
+    """Height of the simulated slab in mm, at a random level; None simulates the whole head."""
+    images: Literal["all", "swi"] = "all"
+    """all: SWI, lesion-free twin, magnitude, phase, both references. swi: what training reads,
+    at a quarter of the space."""
+    workers: int = 1
+    """Processes, each with one thread."""
+    device: str = "cpu"
+    """Torch device that simulates: cpu or cuda."""
+    test_set: Literal["v1"] | None = None
+    """Write this fixed test set; subjects, seed, protocol and the like then come from it."""
+
+    def run(self) -> None:
+        """Write the dataset with a progress bar; say which subjects failed."""
+        from rich.console import Console
+        from rich.progress import track
+
+        from mmocnet.simulate.dataset import WriteSettings, write_subjects
+
+        console = Console(stderr=True)
+        plans = self._plans()
+        how = WriteSettings(images=self.images, workers=self.workers, device=self.device)
+        results = write_subjects(self.out, plans, how)
+        bar = track(results, "Simulating", total=len(plans), console=console)
+        _report(list(bar), self.out)
+
+    def _plans(self) -> "Sequence[SubjectPlan]":
+        from mmocnet.simulate.testset import load_test_set, plan_subjects
+
+        if self.test_set is not None:
+            return load_test_set(self.test_set)
+        if not 0 <= self.lesion_free_share <= 1:
+            raise InputError(f"lesion_free_share must be 0 to 1, got {self.lesion_free_share}")
+        study = StudySettings(
+            protocol=self.protocol,
+            lesion_free_share=self.lesion_free_share,
+            lesion_count=self.lesion_count,
+            mimics=self.mimics,
+            slab_mm=self.slab_mm,
+        )
+        return plan_subjects(self.subjects, self.seed, study)
+
+
+def _report(results: "Sequence[SubjectResult]", out: Path) -> None:
+    counts = dict.fromkeys(("written", "present", "failed"), 0)
+    for result in results:
+        counts[result.state] += 1
+    print(
+        f"{counts['written']} subjects written, {counts['present']} there already, "
+        f"{counts['failed']} failed: {out}"
+    )
+    failed = [result for result in results if result.state == "failed"]
+    if failed:
+        lines = "".join(f"\n  sub-{one.label}: {one.reason}" for one in failed)
+        raise MmocnetError(f"{len(failed)} of {len(results)} subjects failed, run again{lines}")

@@ -1,0 +1,225 @@
+"""BIDS datasets: names, tables, sidecars, and the scans that a dataset holds.
+
+Reference: the Brain Imaging Data Structure 1.10, bids-specification.readthedocs.io.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmocnet.errors import InputError
+from mmocnet.io.atomic import replacing
+
+BIDS_VERSION = "1.10.0"
+IMAGE_SUFFIXES = ("T2starw", "swi")
+NIFTI_ENDINGS = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class DatasetScan:
+    """One scan of a dataset and what belongs to it.
+
+    Attributes:
+        subject: BIDS subject label without "sub-"; data are split by it, always.
+        session: BIDS session label without "ses-", or None.
+        image: SWI, or the magnitude where a dataset has no SWI.
+        twin: The same scan without microbleeds, or None.
+        labels: Reference instances on the image's grid, or None.
+        table: Reference table beside the labels, or None.
+        brain: Brain mask on the image's grid, or None.
+    """
+
+    subject: str
+    session: str | None
+    image: Path
+    twin: Path | None = None
+    labels: Path | None = None
+    table: Path | None = None
+    brain: Path | None = None
+
+
+def entities(name: str) -> dict[str, str]:
+    """Return the entities of a BIDS file name, with its last part as "suffix".
+
+    >>> entities("sub-01_acq-swi_T2starw.nii.gz")
+    {'sub': '01', 'acq': 'swi', 'suffix': 'T2starw'}
+    """
+    *pairs, suffix = name.split(".", 1)[0].split("_")
+    parts = (pair.partition("-") for pair in pairs)
+    return {key: value for key, _, value in parts} | {"suffix": suffix}
+
+
+def stem(name: str) -> str:
+    """Return a BIDS file name's entities without suffix, or another name without its ending.
+
+    >>> stem("sub-01_acq-swi_T2starw.nii.gz"), stem("brain scan.nii")
+    ('sub-01_acq-swi', 'brain scan')
+    """
+    if name.startswith("sub-") and "_" in name:
+        return name.split(".", 1)[0].rpartition("_")[0]
+    for ending in NIFTI_ENDINGS:
+        if name.endswith(ending):
+            return name.removesuffix(ending)
+    return Path(name).stem
+
+
+def _is_image(path: Path) -> bool:
+    found = entities(path.name)
+    return (
+        path.name.endswith(NIFTI_ENDINGS)
+        and found["suffix"] in IMAGE_SUFFIXES
+        and found.get("part", "mag") == "mag"
+        and found.get("rec") != "minip"
+        and not found.get("acq", "").endswith("Twin")
+    )
+
+
+def _is_swi(path: Path) -> bool:
+    found = entities(path.name)
+    return found["suffix"] == "swi" or "swi" in found.get("acq", "").lower()
+
+
+def _images(anat: Path) -> list[Path]:
+    """Return the scans to read of one visit: its SWI, or without any its magnitudes."""
+    images = sorted(path for path in anat.iterdir() if _is_image(path))
+    return [path for path in images if _is_swi(path)] or images
+
+
+def _existing(*paths: Path) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _nifti(folder: Path, name: str) -> Path | None:
+    return _existing(*(folder / f"{name}{ending}" for ending in NIFTI_ENDINGS))
+
+
+def _twin(image: Path) -> Path | None:
+    acquisition = entities(image.name).get("acq")
+    if acquisition is None:
+        return None
+    name = image.name.replace(f"_acq-{acquisition}_", f"_acq-{acquisition}Twin_")
+    return _existing(image.with_name(name))
+
+
+def _labels(folder: Path, image: Path, alone: bool) -> Path | None:
+    """Return the reference of an image; a visit's only image takes its only reference."""
+    exact = _nifti(folder, f"{stem(image.name)}_desc-cmb_dseg")
+    if exact is not None or not alone or not folder.is_dir():
+        return exact
+    others = [
+        path for path in sorted(folder.glob("*_desc-cmb_dseg.nii*")) if "_acq-" not in path.name
+    ]
+    return others[0] if len(others) == 1 else None
+
+
+def _scans(folder: Path, reference: Path, anat: Path) -> list[DatasetScan]:
+    images = _images(anat)
+    beside = reference / anat.relative_to(folder)
+    found = []
+    for image in images:
+        names = entities(image.name)
+        labels = _labels(beside, image, len(images) == 1)
+        table = (
+            None
+            if labels is None
+            else _existing(labels.with_name(labels.name.split(".")[0] + ".tsv"))
+        )
+        found.append(
+            DatasetScan(
+                subject=names["sub"],
+                session=names.get("ses"),
+                image=image,
+                twin=_twin(image),
+                labels=labels,
+                table=table,
+                brain=_nifti(beside, f"{stem(image.name)}_desc-brain_mask"),
+            )
+        )
+    return found
+
+
+def read_dataset(folder: Path, reference: Path | None = None) -> tuple[DatasetScan, ...]:
+    """Return the scans of a BIDS dataset, by subject, session and name.
+
+    A visit's SWI are `*_swi` or `acq-*swi*_T2starw`; a visit without any gives its T2*
+    magnitudes. Phase, minimum intensity projections and twins are no scans of their own.
+
+    Args:
+        folder: Root of the dataset.
+        reference: Derivative with the references; None takes `derivatives/reference`.
+
+    Raises:
+        InputError: If there is no such folder or it holds no scan.
+    """
+    if not folder.is_dir():
+        raise InputError(f"expected a BIDS dataset's folder, got {folder.name!r}, which is none")
+    reference = folder / "derivatives" / "reference" if reference is None else reference
+    subjects = (path for path in folder.glob("sub-*") if path.is_dir())
+    visits = [
+        anat
+        for subject in sorted(subjects)
+        for anat in (subject / "anat", *sorted(subject.glob("ses-*/anat")))
+        if anat.is_dir()
+    ]
+    scans = [scan for anat in visits for scan in _scans(folder, reference, anat)]
+    if not scans:
+        raise InputError(
+            f"expected sub-*/[ses-*/]anat/*_swi.nii.gz or *_T2starw.nii.gz, got none in "
+            f"{folder.name}"
+        )
+    return tuple(scans)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: NaN and infinity are null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; a reader sees all of it or none."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a sidecar; NaN becomes null."""
+    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "n/a"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a table; NaN and missing cells become n/a."""
+    lines = ["\t".join(columns)]
+    lines += ["\t".join(_cell(row.get(column)) for column in columns) for row in rows]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table, every cell as text ("n/a" where undefined).
+
+    Raises:
+        InputError: If a row has more or fewer cells than the header.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        header, *rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)) or [[]]
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise InputError(
+                f"expected {len(header)} cells, got {len(row)} in line {number} of {path.name}"
+            )
+    return [dict(zip(header, row, strict=True)) for row in rows]

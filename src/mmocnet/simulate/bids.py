@@ -1,0 +1,236 @@
+"""A simulated study as BIDS files: raw images, references, tables, and the dataset's own files.
+
+Reference: the Brain Imaging Data Structure 1.10, bids-specification.readthedocs.io.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from mmocnet import __version__
+from mmocnet.io.dataset import BIDS_VERSION, read_tsv, write_json, write_text, write_tsv
+from mmocnet.io.nifti import write_nifti
+from mmocnet.simulate.record import SimulatedStudy
+from mmocnet.simulate.testset import SIMULATOR_VERSION, SubjectPlan
+from mmocnet.volume import Volume
+
+RAW = "raw"
+REFERENCE = "reference"
+NOTICE = "Research use only - not a medical device."
+
+TABLE_COLUMNS = {
+    "index": "Value in both label images; 0 for a mimic, which is in neither.",
+    "name": "Name of the microbleed or mimic.",
+    "kind": "microbleed, or which mimic.",
+    "x_mm": "Centre, world x (right), mm.",
+    "y_mm": "Centre, world y (anterior), mm.",
+    "z_mm": "Centre, world z (superior), mm.",
+    "mni_x_mm": "Centre in MNI152 through the true deformation, x, mm.",
+    "mni_y_mm": "Centre in MNI152 through the true deformation, y, mm.",
+    "mni_z_mm": "Centre in MNI152 through the true deformation, z, mm.",
+    "anatomy": "Anatomical class at the centre.",
+    "chi_ppm": "Susceptibility of the source relative to tissue, ppm.",
+    "radius_mm": "Radius of the sphere of the source's volume, mm.",
+    "source_mm3": "Volume of the source, mm3.",
+    "apparent_mm3": "Volume of the apparent label, mm3; 0 where nothing is visible.",
+    "apparent_diameter_mm": "Diameter of the sphere of the apparent volume, mm.",
+}
+PARTICIPANT_COLUMNS = {
+    "participant_id": "Subject.",
+    "protocol": "Acquisition that was simulated.",
+    "field_t": "Main field, tesla.",
+    "microbleeds": "Microbleeds put in.",
+    "visible_microbleeds": "Microbleeds with an apparent volume above 0.",
+    "mimics": "Mimics put in.",
+    "seed": "Seed of the study.",
+}
+LABELS = {
+    "cmb": "Microbleeds as a reader outlines them on the image, each its index in the table.",
+    "source": "Where the blood of each microbleed is, each its index in the table.",
+}
+
+
+def save_image(path: Path, volume: Volume, dtype: type[np.generic]) -> None:
+    """Write a NIfTI image with sform = qform; float values in an integer type are scaled.
+
+    Sixteen bits hold an image to 1/65535 of its range, at half of float32's size.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(volume.array, volume.affine)
+    image.header.set_data_dtype(dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(volume.affine, code=1)
+    image.set_qform(volume.affine, code=1)
+    image.to_filename(path)
+
+
+def _acquisition(study: SimulatedStudy, plan: SubjectPlan) -> dict[str, Any]:
+    protocol = study.protocol
+    return {
+        "MagneticFieldStrength": protocol.field_t,
+        "EchoTime": round(protocol.te_ms[-1] / 1000, 6),
+        "RepetitionTime": round(protocol.tr_ms / 1000, 6),
+        "FlipAngle": protocol.flip_deg,
+        "Manufacturer": "none (simulated)",
+        "Simulation": {
+            "Seed": plan.seed,
+            "Settings": asdict(plan.settings),
+            "Protocol": asdict(protocol),
+            "Package": f"mmocnet {__version__}",
+            "SimulatorVersion": SIMULATOR_VERSION,
+        },
+    }
+
+
+def _write_raw(anat: Path, study: SimulatedStudy, plan: SubjectPlan, everything: bool) -> None:
+    kind: type[np.generic] = np.uint8 if study.protocol.eight_bit else np.int16
+    images: dict[str, tuple[Volume, type[np.generic], dict[str, str]]] = {
+        "acq-swi": (study.swi, kind, {})
+    }
+    if everything:
+        images |= {
+            "acq-swiTwin": (study.twin_swi, kind, {}),
+            "acq-gre_part-mag": (study.magnitude, np.int16, {"Units": "arbitrary"}),
+            "acq-gre_part-phase": (study.phase_rad, np.int16, {"Units": "rad"}),
+        }
+    for name, (volume, dtype, extra) in images.items():
+        path = anat / f"sub-{plan.label}_{name}_T2starw.nii.gz"
+        save_image(path, volume, dtype)
+        write_json(path.with_name(f"{path.name[:-7]}.json"), _acquisition(study, plan) | extra)
+
+
+def _table(study: SimulatedStudy) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    counts: dict[str, int] = {}
+    for lesion in study.lesions:
+        counts[lesion.kind] = number = counts.get(lesion.kind, 0) + 1
+        name = f"CMB {lesion.index}" if lesion.index else f"{lesion.kind} {number}"
+        row: dict[str, object] = {"index": lesion.index, "name": name}
+        row |= dict(zip(("x_mm", "y_mm", "z_mm"), map(float, lesion.centre_mm), strict=True))
+        row |= dict(
+            zip(("mni_x_mm", "mni_y_mm", "mni_z_mm"), map(float, lesion.mni_mm), strict=True)
+        )
+        values = asdict(lesion)
+        row |= {key: values[key] for key in TABLE_COLUMNS if key in values}
+        rows.append(row)
+    return rows
+
+
+def _describe(columns: dict[str, str]) -> dict[str, Any]:
+    integer = {"index": {"Format": "integer"}}  # BIDS fixes the type of this column
+    return {name: {"Description": text} | integer.get(name, {}) for name, text in columns.items()}
+
+
+def _write_reference(
+    anat: Path, study: SimulatedStudy, plan: SubjectPlan, everything: bool
+) -> None:
+    stem = f"sub-{plan.label}_acq-swi"
+    about = {
+        "Sources": [f"bids:raw:sub-{plan.label}/anat/{stem}_T2starw.nii.gz"],
+        "SpatialReference": "orig",
+    }
+    labels = {"cmb": study.apparent, "source": study.source}
+    for name in ("cmb", "source") if everything else ("cmb",):
+        path = anat / f"{stem}_desc-{name}_dseg"
+        write_nifti(path.with_name(f"{path.name}.nii.gz"), labels[name], np.int16)
+        write_tsv(path.with_name(f"{path.name}.tsv"), list(TABLE_COLUMNS), _table(study))
+        text = {"Description": LABELS[name]}
+        write_json(path.with_name(f"{path.name}.json"), text | about | _describe(TABLE_COLUMNS))
+    brain = anat / f"{stem}_desc-brain_mask"
+    write_nifti(brain.with_name(f"{brain.name}.nii.gz"), study.brain, np.uint8)
+    text = {"Description": "Brain mask, exact.", "Type": "Brain"}
+    write_json(brain.with_name(f"{brain.name}.json"), text | about)
+
+
+def write_study(folder: Path, study: SimulatedStudy, plan: SubjectPlan, everything: bool) -> None:
+    """Write one study below `folder`/raw/sub-X and `folder`/reference/sub-X.
+
+    Args:
+        folder: Where both parts go; the caller moves them to their places.
+        study: The study.
+        plan: Who it is and what was asked for; recorded in every raw sidecar.
+        everything: Whether the twin, magnitude, phase and source labels are written too.
+    """
+    anat = Path(f"sub-{plan.label}") / "anat"
+    _write_raw(folder / RAW / anat, study, plan, everything)
+    _write_reference(folder / REFERENCE / anat, study, plan, everything)
+
+
+def read_plan(out: Path, label: str) -> dict[str, Any]:
+    """Return the `Simulation` record of a written subject's SWI."""
+    path = out / f"sub-{label}" / "anat" / f"sub-{label}_acq-swi_T2starw.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["Simulation"]
+    return content
+
+
+def _participant(out: Path, label: str) -> dict[str, object]:
+    record = read_plan(out, label)
+    table = f"sub-{label}_acq-swi_desc-cmb_dseg.tsv"
+    rows = read_tsv(out / "derivatives" / "reference" / f"sub-{label}" / "anat" / table)
+    microbleeds = [row for row in rows if int(row["index"]) > 0]
+    return {
+        "participant_id": f"sub-{label}",
+        "protocol": record["Protocol"]["name"],
+        "field_t": record["Protocol"]["field_t"],
+        "microbleeds": len(microbleeds),
+        "visible_microbleeds": sum(float(row["apparent_mm3"]) > 0 for row in microbleeds),
+        "mimics": len(rows) - len(microbleeds),
+        "seed": record["Seed"],
+    }
+
+
+def _description(name: str, kind: str) -> dict[str, Any]:
+    made = {
+        "Name": "mmocnet",
+        "Version": __version__,
+        "Description": f"mmocnet simulate, simulator version {SIMULATOR_VERSION}",
+    }
+    return {
+        "Name": name,
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": kind,
+        "License": "CC0",
+        "Authors": ["The mmocnet developers", "The mmocnet simulator"],
+        "GeneratedBy": [made],
+    }
+
+
+README = f"""# Simulated susceptibility-weighted MRI
+
+Studies simulated from first principles by mmocnet {__version__} (simulator version
+{SIMULATOR_VERSION}): no image shows a person. {NOTICE}
+
+- `acq-swi_T2starw`: what a reader sees, SWI, or the magnitude for a protocol without phase
+  weighting (`Simulation.Protocol.image` in the sidecar says which).
+- `acq-swiTwin_T2starw`: the same scan, noise included, without the microbleeds.
+- `acq-gre_part-mag_T2starw`, `acq-gre_part-phase_T2starw`: magnitude and phase (rad) of the last
+  echo.
+- `derivatives/reference`: instances as a reader outlines them (`desc-cmb_dseg`), where the blood
+  is (`desc-source_dseg`), the brain mask, and a table of microbleeds and mimics.
+
+Any subject can be made again alone from the seed and settings in its sidecar.
+"""
+
+
+def write_root(out: Path) -> None:
+    """Write the dataset's own files, from the subjects that are there."""
+    labels = sorted(path.name[4:] for path in out.glob("sub-*") if path.is_dir())
+    write_json(
+        out / "dataset_description.json", _description("Simulated SWI with microbleeds", "raw")
+    )
+    write_text(out / "README.md", README)
+    write_text(out / ".bidsignore", ".unfinished/\n")
+    rows = [_participant(out, label) for label in labels]
+    write_tsv(out / "participants.tsv", list(PARTICIPANT_COLUMNS), rows)
+    write_json(out / "participants.json", _describe(PARTICIPANT_COLUMNS))
+    reference = out / "derivatives" / "reference"
+    links = {"DatasetLinks": {"raw": "../.."}, "SourceDatasets": [{"URL": "../.."}]}
+    write_json(
+        reference / "dataset_description.json",
+        _description("Exact references of simulated SWI", "derivative") | links,
+    )
+    write_text(reference / "README.md", f"# Exact references\n\nSee `../../README.md`. {NOTICE}\n")

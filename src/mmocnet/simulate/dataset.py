@@ -1,0 +1,219 @@
+"""Data sets of simulated studies: on disk as BIDS, or one after another in memory."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from mmocnet.errors import InputError
+from mmocnet.simulate.bids import RAW, REFERENCE, read_plan, write_root, write_study
+from mmocnet.simulate.record import SimulatedStudy
+from mmocnet.simulate.settings import StudySettings
+from mmocnet.simulate.testset import FIRST_TEST_SEED, SubjectPlan, plan_subjects
+
+Simulate = Callable[[StudySettings, int, str], SimulatedStudy]
+
+UNFINISHED = ".unfinished"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class WriteSettings:
+    """How a data set is written."""
+
+    images: Literal["all", "swi"] = "all"
+    """all: SWI, twin, magnitude, phase and both references. swi: what training reads, the SWI,
+    its apparent reference and the brain mask."""
+    workers: int = 1
+    """Processes, each with one thread."""
+    device: str = "cpu"
+    """Torch device that simulates: cpu or cuda."""
+
+
+@dataclass(frozen=True)
+class SubjectResult:
+    """What became of one subject.
+
+    Attributes:
+        label: BIDS subject label.
+        state: "written", "present" when it was there already, or "failed".
+        reason: Why it failed, else empty.
+    """
+
+    label: str
+    state: Literal["written", "present", "failed"]
+    reason: str = ""
+
+
+def simulate(settings: StudySettings, seed: int, device: str) -> SimulatedStudy:
+    """Simulate one study; imports the simulator only when the first one is made."""
+    from mmocnet.simulate.study import simulate_study
+
+    return simulate_study(settings, seed, device)
+
+
+def _place(folder: Path, out: Path, label: str) -> None:
+    """Move a finished subject into the data set, the raw part last: it says "finished"."""
+    target = out / "derivatives" / "reference" / f"sub-{label}"
+    if target.exists():
+        shutil.rmtree(target)  # left by a run that ended between the two moves
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (folder / REFERENCE / f"sub-{label}").replace(target)
+    (folder / RAW / f"sub-{label}").replace(out / f"sub-{label}")
+
+
+def write_subject(
+    out: Path, plan: SubjectPlan, settings: WriteSettings, make: Simulate = simulate
+) -> SubjectResult:
+    """Simulate and write one subject; whatever goes wrong, no part of it stays behind."""
+    folder = out / UNFINISHED / f"{plan.label}-{os.getpid()}"
+    try:
+        study = make(plan.settings, plan.seed, settings.device)
+        write_study(folder, study, plan, settings.images == "all")
+        _place(folder, out, plan.label)
+    except Exception as error:  # one subject's failure is reported, the others go on
+        return SubjectResult(plan.label, "failed", f"{type(error).__name__}: {error}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return SubjectResult(plan.label, "written")
+
+
+def _check_same(out: Path, plan: SubjectPlan) -> None:
+    record = read_plan(out, plan.label)
+    wanted = asdict(plan.settings)
+    if wanted["lesion_count"] is not None:
+        wanted["lesion_count"] = list(wanted["lesion_count"])  # JSON has no tuples
+    if record["Seed"] != plan.seed or record["Settings"] != wanted:
+        raise InputError(
+            f"expected an empty folder or the same data set to resume, got sub-{plan.label} of "
+            f"another seed or other settings in {out.name}"
+        )
+
+
+def _start_worker() -> None:
+    # Ctrl-C goes to the whole group: the parent alone decides, so that no subject is torn.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that start inside read the number of threads before they import torch."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _in_processes(
+    out: Path, plans: Sequence[SubjectPlan], settings: WriteSettings, make: Simulate
+) -> Iterator[SubjectResult]:
+    pool = ProcessPoolExecutor(
+        min(settings.workers, len(plans)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+    )
+    with _one_thread_each():
+        try:
+            futures: dict[Future[SubjectResult], SubjectPlan] = {
+                pool.submit(write_subject, out, plan, settings, make): plan for plan in plans
+            }
+            for future in as_completed(futures):
+                error = future.exception()
+                label = futures[future].label
+                yield (
+                    future.result()
+                    if error is None
+                    else SubjectResult(
+                        label, "failed", f"its process ended ({type(error).__name__})"
+                    )
+                )
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def write_subjects(
+    out: Path,
+    plans: Sequence[SubjectPlan],
+    settings: WriteSettings | None = None,
+    make: Simulate = simulate,
+) -> Iterator[SubjectResult]:
+    """Write the planned subjects, and yield what became of each as it is known.
+
+    A subject whose folder is there is not made again; its folder appears only when it is whole.
+    The dataset's own files are written at the end, also when it is interrupted.
+
+    Args:
+        out: Root of the data set; made if missing.
+        plans: Who to simulate.
+        settings: How to write them; None takes the defaults.
+        make: What simulates a study; a module's function, so that processes can find it.
+
+    Raises:
+        InputError: If a subject is there that another plan made.
+    """
+    settings = WriteSettings() if settings is None else settings
+    if settings.workers < 1:
+        raise InputError(f"workers must be 1 or more, got {settings.workers}")
+    out.mkdir(parents=True, exist_ok=True)
+    present = [plan for plan in plans if (out / f"sub-{plan.label}").is_dir()]
+    for plan in present:
+        _check_same(out, plan)
+    missing = [plan for plan in plans if plan not in present]
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    try:
+        yield from (SubjectResult(plan.label, "present") for plan in present)
+        if settings.workers == 1 or len(missing) < 2:
+            yield from (write_subject(out, plan, settings, make) for plan in missing)
+        else:
+            yield from _in_processes(out, missing, settings, make)
+    finally:
+        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+        write_root(out)
+
+
+def write_dataset(
+    out: Path,
+    subjects: int,
+    seed: int,
+    study: StudySettings | None = None,
+    settings: WriteSettings | None = None,
+) -> tuple[SubjectResult, ...]:
+    """Write a data set of simulated subjects, and return what became of each.
+
+    Args:
+        out: Root of the data set.
+        subjects: Number of subjects.
+        seed: Seed of the data set.
+        study: What to simulate; None takes the defaults.
+        settings: How to write it; None takes the defaults.
+    """
+    return tuple(write_subjects(out, plan_subjects(subjects, seed, study), settings))
+
+
+def iterate_studies(
+    settings: StudySettings, seeds: Iterable[int], device: str = "cpu"
+) -> Iterator[SimulatedStudy]:
+    """Yield a study for each seed, for training straight from the simulator.
+
+    Raises:
+        InputError: If a seed belongs to the test sets.
+    """
+    for seed in seeds:
+        if seed >= FIRST_TEST_SEED:
+            raise InputError(f"seeds from {FIRST_TEST_SEED} on are for tests, got {seed}")
+        yield simulate(settings, seed, device)
