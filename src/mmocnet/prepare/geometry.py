@@ -117,8 +117,8 @@ class WorkingGrid:
             raise InputError(f"expected shape {self.input_shape}, got {array.shape}")
         turned = self._flip(np.transpose(array, self.axes))
         rows, cols = (
-            _resampling_matrix(
-                _positions(self.size[a], self.start[a], self.pixel_mm[a], self.spacing_mm[a]),
+            resampling_matrix(
+                sample_positions(self.size[a], self.start[a], self.pixel_mm[a], self.spacing_mm[a]),
                 turned.shape[1 + a],
                 order,
                 widen=self.pixel_mm[a] / self.spacing_mm[a],
@@ -144,8 +144,8 @@ class WorkingGrid:
         if array.shape != self.shape:
             raise InputError(f"expected shape {self.shape}, got {array.shape}")
         rows, cols = (
-            _resampling_matrix(
-                _positions(
+            resampling_matrix(
+                sample_positions(
                     self.input_shape[self.axes[1 + a]], 0, self.spacing_mm[a], self.pixel_mm[a]
                 )
                 - self.start[a],
@@ -245,7 +245,7 @@ def _padded(first: float, last: float, spacing_mm: float, pixel_mm: float) -> tu
     return start - (size - (stop - start)) // 2, size
 
 
-def _positions(count: int, start: int, step_mm: float, source_mm: float) -> FloatArray:
+def sample_positions(count: int, start: int, step_mm: float, source_mm: float) -> FloatArray:
     """Return where `count` pixels of `step_mm` lie among pixels of `source_mm`, as indices."""
     return (np.arange(start, start + count) + 0.5) * (step_mm / source_mm) - 0.5
 
@@ -263,7 +263,7 @@ def _kernel(distance: FloatArray, order: Order) -> FloatArray:
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
-def _resampling_matrix(
+def resampling_matrix(
     positions: FloatArray, count: int, order: Order, widen: float = 1.0
 ) -> NDArray[np.float32]:
     """Return weights, shape (positions, count), that sample `count` pixels at `positions`.

@@ -1,0 +1,183 @@
+"""Find the brain in a scan: skull-stripped or a whole head, a slice or a volume."""
+
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mmocnet.io.nifti import read_nifti, write_nifti
+from mmocnet.prepare.geometry import resampling_matrix, sample_positions, slice_axis, world_axes
+from mmocnet.prepare.head import close_mm, distance, fill_slices, head_brain, largest
+from mmocnet.types import IntTriple, Mask3D, Triple
+from mmocnet.volume import Volume
+
+BrainMethod = Literal["stripped", "deepbet", "classical"]
+
+COARSE_MM = 2.0
+"""Voxel at which the brain is looked for."""
+
+_STRIPPED_BORDER_SHARE = 0.97
+_CLOSE_MM = 6.0
+_SKULL_SHELL_MM = np.arange(2.0, 24.0, 2.0)
+_DEEPBET_MIN_SLICES = 16
+
+
+def is_stripped(volume: Volume) -> bool:
+    """Return whether all outside the brain has been set to one value.
+
+    The border of the slices must be constant; and where one goes inwards from what is not
+    constant, no dark layer (skull) may lie under a brighter one (scalp), as scanners also blank
+    the air around a head.
+    """
+    array, spacing_mm = _slices_first(volume)
+    border = _border(array)
+    background = _background(array)
+    if float(np.mean(border == background)) < _STRIPPED_BORDER_SHARE:
+        return False
+    coarse, coarse_mm = _coarse(np.abs(array - background), spacing_mm)
+    return not _has_skull(coarse, coarse_mm)
+
+
+def brain_method(volume: Volume) -> BrainMethod:
+    """Return how `brain_mask` will find the brain of a volume."""
+    if is_stripped(volume):
+        return "stripped"
+    slices = volume.shape[slice_axis(volume)]
+    if slices >= _DEEPBET_MIN_SLICES and importlib.util.find_spec("deepbet") is not None:
+        return "deepbet"
+    return "classical"
+
+
+def brain_mask(volume: Volume, method: BrainMethod | None = None) -> Mask3D:
+    """Return the brain of a scan.
+
+    Args:
+        volume: SWI or T2*-weighted magnitude, one slice or more, any orientation.
+        method: None takes `brain_method`. "stripped": all that is not background, closed and
+            filled, so that black veins and lesions are inside, at the surface too. "classical":
+            see `mmocnet.prepare.head`. "deepbet": that network, where it is installed.
+
+    Returns:
+        Bool, shape (I, J, K).
+    """
+    chosen = brain_method(volume) if method is None else method
+    if chosen == "deepbet":
+        return _deepbet(volume)
+    array, spacing_mm = _slices_first(volume)
+    if chosen == "stripped":
+        found = _stripped_brain(array, spacing_mm)
+    else:
+        coarse, coarse_mm = _coarse(array, spacing_mm)
+        found = _fine(head_brain(coarse, coarse_mm), coarse_mm, array.shape, spacing_mm)
+    return _slices_back(found, volume)
+
+
+def _stripped_brain(array: NDArray[np.float32], spacing_mm: Triple) -> Mask3D:
+    inside = array != _background(array)
+    coarse, coarse_mm = _coarse(inside.astype(np.float32), spacing_mm)
+    # Specks outside the brain are noise or what the stripping forgot.
+    closed = close_mm(_main_parts(coarse >= 0.5), _CLOSE_MM, coarse_mm)
+    near = _fine(distance(~closed, coarse_mm) <= 2 * COARSE_MM, coarse_mm, array.shape, spacing_mm)
+    return fill_slices(_fine(closed, coarse_mm, array.shape, spacing_mm) | (inside & near))
+
+
+def _main_parts(mask: Mask3D) -> Mask3D:
+    """Keep every part of at least a tenth of the largest: hemispheres may be apart in a slice."""
+    labels, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes >= sizes.max() / 10)[labels] & mask)
+
+
+def _has_skull(coarse: NDArray[np.float32], spacing_mm: Triple) -> bool:
+    """Return whether a dark layer lies under a brighter one all around."""
+    head = fill_slices(largest(coarse > 0))
+    depth = distance(head, (1e6, spacing_mm[1], spacing_mm[2]))
+    levels = [
+        float(np.median(coarse[shell])) if shell.any() else np.nan
+        for shell in ((depth > mm - 2) & (depth <= mm) for mm in _SKULL_SHELL_MM)
+    ]
+    deep = coarse[(depth > _SKULL_SHELL_MM[-1]) & np.isfinite(depth)]
+    if not deep.size or np.isnan(levels).any():
+        return False
+    darkest = int(np.argmin(levels[1:])) + 1
+    return levels[darkest] < 0.6 * float(np.median(deep)) and levels[darkest] < 0.8 * max(
+        levels[:darkest]
+    )
+
+
+def _deepbet(volume: Volume) -> Mask3D:
+    """Return the brain that deepbet finds; it reads and writes files only."""
+    from deepbet import run_bet
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, brain, mask, size = (
+            str(Path(folder) / name)
+            for name in ("scan.nii.gz", "brain.nii.gz", "mask.nii.gz", "size.csv")
+        )
+        write_nifti(Path(source), volume, np.float32)
+        run_bet([source], [brain], [mask], [size], threshold=0.5, n_dilate=0, no_gpu=True)
+        return np.asarray(read_nifti(Path(mask)).array > 0)
+
+
+def _slices_first(volume: Volume) -> tuple[NDArray[np.float32], Triple]:
+    """Return the array with its slices first, growing upwards, and its spacing likewise."""
+    axis = slice_axis(volume)
+    array = np.moveaxis(np.asarray(volume.array, dtype=np.float32), axis, 0)
+    if world_axes(volume.affine)[1][axis]:
+        array = array[::-1]
+    rest = [volume.spacing_mm[a] for a in range(3) if a != axis]
+    return array, (volume.spacing_mm[axis], rest[0], rest[1])
+
+
+def _slices_back(mask: Mask3D, volume: Volume) -> Mask3D:
+    axis = slice_axis(volume)
+    if world_axes(volume.affine)[1][axis]:
+        mask = mask[::-1]
+    return np.ascontiguousarray(np.moveaxis(mask, 0, axis))
+
+
+def _border(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the outermost pixels of every slice."""
+    edges = (array[:, 0], array[:, -1], array[:, :, 0], array[:, :, -1])
+    return np.concatenate([edge.ravel() for edge in edges])
+
+
+def _background(array: NDArray[np.float32]) -> float:
+    values, counts = np.unique(_border(array), return_counts=True)
+    return float(values[counts.argmax()])
+
+
+def _coarse(array: NDArray[np.float32], spacing_mm: Triple) -> tuple[NDArray[np.float32], Triple]:
+    """Return means of blocks of about `COARSE_MM`; the last blocks repeat the border."""
+    factors = [
+        min(count, max(1, round(COARSE_MM / mm)))
+        for count, mm in zip(array.shape, spacing_mm, strict=True)
+    ]
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            starts = np.arange(0, array.shape[axis], factor)
+            sizes = np.diff([*starts, array.shape[axis]]).astype(np.float32)
+            sums = np.add.reduceat(array, starts, axis=axis)
+            means = sums / np.expand_dims(sizes, [a for a in range(3) if a != axis])
+            array = means.astype(np.float32)
+    s, r, c = (mm * factor for mm, factor in zip(spacing_mm, factors, strict=True))
+    return array, (s, r, c)
+
+
+def _fine(mask: Mask3D, coarse_mm: Triple, shape: IntTriple, spacing_mm: Triple) -> Mask3D:
+    """Return a coarse mask on the full grid, its steps smoothed."""
+    soft = ndimage.gaussian_filter(mask.astype(np.float32), 0.7, mode="nearest")
+    for axis in range(3):
+        places = sample_positions(shape[axis], 0, spacing_mm[axis], coarse_mm[axis])
+        # Blocks at the end may be cut: the outermost voxels take the outermost block.
+        places = np.clip(places, -0.49, soft.shape[axis] - 0.51)
+        weights = resampling_matrix(places, soft.shape[axis], 1)
+        soft = np.moveaxis(np.tensordot(weights, soft, axes=(1, axis)), 0, axis)
+    return np.asarray(soft >= 0.5)
