@@ -12,9 +12,10 @@ from mmocnet.evaluate.instances import Instances
 from mmocnet.evaluate.matching import Labels
 from mmocnet.types import FloatArray
 
-SIGMAS_MM = (0.6, 0.85, 1.2, 1.7)
-"""Scales: a disc of radius r answers most at r / sqrt(2), so these are 1.7 to 4.8 mm across."""
-MIN_RESPONSE = 0.02
+SIGMAS_MM = (0.7, 1.0)
+"""Scales: a disc of diameter d answers most at d / sqrt(8), so these are 2.0 and 2.8 mm, the
+lower half of real microbleeds; larger ones, whose centres are flat and black, still answer."""
+MIN_RESPONSE = 0.05
 """Weakest blob that is kept; in units of the brain's median intensity."""
 OUTLINE_SHARE = 0.5
 """A blob is outlined at this share of the way from its surround down to its darkest voxel."""

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmocnet.evaluate.instances import Prediction
-from mmocnet.evaluate.matching import Labels, Pairing, Rule, match, pairing
+from mmocnet.evaluate.matching import Pairing, match
 from mmocnet.evaluate.statistics import DRAWS, Interval, bootstrap
 from mmocnet.types import FloatArray
 
@@ -54,9 +54,11 @@ def _divide(part: float, whole: float) -> float:
     return float(part / whole) if whole > 0 else float("nan")
 
 
-def outcome(pair: Pairing, subject: str, scan: str) -> ScanLesions:
-    """Match one scan's lesions one to one and count."""
-    result = match(pair)
+def outcome(
+    pair: Pairing, subject: str, scan: str, keep: NDArray[np.bool_] | None = None
+) -> ScanLesions:
+    """Match one scan's lesions one to one, those of the predicted that are kept, and count."""
+    result = match(pair, keep)
     dice = pair.dice()[result.pairs[:, 0], result.pairs[:, 1]]
     return ScanLesions(
         subject=subject,
@@ -128,28 +130,19 @@ def lesion_scores(
     return {name: scored(formula) for name, formula in _SCORES.items()}
 
 
-def froc(
-    references: Sequence[Labels],
-    predictions: Sequence[Prediction],
-    spacings_mm: Sequence[tuple[float, ...]],
-    rule: Rule = Rule.OVERLAP,
-) -> Froc:
-    """Return the FROC: matching is done anew at each threshold.
+def froc(pairs: Sequence[Pairing], confidences: Sequence[FloatArray]) -> Froc:
+    """Return the FROC: at each threshold the lesions at or above it are matched anew.
 
     Args:
-        references: A label image a scan.
-        predictions: What was predicted on each scan.
-        spacings_mm: Voxel size of each scan.
-        rule: When two lesions may match.
+        pairs: Every candidate of a scan against its reference lesions, one entry a scan.
+        confidences: Of each scan's candidates, in the order of the pairing's predicted objects.
     """
-    levels = thinned(np.concatenate([np.zeros(0)] + [p.levels() for p in predictions]))
+    levels = thinned(np.concatenate([np.zeros(0), *confidences]))
     sensitivity, false = [], []
     for level in levels:
         scans = [
-            outcome(pairing(reference, prediction.at(level), spacing, rule), "", "")
-            for reference, prediction, spacing in zip(
-                references, predictions, spacings_mm, strict=True
-            )
+            outcome(pair, "", "", confidence >= level)
+            for pair, confidence in zip(pairs, confidences, strict=True)
         ]
         sums = _table(scans).sum(axis=0)
         sensitivity.append(_SCORES["lesion_sensitivity"](sums))

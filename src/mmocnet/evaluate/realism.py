@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmocnet.errors import InputError
+from mmocnet.prepare.geometry import slice_axis
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
 
@@ -130,7 +131,7 @@ def volume_realism(
     Returns:
         One entry a slice that has enough brain, from the first slice to the last.
     """
-    axis = _slice_axis(volume)
+    axis = slice_axis(volume)
     zoom = [s / PIXEL_MM for i, s in enumerate(volume.spacing_mm) if i != axis]
     mask = volume.array > 0 if brain is None else brain
     measured = []
@@ -145,13 +146,6 @@ def volume_realism(
         else:
             measured.append(slice_realism(image, _resample(inside, zoom) > 0.5))
     return [figures for figures in measured if figures.pixels >= min_pixels]
-
-
-def _slice_axis(volume: Volume) -> int:
-    spacing = np.asarray(volume.spacing_mm)
-    if spacing.max() > 1.01 * spacing.min():
-        return int(np.argmax(spacing))
-    return int(np.argmax(np.abs(volume.affine[2, :3])))
 
 
 def _resample(image: FloatArray, zoom: list[float]) -> FloatArray:

@@ -1,0 +1,172 @@
+"""One scan's prediction and reference, read from whatever holds them, on one grid."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmocnet.errors import InputError
+from mmocnet.evaluate.files import CaseFiles, split_ending
+from mmocnet.evaluate.instances import Instances, ProbabilityMap, from_mask
+from mmocnet.evaluate.matching import BoolArray, Labels, restrict
+from mmocnet.io import nifti, picture
+from mmocnet.io.dataset import read_tsv
+from mmocnet.prepare.geometry import slice_axis
+from mmocnet.types import FloatArray, Triple
+from mmocnet.volume import Volume
+
+MASK_THRESHOLD = 0.5
+"""A probability map without lesions of its own is cut here (VALDO 2021 task 2)."""
+GRID_TOLERANCE_MM = 1e-2
+"""How far a prediction's corners may lie from the reference's: files round their affine."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan, read, on the reference's grid.
+
+    Attributes:
+        name: As in `CaseFiles`.
+        subject: As in `CaseFiles`.
+        spacing_mm: Voxel size along each axis.
+        slice_axis: Across which slices are cut.
+        reference: Reference lesions, numbered.
+        predicted: Predicted lesions at the prediction's own operating point.
+        candidates: Every candidate with its confidence, or None.
+        probability: Shape of the reference, 0 to 1, or None.
+        valid: False where voxels are left out, or None.
+    """
+
+    name: str
+    subject: str
+    spacing_mm: Triple
+    slice_axis: int
+    reference: Labels
+    predicted: Labels
+    candidates: Instances | None
+    probability: FloatArray | None
+    valid: BoolArray | None
+
+
+def read_image(path: Path, spacing_mm: float | None) -> Volume:
+    """Read a mask, labels or a probability map; an 8-bit picture of one stays 0 to 255.
+
+    Raises:
+        InputError: If it cannot be read, or is a picture and no spacing is given.
+    """
+    if path.name.lower().endswith(nifti.SUFFIXES):
+        return nifti.read_nifti(path)
+    if spacing_mm is None:
+        raise InputError(f"a picture has no spacing: give --spacing-mm for {path.name}")
+    return picture.read_picture(path, spacing_mm)
+
+
+def _on_grid(path: Path, reference: Volume, spacing_mm: float | None) -> NDArray[Any]:
+    volume = read_image(path, spacing_mm)
+    if volume.shape != reference.shape:
+        raise InputError(
+            f"expected the reference's grid of {reference.shape}, got {volume.shape} in {path.name}"
+        )
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in volume.shape])).reshape(3, -1).T
+    apart = np.abs(volume.world(corners) - reference.world(corners)).max()
+    if apart > GRID_TOLERANCE_MM:
+        raise InputError(
+            f"expected the reference's affine, got corners {apart:.3g} mm apart in {path.name}"
+        )
+    return volume.array
+
+
+def _probability(array: NDArray[Any]) -> FloatArray:
+    """Return a map from 0 to 1; 8- and 16-bit pictures are scaled by what they can hold."""
+    if np.issubdtype(array.dtype, np.integer):
+        return np.asarray(array / np.float32(np.iinfo(array.dtype).max), dtype=np.float32)
+    return np.asarray(array, dtype=np.float32)
+
+
+def _lesions(array: NDArray[Any]) -> tuple[Labels, FloatArray | None]:
+    """Return numbered lesions, and the array itself where it was a probability map."""
+    if np.issubdtype(array.dtype, np.floating):
+        inside = array[(array > 0) & (array < 1)]
+        if inside.size and array.max() <= 1:
+            return ProbabilityMap(array).at(MASK_THRESHOLD), np.asarray(array, dtype=np.float32)
+    return from_mask(array).labels, None
+
+
+def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
+    """Join a candidates' label image and the confidences of its table.
+
+    Raises:
+        InputError: If the table is missing or lacks a label or a column.
+    """
+    if not table.is_file():
+        raise InputError(f"expected the table {table.name} beside its label image")
+    rows = read_tsv(table)
+    try:
+        listed = {int(row["index"]): float(row["confidence"]) for row in rows}
+    except (KeyError, ValueError) as error:
+        raise InputError(f"expected index and confidence in {table.name}") from error
+    confidence = np.full(int(labels.max(initial=0)), np.nan)
+    for index, value in listed.items():
+        if 1 <= index <= len(confidence):
+            confidence[index - 1] = value
+    present = np.unique(labels[labels > 0]).astype(int)
+    if np.isnan(confidence[present - 1]).any():
+        raise InputError(f"expected a confidence for each label, some are missing in {table.name}")
+    return Instances(labels.astype(np.int32), np.nan_to_num(confidence, nan=-1.0))
+
+
+def _table_beside(path: Path) -> Path:
+    parts = split_ending(path)
+    return path.with_name((path.stem if parts is None else parts[0]) + ".tsv")
+
+
+def read_case(files: CaseFiles, spacing_mm: float | None = None) -> Case:
+    """Read one scan's reference and prediction.
+
+    Args:
+        files: From `pair_files`.
+        spacing_mm: Pixel size of pictures.
+
+    Raises:
+        InputError: If there is no prediction, or it is not on the reference's grid.
+    """
+    if files.lesions is None and files.probability is None:
+        raise InputError(f"no prediction for {files.name}")
+    truth = read_image(files.reference, spacing_mm)
+    reference, _ = _lesions(truth.array)
+    predicted, probability = _read_prediction(files, truth, spacing_mm)
+    candidates = None
+    if files.candidates is not None:
+        labels = _on_grid(files.candidates, truth, spacing_mm)
+        candidates = read_candidates(labels, _table_beside(files.candidates))
+    ignore = None
+    if files.ignore is not None:
+        ignore = _on_grid(files.ignore, truth, spacing_mm) != 0
+        if candidates is not None:
+            candidates = Instances(restrict(candidates.labels, ignore), candidates.confidence)
+    return Case(
+        name=files.name,
+        subject=files.subject,
+        spacing_mm=truth.spacing_mm,
+        slice_axis=slice_axis(truth),
+        reference=restrict(reference, ignore),
+        predicted=restrict(predicted, ignore),
+        candidates=candidates,
+        probability=probability,
+        valid=None if ignore is None else ~ignore,
+    )
+
+
+def _read_prediction(
+    files: CaseFiles, truth: Volume, spacing_mm: float | None
+) -> tuple[Labels, FloatArray | None]:
+    probability: FloatArray | None = None
+    if files.probability is not None:
+        probability = _probability(_on_grid(files.probability, truth, spacing_mm))
+    if files.lesions is not None:
+        predicted, own = _lesions(_on_grid(files.lesions, truth, spacing_mm))
+        return predicted, own if probability is None else probability
+    assert probability is not None  # a case has one or the other
+    return ProbabilityMap(probability).at(MASK_THRESHOLD), probability

@@ -1,0 +1,165 @@
+"""Which prediction belongs to which reference, by the files' names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import entities
+
+ENDINGS = (".nii.gz", ".nii", ".png", ".tiff", ".tif")
+Role = Literal["lesions", "candidates", "probability"]
+# What a name may end in, and what the file then holds; the first that fits counts.
+_ROLES: tuple[tuple[str, Role | None], ...] = (
+    ("_desc-candidates_dseg", "candidates"),
+    ("_label-CMB_probseg", "probability"),
+    ("_probseg", "probability"),
+    ("_desc-cmb_dseg", "lesions"),
+    ("_desc-reviewed_dseg", "lesions"),
+    ("_desc-source_dseg", None),
+    ("_desc-brain_mask", None),
+    ("_desc-ignore_mask", None),
+    ("_overlay", None),
+    ("_T2starw", None),
+    ("_swi", None),
+    ("_dseg", "lesions"),
+    ("_mask", "lesions"),
+    ("", "lesions"),
+)
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The files of one scan.
+
+    Attributes:
+        name: What the files' names have in common.
+        subject: BIDS subject, else the name: intervals are drawn over it.
+        reference: Masks or numbered lesions.
+        lesions: Predicted mask or numbered lesions, or None.
+        candidates: Predicted candidates, numbered, with a table beside them, or None.
+        probability: Predicted probability of each voxel, or None.
+        ignore: Mask of what is left out, or None.
+    """
+
+    name: str
+    subject: str
+    reference: Path
+    lesions: Path | None = None
+    candidates: Path | None = None
+    probability: Path | None = None
+    ignore: Path | None = None
+
+
+def split_ending(path: Path) -> tuple[str, str] | None:
+    """Return a file's name and its ending; None for what is no image."""
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)], ending
+    return None
+
+
+def key_and_role(path: Path) -> tuple[str, Role | None] | None:
+    """Return what a file is called and what it holds; None for what is no image.
+
+    >>> key_and_role(Path("sub-01_acq-swi_desc-cmb_dseg.nii.gz"))
+    ('sub-01_acq-swi', 'lesions')
+    >>> key_and_role(Path("scan7.png"))
+    ('scan7', 'lesions')
+    """
+    parts = split_ending(path)
+    if parts is None:
+        return None
+    name, _ = parts
+    ending, role = next((e, r) for e, r in _ROLES if name.endswith(e))
+    return name[: len(name) - len(ending)], role
+
+
+def _index(folder: Path) -> dict[str, dict[Role, Path]]:
+    if folder.is_file():
+        files = [folder]
+    elif folder.is_dir():
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+    else:
+        raise InputError(f"expected a file or folder, got {folder.name!r}, which is none")
+    found: dict[str, dict[Role, Path]] = {}
+    for path in files:
+        named = key_and_role(path)
+        if named is None or named[1] is None:
+            continue
+        key, role = named[0], named[1]
+        if role in found.setdefault(key, {}):
+            raise InputError(
+                f"expected one file of {role} for {key}, got "
+                f"{found[key][role].relative_to(folder)} and {path.relative_to(folder)}"
+            )
+        found[key][role] = path
+    return found
+
+
+def _same_visit(key: str, predictions: dict[str, dict[Role, Path]]) -> str | None:
+    """Return the only prediction of the key's subject and session, however else it is named."""
+    wanted = entities(key + "_x")
+    if "sub" not in wanted:
+        return None
+    alike = [
+        other
+        for other in predictions
+        if all(entities(other + "_x").get(k) == wanted.get(k) for k in ("sub", "ses"))
+        and not entities(other + "_x").get("acq", "").endswith("Twin")
+    ]
+    return alike[0] if len(alike) == 1 else None
+
+
+def pair_files(
+    predictions: Path, references: Path, ignore: Path | None = None
+) -> tuple[list[CaseFiles], tuple[str, ...]]:
+    """Find the prediction of each reference, by name.
+
+    Args:
+        predictions: Folder (searched to its depth) or file: what `segment` wrote, or masks,
+            numbered lesions or probability maps of any origin.
+        references: Folder or file of masks or numbered lesions.
+        ignore: Folder or file of masks of what is left out, named as the references.
+
+    Returns:
+        One entry a reference, its predictions None where there are none, and the names of
+        predictions without a reference.
+
+    Raises:
+        InputError: If there is no reference, or two files claim the same name.
+    """
+    truth = {k: v["lesions"] for k, v in _index(references).items() if "lesions" in v}
+    if not truth:
+        raise InputError(f"expected reference masks (.nii.gz or .png) in {references.name}")
+    found = _index(predictions)
+    if predictions.is_file() and references.is_file() and len(found) == 1:
+        found = dict(zip(truth, found.values(), strict=True))
+    left_out = {} if ignore is None else _ignore_index(ignore)
+    cases, used = [], set()
+    for key, path in truth.items():
+        other = key if key in found else _same_visit(key, found)
+        roles = {} if other is None else found[other]
+        used.add(other)
+        cases.append(
+            CaseFiles(
+                name=key,
+                subject=entities(key + "_x").get("sub", key),
+                reference=path,
+                lesions=roles.get("lesions"),
+                candidates=roles.get("candidates"),
+                probability=roles.get("probability"),
+                ignore=left_out.get(key),
+            )
+        )
+    return cases, tuple(sorted(set(found) - used))
+
+
+def _ignore_index(folder: Path) -> dict[str, Path]:
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    named = ((split_ending(path), path) for path in files if path.is_file())
+    return {
+        name[0].removesuffix("_desc-ignore_mask").removesuffix("_mask"): path
+        for name, path in named
+        if name is not None
+    }
