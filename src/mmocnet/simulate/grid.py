@@ -1,0 +1,110 @@
+"""Boxes of voxels in subject space, smooth random fields, and sampling at points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mmocnet.types import FloatArray, IntTriple, Triple
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A box of voxels aligned with the subject's axes (RAS+ mm).
+
+    Attributes:
+        low_mm: The box's lowest corner (voxel edges, not centres).
+        spacing_mm: Voxel size.
+        shape: Number of voxels.
+    """
+
+    low_mm: Triple
+    spacing_mm: Triple
+    shape: IntTriple
+
+    @property
+    def size_mm(self) -> Triple:
+        """Extent of the box."""
+        i, j, k = (n * s for n, s in zip(self.shape, self.spacing_mm, strict=True))
+        return i, j, k
+
+    def affine(self) -> FloatArray:
+        """Return voxel index to world mm, shape (4, 4)."""
+        matrix = np.diag([*self.spacing_mm, 1.0])
+        matrix[:3, 3] = np.asarray(self.low_mm) + np.asarray(self.spacing_mm) / 2
+        return matrix
+
+    def voxel(self, points_mm: FloatArray) -> FloatArray:
+        """Return voxel coordinates (centres at integers) of points (N, 3) in mm."""
+        return np.asarray((points_mm - self.low_mm) / self.spacing_mm - 0.5)
+
+    def with_spacing(self, spacing_mm: float) -> "Grid":
+        """Return about the same box with isotropic voxels of about `spacing_mm`."""
+        shape = [max(2, round(size / spacing_mm)) for size in self.size_mm]
+        spacing = [size / n for size, n in zip(self.size_mm, shape, strict=True)]
+        return Grid(
+            self.low_mm, (spacing[0], spacing[1], spacing[2]), (shape[0], shape[1], shape[2])
+        )
+
+    def centres_mm(self, device: str) -> torch.Tensor:
+        """Return the voxel centres, shape (3, I, J, K)."""
+        axes = [
+            low + (torch.arange(n, device=device, dtype=torch.float32) + 0.5) * s
+            for low, s, n in zip(self.low_mm, self.spacing_mm, self.shape, strict=True)
+        ]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+
+def upsample(channels: torch.Tensor, shape: IntTriple) -> torch.Tensor:
+    """Return channels (C, I, J, K) of a box at another number of voxels, trilinear."""
+    if tuple(channels.shape[1:]) == tuple(shape):
+        return channels
+    out: torch.Tensor = F.interpolate(
+        channels[None], size=shape, mode="trilinear", align_corners=False
+    )[0]
+    return out
+
+
+def sample(channels: torch.Tensor, voxel: torch.Tensor) -> torch.Tensor:
+    """Return channels (C, I, J, K) at voxel coordinates (3, ...), trilinear, edge outside."""
+    shape = channels.shape[1:]
+    # grid_sample wants -1..1 over voxel edges and the axes in reverse order.
+    unit = [(2 * voxel[a] + 1) / shape[a] - 1 for a in (2, 1, 0)]
+    points = torch.stack(unit, -1)
+    flat = points.reshape(1, 1, 1, -1, 3) if points.ndim != 4 else points[None]
+    out = F.grid_sample(channels[None], flat, padding_mode="border", align_corners=False)
+    return out.reshape(channels.shape[0], *voxel.shape[1:])
+
+
+def smooth_noise(
+    grid: Grid, wavelength_mm: float, rng: np.random.Generator, device: str, channels: int = 1
+) -> torch.Tensor:
+    """Return Gaussian noise of unit SD, about one period per `wavelength_mm`.
+
+    Args:
+        grid: Where; the result has its shape.
+        wavelength_mm: Scale of the fluctuation.
+        rng: Randomness.
+        device: Where the tensor lives.
+        channels: Number of independent fields.
+
+    Returns:
+        Shape (channels, I, J, K).
+    """
+    coarse = grid.with_spacing(max(wavelength_mm / 4, min(grid.spacing_mm)))
+    white = torch.from_numpy(
+        rng.standard_normal((channels, 1, *coarse.shape), dtype=np.float32)
+    ).to(device)
+    for axis in range(3):
+        # Sigma of one coarse voxel: a quarter of a wavelength.
+        kernel = torch.exp(-0.5 * torch.arange(-3.0, 4.0, device=device) ** 2)
+        kernel = kernel / kernel.sum()
+        view = [1, 1, 1, 1, 1]
+        view[2 + axis] = 7
+        pad = [0] * 3
+        pad[axis] = 3
+        white = F.conv3d(white, kernel.view(view), padding=(pad[0], pad[1], pad[2]))
+    # The SD away from the zero-padded border, in closed form.
+    gain = float((kernel**2).sum().sqrt() ** 3)
+    return upsample(white[:, 0] / gain, grid.shape)

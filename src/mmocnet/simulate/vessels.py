@@ -1,0 +1,281 @@
+"""Vessels: walkers through the anatomy, and the large veins and arteries by MNI coordinates.
+
+A vessel becomes a cloud of points, each with a volume; splatted on a grid they give the share of
+blood in each voxel, so that a vein thinner than a voxel has the right moment.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmocnet.simulate.anatomy import Anatomy
+from mmocnet.simulate.grid import Grid, sample, smooth_noise, upsample
+from mmocnet.types import FloatArray, Triple
+
+STEP_MM = 0.5
+
+_MIDLINE_VEINS: tuple[tuple[float, float, tuple[Triple, ...]], ...] = (
+    # Radius at the start and the end in mm, MNI points.
+    (1.5, 3.6, ((0, 60, 24), (0, 50, 46), (0, 20, 68), (0, -15, 78), (0, -50, 76), (0, -80, 54),
+                (0, -98, 24), (0, -104, 0), (0, -99, -18))),
+    (0.5, 0.9, ((0, 30, 26), (0, 8, 36), (0, -15, 36), (0, -36, 22), (0, -42, 10))),
+    (1.2, 2.2, ((0, -40, 8), (0, -58, 0), (0, -78, -9), (0, -97, -18))),
+)  # fmt: skip
+_PAIRED_VEINS: tuple[tuple[float, float, tuple[Triple, ...]], ...] = (
+    (0.45, 0.8, ((2, 2, 8), (2, -12, 15), (2, -26, 14), (1, -40, 9))),
+    (0.3, 0.5, ((6, 26, 8), (3, 14, 8), (2, 2, 8))),
+    (0.3, 0.55, ((20, -22, 22), (15, -8, 19), (8, 2, 12), (2, 2, 8))),
+    (0.3, 0.55, ((22, -34, 18), (12, -32, 16), (3, -28, 14))),
+    (0.4, 0.8, ((14, 2, -14), (14, -12, -12), (18, -24, -4), (10, -36, 4), (1, -40, 9))),
+    (1.8, 2.8, ((0, -98, -19), (28, -90, -25), (52, -68, -28), (60, -48, -32))),
+    (0.5, 1.0, ((44, 20, 0), (48, 4, -2), (52, -12, -8), (55, -35, -22))),
+)
+_PAIRED_ARTERIES: tuple[tuple[float, float, tuple[Triple, ...]], ...] = (
+    (1.4, 1.0, ((11, 4, -18), (20, 3, -13), (33, 5, -10), (42, 0, -4), (44, -18, 8))),
+    (0.9, 0.6, ((42, 0, -4), (46, 10, 8), (50, 8, 24))),
+    (0.9, 0.6, ((44, -18, 8), (50, -35, 18), (54, -48, 28))),
+    (1.0, 0.6, ((4, 12, -12), (3, 30, 0), (3, 36, 18), (3, 18, 36), (3, -8, 46))),
+    (1.1, 0.7, ((1, -16, -20), (14, -20, -17), (22, -34, -8), (14, -62, -2))),
+)
+_MIDLINE_ARTERIES: tuple[tuple[float, float, tuple[Triple, ...]], ...] = (
+    (1.6, 1.5, ((0, -22, -48), (0, -19, -32), (0, -16, -20))),
+)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points that carry volume.
+
+    Attributes:
+        points_mm: Subject mm, shape (N, 3).
+        volume_mm3: Shape (N,).
+        weight: What a unit of volume carries (susceptibility in ppm, or 1), shape (N,).
+    """
+
+    points_mm: FloatArray
+    volume_mm3: FloatArray
+    weight: FloatArray
+
+
+def splat(cloud: Cloud, grid: Grid, device: str) -> torch.Tensor:
+    """Return the share of each voxel that the cloud fills, and share times weight.
+
+    Each point is shared among its eight neighbours, so moments and volumes are kept.
+
+    Returns:
+        Shape (2, I, J, K); the share is clipped at 1 and the second scaled alike.
+    """
+    voxel = torch.from_numpy(grid.voxel(cloud.points_mm)).to(device, torch.float32)
+    share = torch.from_numpy(cloud.volume_mm3 / np.prod(grid.spacing_mm)).to(device, torch.float32)
+    weight = torch.from_numpy(cloud.weight).to(device, torch.float32)
+    low = voxel.floor()
+    part = voxel - low
+    low = low.long()
+    shape = grid.shape
+    out = torch.zeros((2, shape[0] * shape[1] * shape[2]), device=device)
+    for corner in range(8):
+        bits = [(corner >> axis) & 1 for axis in range(3)]
+        index = [low[:, axis] + bits[axis] for axis in range(3)]
+        fraction = share.clone()
+        inside = torch.ones_like(index[0], dtype=torch.bool)
+        for axis in range(3):
+            fraction *= part[:, axis] if bits[axis] else 1 - part[:, axis]
+            inside &= (index[axis] >= 0) & (index[axis] < shape[axis])
+        flat = ((index[0] * shape[1] + index[1]) * shape[2] + index[2])[inside]
+        values = torch.stack([fraction, fraction * weight])[:, inside]
+        out.index_add_(1, flat, values)
+    out = out.reshape(2, *shape)
+    return out / out[0].clamp_min(1.0)
+
+
+def tube(
+    path_mm: FloatArray, radius_mm: FloatArray, weight: float, rng: np.random.Generator
+) -> Cloud:
+    """Return a tube as points spread over its cross-sections.
+
+    Args:
+        path_mm: Centre line, about STEP_MM apart, shape (N, 3).
+        radius_mm: Shape (N,).
+        weight: What a unit of volume carries.
+        rng: Randomness of the spread.
+    """
+    steps = np.gradient(path_mm, axis=0)
+    length = np.linalg.norm(steps, axis=1)
+    count = np.clip(np.ceil((radius_mm / 0.2) ** 2 * 1.5), 1, 160).astype(int)
+    owner = np.repeat(np.arange(len(path_mm)), count)
+    # Uniform in a ball of the same radius, then flattened along the path: a disc.
+    offset = rng.standard_normal((len(owner), 3))
+    along = steps[owner] / np.maximum(length[owner, None], 1e-6)
+    offset -= (offset * along).sum(1, keepdims=True) * along
+    offset /= np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-6)
+    offset *= (radius_mm[owner] * np.sqrt(rng.random(len(owner))))[:, None]
+    jitter = along * (rng.uniform(-0.5, 0.5, len(owner)) * length[owner])[:, None]
+    volume = np.pi * radius_mm**2 * length / count
+    return Cloud(path_mm[owner] + offset + jitter, volume[owner], np.full(len(owner), weight))
+
+
+def merge(clouds: list[Cloud]) -> Cloud:
+    """Return several clouds as one; none gives an empty cloud."""
+    if not clouds:
+        return Cloud(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
+    return Cloud(
+        np.concatenate([c.points_mm for c in clouds]),
+        np.concatenate([c.volume_mm3 for c in clouds]),
+        np.concatenate([c.weight for c in clouds]),
+    )
+
+
+class Guide:
+    """Fields that lead the walkers, sampled at points."""
+
+    def __init__(self, anatomy: Anatomy, rng: np.random.Generator, device: str) -> None:
+        grid = anatomy.coarse
+        self._grid = grid
+        self._device = device
+        csf = upsample(anatomy.csf[None], grid.shape)[0]
+        scalars = [anatomy.depth_mm, anatomy.ventricle_mm, csf]
+        slopes = [s for f in scalars for s in torch.gradient(f, spacing=list(grid.spacing_mm))]
+        noise = smooth_noise(grid, 12.0, rng, device, channels=3)
+        self._fields = torch.cat([torch.stack([*scalars, *slopes]), noise])
+        self.csf = csf
+
+    def at(self, points_mm: FloatArray) -> FloatArray:
+        """Return depth, ventricle distance, CSF, their gradients (9) and noise (3): (N, 15)."""
+        voxel = torch.tensor(self._grid.voxel(points_mm).T, dtype=torch.float32)
+        out = sample(self._fields, voxel[:, None].to(self._device))
+        return np.asarray(out[:, 0].T.cpu(), np.float64)
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9))
+
+
+def _pick(mask: torch.Tensor, count: int, grid: Grid, rng: np.random.Generator) -> FloatArray:
+    """Return `count` random points in mm inside a mask on a grid, shape (count, 3)."""
+    where = np.argwhere(np.asarray(mask.cpu()))
+    if len(where) == 0:
+        return np.zeros((0, 3))
+    voxel = where[rng.integers(len(where), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
+    return np.asarray((voxel + 0.5) * grid.spacing_mm + grid.low_mm)
+
+
+def _walk_pial(guide: Guide, start: FloatArray, steps: int, rng: np.random.Generator) -> FloatArray:
+    """Return paths along sulci and over the surface, shape (steps, N, 3)."""
+    position = start.copy()
+    heading = _unit(rng.standard_normal(start.shape))
+    path = []
+    for _ in range(steps):
+        path.append(position.copy())
+        f = guide.at(position)
+        depth, outward, toward_csf, noise = f[:, 0], -_unit(f[:, 3:6]), f[:, 9:12], f[:, 12:15]
+        lift = np.clip((depth - 2.5) / 6, -0.8, 0.5)[:, None]
+        drain = np.zeros_like(position)
+        # Upper veins climb to the sagittal sinus, lower ones go down and back.
+        drain[:, 2] = np.where(position[:, 2] > 5, 1.0, -0.4)
+        drain[:, 1] = np.where(position[:, 2] > 5, 0.0, -0.6)
+        pull = lift * outward + 2.2 * toward_csf + 0.30 * noise + 0.16 * drain
+        heading = _unit(heading + pull)
+        position = position + STEP_MM * heading
+    return np.asarray(path)
+
+
+def _walk_medullary(guide: Guide, start: FloatArray, steps: int) -> FloatArray:
+    """Return nearly straight paths to the ventricles, shape (steps, N, 3)."""
+    position = start.copy()
+    path = []
+    for _ in range(steps):
+        path.append(position.copy())
+        f = guide.at(position)
+        heading = _unit(-_unit(f[:, 6:9]) + 0.22 * f[:, 12:15])
+        moving = (f[:, 1] > 0.8)[:, None]
+        position = position + STEP_MM * heading * moving
+    return np.asarray(path)
+
+
+def _tubes(
+    paths: FloatArray, radius: FloatArray, growth: float, chi: FloatArray, rng: np.random.Generator
+) -> list[Cloud]:
+    """Return one cloud a path of random length; radii grow along it as tributaries join."""
+    clouds = []
+    for n in range(paths.shape[1]):
+        path = paths[: int(rng.uniform(0.35, 1.0) * len(paths)), n]
+        moved = np.r_[True, np.linalg.norm(np.diff(path, axis=0), axis=1) > 1e-3]
+        path = path[moved]
+        if len(path) < 4:
+            continue
+        # Murray: cubes of the radii add up, so the cube grows linearly along the path.
+        along = np.linspace(0, 1, len(path))
+        radii = radius[n] * np.cbrt(1 + growth * along)
+        clouds.append(tube(path, radii, float(chi[n]), rng))
+    return clouds
+
+
+def spline(points: FloatArray, noise_mm: float, rng: np.random.Generator) -> FloatArray:
+    """Return a smooth path through jittered points, about STEP_MM apart, shape (N, 3)."""
+    from scipy.interpolate import CubicSpline
+
+    jittered = points + rng.normal(0, noise_mm, points.shape)
+    at = np.r_[0, np.cumsum(np.linalg.norm(np.diff(jittered, axis=0), axis=1))]
+    curve = CubicSpline(at, jittered)
+    return np.asarray(curve(np.arange(0, at[-1], STEP_MM)))
+
+
+def _named(
+    anatomy: Anatomy,
+    table: tuple[tuple[float, float, tuple[Triple, ...]], ...],
+    sides: NDArray[np.float64],
+    weight: float,
+    rng: np.random.Generator,
+) -> list[Cloud]:
+    """Return the vessels of a table of MNI points, on the given sides (-1, 1)."""
+    clouds = []
+    for side in sides:
+        for first, last, points in table:
+            mni = np.asarray(points, float) * [side, 1, 1]
+            path = anatomy.warp.to_subject(spline(mni, 1.2, rng))
+            scale = rng.uniform(0.7, 1.25)
+            radii = np.linspace(first, last, len(path)) * scale
+            clouds.append(tube(path, radii, weight, rng))
+    return clouds
+
+
+def draw_veins(anatomy: Anatomy, chi_ppm: float, rng: np.random.Generator, device: str) -> Cloud:
+    """Return all veins of a subject; the weight is susceptibility in ppm.
+
+    Args:
+        anatomy: The head.
+        chi_ppm: Susceptibility of this subject's venous blood against tissue.
+        rng: Randomness.
+        device: Where the anatomy lives.
+    """
+    guide = Guide(anatomy, rng, device)
+    grid = anatomy.coarse
+    share = grid.size_mm[2] / 150.0
+    density = rng.uniform(0.6, 1.5)
+    count = max(8, int(900 * density * share))
+    start = _pick(
+        (guide.csf > 0.15) & (anatomy.cortex > 0.4) & (anatomy.depth_mm > 1), count, grid, rng
+    )
+    radius = np.clip(rng.lognormal(np.log(0.30), 0.30, len(start)), 0.16, 0.9)
+    chi = chi_ppm * rng.uniform(0.75, 1.1, len(start))
+    clouds = _tubes(_walk_pial(guide, start, 70, rng), radius, 3.0, chi, rng)
+    count = max(4, int(260 * rng.uniform(0.4, 1.6) * share))
+    deep = (anatomy.ventricle_mm > 4) & (anatomy.ventricle_mm < 24) & (anatomy.cortex < 0.6)
+    white = upsample(anatomy.white[None], grid.shape)[0] > 0.7
+    start = _pick(deep & white & (anatomy.hind < 0.3), count, grid, rng)
+    radius = rng.uniform(0.10, 0.19, len(start))
+    chi = chi_ppm * rng.uniform(0.8, 1.1, len(start))
+    clouds += _tubes(_walk_medullary(guide, start, 45), radius, 1.0, chi, rng)
+    both = np.array([-1.0, 1.0])
+    clouds += _named(anatomy, _MIDLINE_VEINS, np.array([1.0]), chi_ppm, rng)
+    clouds += _named(anatomy, _PAIRED_VEINS, both, chi_ppm, rng)
+    return merge(clouds)
+
+
+def draw_arteries(anatomy: Anatomy, rng: np.random.Generator) -> Cloud:
+    """Return the large arteries of the base and their first branches; the weight is 1."""
+    both = np.array([-1.0, 1.0])
+    clouds = _named(anatomy, _MIDLINE_ARTERIES, np.array([1.0]), 1.0, rng)
+    return merge(clouds + _named(anatomy, _PAIRED_ARTERIES, both, 1.0, rng))
