@@ -63,7 +63,8 @@ def field_shift_ppm(
     # Zeros behind the end of a periodic map surround it on both sides.
     spectrum = torch.fft.rfftn(source, s=lengths)
     spectrum *= dipole_kernel(lengths, spacing_mm, b0_direction, chi_ppm.device)
-    return torch.fft.irfftn(spectrum, s=lengths)[:i, :j, :k].contiguous()
+    shift: Tensor = torch.fft.irfftn(spectrum, s=lengths)
+    return shift[:i, :j, :k].contiguous()
 
 
 def _padded(shape: IntTriple, pad: int | IntTriple) -> IntTriple:
@@ -183,8 +184,13 @@ def cylinder_field_ppm(
 
 
 def patch_spacing_mm(smallest_radius_mm: float) -> float:
-    """Return the voxel a sphere needs: a quarter of its radius, .12 to .35 mm."""
-    return min(0.35, max(0.12, smallest_radius_mm / 4))
+    """Return the voxel a sphere needs: a sixth of its radius, .12 to .2 mm.
+
+    At 3 T and TE 20 ms the signal of .6 x .6 x 1 mm voxels is then within 8 % of the background
+    of that at .06 mm, at the worst voxel on the surface; a quarter of the radius up to .35 mm
+    would be 22 % off there.
+    """
+    return min(0.2, max(0.12, smallest_radius_mm / 6))
 
 
 def spheres_patch(
@@ -247,30 +253,3 @@ def lesion_patch(
     i, j, k = (max(1, round(2 * h / d)) for h, d in zip(half, spacing, strict=True))
     chi = spheres_patch(spheres, spacing, (i, j, k), device)
     return chi, field_shift_ppm(chi, spacing, b0_direction, pad=(i // 2, j // 2, k // 2))
-
-
-def add_dipole(
-    field_ppm: Tensor,
-    centre_voxel: Triple,
-    moment_ppm_mm3: float,
-    spacing_mm: Triple,
-    b0_direction: Triple = AXIAL,
-) -> None:
-    """Add a point dipole to a field in place, as far as it shifts by .0005 ppm or more.
-
-    Args:
-        field_ppm: Shape (I, J, K); changed.
-        centre_voxel: Where the dipole lies, in voxels.
-        moment_ppm_mm3: Susceptibility times volume.
-        spacing_mm: Voxel size along each axis.
-        b0_direction: Main field in voxel axes; any length but zero.
-    """
-    reach_mm = (abs(moment_ppm_mm3) / (2 * math.pi * 0.0005)) ** (1 / 3)
-    box, axes = [], []
-    for centre, spacing, length in zip(centre_voxel, spacing_mm, field_ppm.shape, strict=True):
-        low = min(length, max(0, math.ceil(centre - reach_mm / spacing)))
-        high = max(low, min(length, math.floor(centre + reach_mm / spacing) + 1))
-        box.append(slice(low, high))
-        axes.append((torch.arange(low, high, device=field_ppm.device) - centre) * spacing)
-    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    field_ppm[tuple(box)] += dipole_field_ppm(points, moment_ppm_mm3, b0_direction)
