@@ -31,4 +31,5 @@ napoleon_use_rtype = False
 nitpick_ignore_regex = [
     ("py:.*", r"(?!mmocnet\.).*"),
     ("py:.*", r"mmocnet\.types\..*"),
+    ("py:class", r"mmocnet\..*\.[A-Z]"),  # type variables
 ]
