@@ -84,6 +84,22 @@ class CascadeSettings:
 
 
 @dataclass(frozen=True)
+class SegmentSettings:
+    """How a scan is segmented."""
+
+    model: str | None = None
+    """compact, standard, paper, or a folder that training wrote; None takes the best shipped."""
+    operating_point: OperatingPoint = "balanced"
+    """screening: sensitivity first. balanced. report: precision first."""
+    threshold: float | None = None
+    """Lesion confidence, 0.05 to 1, in place of the operating point's."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the networks run."""
+    engine: Literal["torch"] = "torch"
+    """What runs them."""
+
+
+@dataclass(frozen=True)
 class LossSettings:
     """BCE + Dice + lambda x sensitivity loss."""
 
@@ -202,6 +218,8 @@ class TrainSettings:
     """Training slices on which stage-1 candidates are collected for stage 2."""
     candidate_sensitivity: float = 0.98
     """Share of the validation lesions that the candidate threshold must find."""
+    pretrained_encoder: str | None = None
+    """Safetensors of ImageNet ResNet-34 weights for stage 1's stages 2 to 5; None: random."""
     seed: int = 0
     """Everything random comes from it."""
 

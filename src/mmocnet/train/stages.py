@@ -1,0 +1,347 @@
+"""Train a cascade: stage 1, its candidates, stage 2, thresholds, model folder."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmocnet import __version__
+from mmocnet.config import LossSettings, StageSettings, TrainSettings
+from mmocnet.errors import InputError
+from mmocnet.nets.checkpoint import (
+    Cascade,
+    load_pretrained_encoder,
+    load_weights,
+    save_cascade,
+)
+from mmocnet.nets.detector import Detector
+from mmocnet.nets.losses import joint_loss
+from mmocnet.nets.segmenter import Segmenter
+from mmocnet.nets.settings_json import settings_to_json
+from mmocnet.predict.engine import make_engine
+from mmocnet.train.augment import augment, source_margin
+from mmocnet.train.loop import Batch, FitResult, fit
+from mmocnet.train.mining import Mined, load_mined, mine, save_mined
+from mmocnet.train.operate import find_in_scan, lesion_scores, operating_points
+from mmocnet.train.patches import PatchSampler, TrainingScan, lesion_places, mimic_places
+
+Stage = Literal["1", "2", "both"]
+
+LESION_REACH = 0.4
+"""Stage 1: how far a lesion may lie from its crop's centre, in crop sides."""
+ROI_JITTER = 0.2
+"""Stage 2: how far a patch is shifted, in patch sides: as candidates' centres err."""
+VALIDATION_STREAM = 2**32 - 1
+"""Step number that no training reaches: seeds the validation patches."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Scans to train on and to validate on; no subject is in both."""
+
+    train: tuple[TrainingScan, ...]
+    validation: tuple[TrainingScan, ...]
+
+
+def split_by_subject(scans: Sequence[TrainingScan], share: float, seed: int) -> Split:
+    """Return a split in which all scans of a subject are on one side.
+
+    Args:
+        scans: Any order; the split does not depend on it.
+        share: Of the subjects, for validation; at least one subject is on each side.
+        seed: Shuffles the subjects.
+
+    Raises:
+        InputError: If there are fewer than two subjects.
+    """
+    subjects = sorted({scan.subject for scan in scans})
+    if len(subjects) < 2:
+        raise InputError(f"expected scans of at least 2 subjects to train, got {len(subjects)}")
+    order = np.random.default_rng([seed, 1]).permutation(len(subjects))
+    count = int(np.clip(round(share * len(subjects)), 1, len(subjects) - 1))
+    kept = {subjects[i] for i in order[:count]}
+    ordered = sorted(scans, key=lambda scan: (scan.subject, scan.name))
+    return Split(
+        train=tuple(scan for scan in ordered if scan.subject not in kept),
+        validation=tuple(scan for scan in ordered if scan.subject in kept),
+    )
+
+
+def train_cascade(
+    scans: Sequence[TrainingScan],
+    run_folder: Path,
+    settings: TrainSettings,
+    stage: Stage = "both",
+    device: str = "cpu",
+    card: Mapping[str, Any] | None = None,
+) -> Path | None:
+    """Train one or both stages and write the model folder.
+
+    A run folder that holds part of the work is gone on with: a stage in the middle resumes, a
+    finished one is not repeated.
+
+    Args:
+        scans: Of at least two subjects; they are split by subject.
+        run_folder: Made if missing; `stage1`, `stage2` and `model` appear in it.
+        settings: How to train.
+        stage: "1" stops before stage 2; "2" needs a finished stage 1.
+        device: cpu or cuda.
+        card: What the model card says of dataset and command.
+
+    Returns:
+        The model folder, or None after stage "1".
+
+    Raises:
+        InputError: If there are too few subjects or lesions, or stage 1 is missing.
+    """
+    started = time.monotonic()
+    split = split_by_subject(scans, settings.validation_share, settings.seed)
+    run_folder.mkdir(parents=True, exist_ok=True)
+    _write_json(run_folder / "settings.json", settings_to_json(settings))
+    detector = Detector(settings.cascade.detector).to(device)
+    if stage in ("1", "both"):
+        _first_stage(detector, split, run_folder / "stage1", settings)
+    if stage == "1":
+        return None
+    mined = _finished_first_stage(detector, split, run_folder / "stage1")
+    segmenter = Segmenter(settings.cascade.segmenter).to(device)
+    _second_stage(segmenter, split, mined, run_folder / "stage2", settings)
+    cascade = _with_thresholds(detector, segmenter, split, mined, settings)
+    cascade.card = {
+        **(card or {}),
+        **_made(split, settings, device),
+        "validation": cascade.card,
+        "stage1": mined.scores,
+        "seconds_this_run": round(time.monotonic() - started),
+    }
+    save_cascade(run_folder / "model", cascade)
+    return run_folder / "model"
+
+
+def _first_stage(detector: Detector, split: Split, folder: Path, settings: TrainSettings) -> None:
+    if (folder / "mined.json").exists():
+        return
+    torch.manual_seed(settings.seed)
+    detector.load_state_dict(Detector(settings.cascade.detector).state_dict())
+    if settings.pretrained_encoder is not None:
+        load_pretrained_encoder(detector, settings.pretrained_encoder)
+    detector.checkpointing = settings.detector.gradient_checkpointing
+    reach = (LESION_REACH * settings.crop_shape[0], LESION_REACH * settings.crop_shape[1])
+    places = [{"lesion": lesion_places(s), "mimic": mimic_places(s)} for s in _sides(split)]
+    samplers = [
+        PatchSampler(
+            scans, kinds, settings.detector_shares, settings.crop_shape, reach, inside=True
+        )
+        for scans, kinds in zip(_sides(split), places, strict=True)
+    ]
+    data = _StageData(samplers[0], samplers[1], settings, stage=1)
+    _fit(detector, data, settings.detector, folder)
+    save_file(_contiguous(detector), folder / "detector.safetensors")
+    save_mined(
+        folder,
+        mine(
+            _engine(detector, Segmenter(settings.cascade.segmenter), settings),
+            split.train,
+            split.validation,
+            settings,
+        ),
+    )
+
+
+def _finished_first_stage(detector: Detector, split: Split, folder: Path) -> Mined:
+    if not (folder / "mined.json").exists():
+        raise InputError(f"expected a finished stage 1 in {folder.parent.name}: train it first")
+    load_weights(detector, folder / "detector.safetensors")
+    detector.eval()
+    return load_mined(folder, split.train, split.validation)
+
+
+def _second_stage(
+    segmenter: Segmenter, split: Split, mined: Mined, folder: Path, settings: TrainSettings
+) -> None:
+    path = folder / "segmenter.safetensors"
+    if path.exists():
+        load_weights(segmenter, path)
+        segmenter.eval()
+        return
+    torch.manual_seed(settings.seed + 1)
+    segmenter.load_state_dict(Segmenter(settings.cascade.segmenter).state_dict())
+    segmenter.checkpointing = settings.segmenter.gradient_checkpointing
+    size = settings.cascade.roi_size
+    jitter = ROI_JITTER * size
+    samplers = [
+        PatchSampler(
+            scans,
+            {"lesion": lesion_places(scans), "mimic": mimic_places(scans), **candidates},
+            settings.segmenter_shares,
+            (size, size),
+            (jitter, jitter),
+            inside=False,
+        )
+        for scans, candidates in zip(_sides(split), (mined.train, mined.validation), strict=True)
+    ]
+    data = _StageData(samplers[0], samplers[1], settings, stage=2)
+    _fit(segmenter, data, settings.segmenter, folder)
+    save_file(_contiguous(segmenter), path)
+
+
+def _with_thresholds(
+    detector: Detector, segmenter: Segmenter, split: Split, mined: Mined, settings: TrainSettings
+) -> Cascade:
+    """Return the cascade with the operating points chosen on whole validation scans."""
+    chosen = replace(settings.cascade, candidate_threshold=mined.threshold)
+    engine = _engine(detector, segmenter, settings)
+    findings = [
+        find_in_scan(engine, scan, mined.threshold, chosen.roi_size)
+        for scan in split.validation[: settings.validation_scans]
+    ]
+    points = operating_points(findings)
+    overlap = sum(f.overlap for f in findings)
+    pixels = sum(f.found_px + f.reference_px for f in findings)
+    scores = {
+        name: asdict(lesion_scores(findings, level)) for name, level in asdict(points).items()
+    }
+    card = {
+        "scans": len(findings),
+        "lesions": sum(len(f.lesions) for f in findings),
+        "pooled_dice": 2 * overlap / pixels if pixels else None,
+        **scores,
+    }
+    return Cascade(replace(chosen, thresholds=points), detector, segmenter, _plain(card))
+
+
+class _StageData:
+    """Batches and validation of one stage; every batch is a function of the step."""
+
+    def __init__(
+        self,
+        train: PatchSampler,
+        validation: PatchSampler,
+        settings: TrainSettings,
+        stage: int,
+    ) -> None:
+        self.train = train
+        self.settings = settings
+        self.stage = stage
+        self.of_stage = settings.detector if stage == 1 else settings.segmenter
+        self.device = torch.device("cpu")
+        rng = self._rng(VALIDATION_STREAM)
+        images, masks = validation.draw(rng, settings.validation_patches[stage - 1])
+        self.images, self.masks = torch.from_numpy(images), torch.from_numpy(masks)
+
+    def steps_per_epoch(self) -> int:
+        """Return the settings' steps, or one look at every slice with a lesion."""
+        if self.of_stage.steps_per_epoch is not None:
+            return self.of_stage.steps_per_epoch
+        slices = sum(len(lesion) for lesion in self.train.places["lesion"])
+        return max(1, round(slices / self.of_stage.batch_size))
+
+    def draw(self, step: int) -> Batch:
+        """Return the augmented batch of a step, on the device."""
+        rng = self._rng(step)
+        change = self.settings.augmentation
+        images, masks = self.train.draw(rng, self.of_stage.batch_size, source_margin(change))
+        return augment(
+            torch.from_numpy(images).to(self.device),
+            torch.from_numpy(masks).to(self.device, torch.float32),
+            self.train.shape,
+            change,
+            rng,
+        )
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return loss, pixel sensitivity and Dice at 0.5, and the score: best pooled Dice."""
+        size = 16 if self.stage == 1 else 128
+        logits = torch.cat(
+            [
+                network(part.to(self.device, memory_format=torch.channels_last)).float().cpu()
+                for part in torch.split(self.images, size)
+            ]
+        )
+        return patch_scores(logits, self.masks, self.of_stage.loss)
+
+    def _rng(self, step: int) -> np.random.Generator:
+        return np.random.default_rng([self.settings.seed, self.stage, step])
+
+
+def patch_scores(logits: Tensor, masks: Tensor, loss: LossSettings) -> dict[str, float]:
+    """Return scores of patches, pixels pooled; undefined is NaN.
+
+    Args:
+        logits: (N, 1, H, W).
+        masks: Lesions, bool, same shape.
+        loss: What the reported loss is made of.
+
+    Returns:
+        val_loss; val_sensitivity and val_dice at 0.5; and score, the best Dice over thresholds
+        from 0.1 to 0.9, or minus the loss where no patch has a lesion.
+    """
+    probability = torch.sigmoid(logits)
+    positives = int(masks.sum())
+    inside = probability[masks]
+    dice = {}
+    for level in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        found = int((probability >= level).sum())
+        hit = int((inside >= level).sum())
+        dice[level] = 2 * hit / (found + positives) if positives else float("nan")
+    value = float(joint_loss(logits, masks, loss))
+    return {
+        "val_loss": value,
+        "val_sensitivity": int((inside >= 0.5).sum()) / positives if positives else float("nan"),
+        "val_dice": dice[0.5],
+        "score": max(dice.values()) if positives else -value,
+    }
+
+
+def _fit(network: nn.Module, data: _StageData, settings: StageSettings, folder: Path) -> FitResult:
+    data.device = next(network.parameters()).device
+    settings = replace(settings, steps_per_epoch=data.steps_per_epoch())
+    return fit(network, data.draw, data.validate, settings, folder)
+
+
+def _engine(detector: Detector, segmenter: Segmenter, settings: TrainSettings) -> Any:
+    device = next(detector.parameters()).device.type
+    crop = settings.cascade.preparation.pixel_mm is not None
+    return make_engine(detector, segmenter, device, crop=crop)
+
+
+def _sides(split: Split) -> tuple[tuple[TrainingScan, ...], tuple[TrainingScan, ...]]:
+    return split.train, split.validation
+
+
+def _contiguous(network: nn.Module) -> dict[str, Tensor]:
+    return {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+
+
+def _made(split: Split, settings: TrainSettings, device: str) -> dict[str, Any]:
+    hardware = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
+    return {
+        "notice": "Research use only - not a medical device.",
+        "version": __version__,
+        "seed": settings.seed,
+        "train_subjects": len({scan.subject for scan in split.train}),
+        "validation_subjects": len({scan.subject for scan in split.validation}),
+        "hardware": f"{hardware or platform.machine()}, {os.cpu_count()} CPU cores",
+        "torch": torch.__version__,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "training": settings_to_json(settings),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
