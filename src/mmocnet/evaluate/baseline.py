@@ -10,6 +10,8 @@ from scipy import ndimage
 from mmocnet.errors import InputError
 from mmocnet.evaluate.instances import Instances
 from mmocnet.evaluate.matching import Labels
+from mmocnet.evaluate.planes import ReferencePlane
+from mmocnet.evaluate.realism import brain_of_stripped
 from mmocnet.types import FloatArray
 
 SIGMAS_MM = (0.7, 1.0)
@@ -53,6 +55,13 @@ def blob_candidates(
     peaks = response == ndimage.maximum_filter(response, size=3)
     peaks &= response > MIN_RESPONSE
     return _outline_all(flat, peaks & mask, response, scale, spacing_mm)
+
+
+def plane_candidates(plane: ReferencePlane) -> Instances:
+    """Find dark blobs on a skull-stripped plane."""
+    return blob_candidates(
+        plane.image, brain_of_stripped(plane.image), (plane.pixel_mm, plane.pixel_mm)
+    )
 
 
 def _strongest(image: FloatArray, spacing_mm: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:

@@ -78,7 +78,7 @@ def _on_grid(path: Path, reference: Volume, spacing_mm: float | None) -> NDArray
     return volume.array
 
 
-def _probability(array: NDArray[Any]) -> FloatArray:
+def as_probability(array: NDArray[Any]) -> FloatArray:
     """Return a map from 0 to 1; 8- and 16-bit pictures are scaled by what they can hold."""
     if np.issubdtype(array.dtype, np.integer):
         return np.asarray(array / np.float32(np.iinfo(array.dtype).max), dtype=np.float32)
@@ -97,6 +97,8 @@ def _lesions(array: NDArray[Any]) -> tuple[Labels, FloatArray | None]:
 def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
     """Join a candidates' label image and the confidences of its table.
 
+    Candidates whose status is siderosis are left out: they are never counted.
+
     Raises:
         InputError: If the table is missing or lacks a label or a column.
     """
@@ -107,14 +109,16 @@ def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
         listed = {int(row["index"]): float(row["confidence"]) for row in rows}
     except (KeyError, ValueError) as error:
         raise InputError(f"expected index and confidence in {table.name}") from error
-    confidence = np.full(int(labels.max(initial=0)), np.nan)
-    for index, value in listed.items():
-        if 1 <= index <= len(confidence):
-            confidence[index - 1] = value
-    present = np.unique(labels[labels > 0]).astype(int)
-    if np.isnan(confidence[present - 1]).any():
-        raise InputError(f"expected a confidence for each label, some are missing in {table.name}")
-    return Instances(labels.astype(np.int32), np.nan_to_num(confidence, nan=-1.0))
+    labels = labels.astype(np.int32)
+    present = np.unique(labels[labels > 0]).tolist()
+    unknown = [label for label in present if not np.isfinite(listed.get(label, np.nan))]
+    if unknown:
+        raise InputError(f"expected a confidence for label {unknown[0]} in {table.name}")
+    confidence = np.zeros(max(present, default=0))
+    for label in present:
+        confidence[label - 1] = listed[label]
+    aside = [int(row["index"]) for row in rows if row.get("status") == "siderosis"]
+    return Instances(labels, confidence).without(aside)
 
 
 def _table_beside(path: Path) -> Path:
@@ -164,7 +168,7 @@ def _read_prediction(
 ) -> tuple[Labels, FloatArray | None]:
     probability: FloatArray | None = None
     if files.probability is not None:
-        probability = _probability(_on_grid(files.probability, truth, spacing_mm))
+        probability = as_probability(_on_grid(files.probability, truth, spacing_mm))
     if files.lesions is not None:
         predicted, own = _lesions(_on_grid(files.lesions, truth, spacing_mm))
         return predicted, own if probability is None else probability

@@ -1,5 +1,6 @@
 """A prediction, whatever made it: outlined lesions that each have a confidence."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,7 +53,14 @@ class Instances:
 
     def levels(self) -> FloatArray:
         """Return the confidences that occur, ascending."""
-        return np.unique(self.confidence)
+        present = np.unique(self.labels[self.labels > 0])
+        return np.unique(np.asarray(self.confidence)[present - 1])
+
+    def without(self, indices: Iterable[int]) -> "Instances":
+        """Return the lesions without those of some labels."""
+        return Instances(
+            np.where(np.isin(self.labels, list(indices)), 0, self.labels), self.confidence
+        )
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,7 @@ def pool_planes(outcomes: Sequence[PlaneOutcome], threshold: float) -> PlaneScor
 def score_planes(
     planes: Sequence[ReferencePlane],
     predictions: Sequence[Prediction],
-    thresholds: FloatArray | None = None,
+    thresholds: FloatArray | Sequence[float] | None = None,
 ) -> list[PlaneScores]:
     """Return the scores at each threshold, ascending: one threshold for all planes.
 

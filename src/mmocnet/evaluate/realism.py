@@ -6,12 +6,14 @@ that a simulator that is too clean shows up as a number.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmocnet.errors import InputError
+from mmocnet.prepare.brain import brain_mask, is_stripped
 from mmocnet.prepare.geometry import slice_axis
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
@@ -50,7 +52,7 @@ class Range:
     high: float
 
 
-def brain_of_stripped(image: FloatArray) -> NDArray[np.bool_]:
+def brain_of_stripped(image: NDArray[Any]) -> NDArray[np.bool_]:
     """Return the brain of a skull-stripped slice: the largest piece above 0, holes filled."""
     labels, count = ndimage.label(image > 0)
     if count == 0:
@@ -60,7 +62,7 @@ def brain_of_stripped(image: FloatArray) -> NDArray[np.bool_]:
 
 
 def slice_realism(
-    image: FloatArray, brain: NDArray[np.bool_] | None = None, pixel_mm: float = PIXEL_MM
+    image: NDArray[Any], brain: NDArray[np.bool_] | None = None, pixel_mm: float = PIXEL_MM
 ) -> Realism:
     """Measure one slice.
 
@@ -125,7 +127,8 @@ def volume_realism(
 
     Args:
         volume: The scan.
-        brain: Shape of the scan; None for a skull-stripped one.
+        brain: Shape of the scan; None takes what is above 0 where the scan is skull-stripped,
+            else it is looked for.
         min_pixels: Fewest measured 0.5 mm pixels a slice needs (2000 are 5 cm2).
 
     Returns:
@@ -133,6 +136,8 @@ def volume_realism(
     """
     axis = slice_axis(volume)
     zoom = [s / PIXEL_MM for i, s in enumerate(volume.spacing_mm) if i != axis]
+    if brain is None and not is_stripped(volume):
+        brain = brain_mask(volume)
     mask = volume.array > 0 if brain is None else brain
     measured = []
     for index in range(volume.shape[axis]):

@@ -94,7 +94,8 @@ def score_case(case: Case) -> CaseScore:
     sample = None
     if case.probability is not None:
         sample = sample_pixels(truth, case.probability, case.valid)
-    candidates, confidence = None, np.zeros(0)
+    candidates = None
+    confidence: FloatArray = np.zeros(0)
     if case.candidates is not None:
         listed = case.candidates
         candidates = pairing(case.reference, listed.labels, case.spacing_mm, FROC_RULE)

@@ -10,7 +10,7 @@ from typing import Any
 from mmocnet.evaluate.matching import Rule
 from mmocnet.evaluate.pixels import SCORE_NAMES, pixel_scores, pooled_scores
 from mmocnet.evaluate.planes import PlaneScores
-from mmocnet.evaluate.realism import Range
+from mmocnet.evaluate.realism import Range, Realism, ranges
 from mmocnet.evaluate.score import CaseScore, Report, case_froc, summarise
 from mmocnet.io.dataset import write_json, write_text
 
@@ -196,3 +196,15 @@ def range_markdown(ranges_by_name: Mapping[str, Mapping[str, Range]]) -> str:
         for figure, span in figures.items()
     ]
     return markdown_table(["images", "figure", "lowest", "median", "highest"], rows)
+
+
+def write_realism(figures: Mapping[str, Sequence[Realism]], out: Path) -> None:
+    """Write realism.json (ranges) and realism.csv (a row a slice)."""
+    out.mkdir(parents=True, exist_ok=True)
+    spans = {name: ranges(listed) for name, listed in figures.items()}
+    write_json(
+        out / "realism.json",
+        {name: {key: vars(span) for key, span in found.items()} for name, found in spans.items()},
+    )
+    rows = ({"images": name, **vars(one)} for name, listed in figures.items() for one in listed)
+    write_csv(out / "realism.csv", ["images", *Realism.__annotations__], rows)
