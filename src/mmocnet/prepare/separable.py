@@ -71,7 +71,7 @@ def linear_matrix(length: int, new_length: int) -> FloatArray:
     [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
     """
     at = np.clip(_centres(length, new_length), 0, length - 1)
-    return np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(length)))
+    return np.asarray(np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(length))))
 
 
 def box_matrix(length: int, new_length: int) -> FloatArray:

@@ -33,7 +33,7 @@ def smooth_map(
     w = _normal((9,), generator).tolist()
     x, y, z = (torch.linspace(-1, 1, n, device=device) for n in shape)
     x, y = x[:, None, None], y[:, None]
-    value = (w[0] * x + w[3] * x**2 + w[6] * x * y) + (w[1] * y + w[4] * y**2)
+    value: Tensor = (w[0] * x + w[3] * x**2 + w[6] * x * y) + (w[1] * y + w[4] * y**2)
     value = value + (w[2] * z + w[5] * z**2) + (w[7] * x + w[8] * y) * z
     value -= value.mean()
     return value.div_(value.std().clamp_min(1e-6))
@@ -173,7 +173,8 @@ def _add_lines(image: Tensor, factors: dict[int, complex], axis: int) -> Tensor:
     analysis = waves.conj().resolve_conj().to(image.device, torch.complex64)
     moved = image.movedim(axis, 0)
     spectrum = torch.tensordot(analysis, moved, dims=1)
-    return (moved + torch.tensordot(synthesis.T, spectrum, dims=1)).movedim(0, axis).contiguous()
+    ghosted: Tensor = moved + torch.tensordot(synthesis.T, spectrum, dims=1)
+    return ghosted.movedim(0, axis).contiguous()
 
 
 def partial_fourier(image: Tensor, share: float, axis: int = 1) -> Tensor:
@@ -195,4 +196,5 @@ def partial_fourier(image: Tensor, share: float, axis: int = 1) -> Tensor:
     length = image.shape[axis]
     first = math.ceil((share - 0.5) * length)  # frequencies 0 .. first - 1 are kept
     spectrum.narrow(axis, first, (length + 1) // 2 - first).zero_()
-    return torch.fft.ifft(spectrum, dim=axis)
+    image = torch.fft.ifft(spectrum, dim=axis)
+    return image
