@@ -1,0 +1,98 @@
+import math
+
+import numpy as np
+import pytest
+
+from mmocnet.evaluate.lesions import ScanLesions, froc, lesion_scores, outcome, thinned
+from mmocnet.evaluate.matching import pairing
+from mmocnet.evaluate.statistics import bootstrap
+
+SCANS = [
+    ScanLesions("a", "a", references=4, found=3, false_positives=1, matched_dice=(0.5, 0.7, 0.9)),
+    ScanLesions("b", "b", references=0, found=0, false_positives=2),
+    ScanLesions("c", "c", references=1, found=0, false_positives=0),
+]
+
+
+def test_scores_are_those_computed_by_hand():
+    scores = {name: interval.value for name, interval in lesion_scores(SCANS, draws=10).items()}
+    assert scores["lesion_sensitivity"] == pytest.approx(3 / 5)
+    assert scores["lesion_precision"] == pytest.approx(3 / 6)
+    assert scores["lesion_f1"] == pytest.approx(6 / 11)
+    assert scores["lesion_f2"] == pytest.approx(15 / (15 + 4 * 2 + 3))
+    assert scores["fp_per_scan"] == pytest.approx(1.0)
+    assert scores["fp_per_lesion_free_scan"] == pytest.approx(2.0)
+    assert scores["matched_dice"] == pytest.approx(0.7)
+
+
+def test_nothing_to_find_and_nothing_found_is_undefined_but_for_false_positives():
+    scores = lesion_scores([ScanLesions("a", "a", 0, 0, 0)], draws=10)
+    assert scores["fp_per_scan"].value == 0
+    undefined = {name for name, interval in scores.items() if math.isnan(interval.value)}
+    assert undefined == {
+        "lesion_sensitivity",
+        "lesion_precision",
+        "lesion_f1",
+        "lesion_f2",
+        "matched_dice",
+    }
+
+
+def test_the_same_seed_gives_the_same_interval():
+    assert lesion_scores(SCANS, seed=3) == lesion_scores(SCANS, seed=3)
+
+
+def test_one_subject_has_an_interval_of_no_width_however_many_scans():
+    scans = [ScanLesions("a", str(i), 2, i % 3, 0) for i in range(6)]
+    interval = lesion_scores(scans, draws=50)["lesion_sensitivity"]
+    assert interval.low == interval.high == interval.value
+
+
+def test_interval_of_a_mean_agrees_with_the_normal_one(rng):
+    values = rng.normal(10.0, 2.0, 400)
+    subjects = [str(i) for i in range(400)]
+    interval = bootstrap(lambda times: float(times @ values / times.sum()), subjects, draws=2000)
+    half = 1.96 * values.std() / 20
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.03)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.03)
+
+
+def test_samples_without_a_lesion_are_counted_as_undefined():
+    interval = lesion_scores(SCANS[1:], seed=0, draws=400)["lesion_sensitivity"]
+    # A quarter of the samples of two subjects draw the lesion-free one twice.
+    assert interval.undefined == pytest.approx(100, abs=30)
+
+
+def test_outcome_counts_and_dice_of_a_small_case():
+    reference = np.array([[1, 1, 0, 0, 2, 2]])
+    predicted = np.array([[1, 0, 0, 2, 0, 0]])
+    result = outcome(pairing(reference, predicted, (1.0, 1.0)), "s", "s")
+    assert (result.references, result.found, result.false_positives) == (2, 1, 1)
+    assert result.matched_dice == (pytest.approx(2 / 3),)
+
+
+def test_froc_follows_the_confidences():
+    reference = [np.array([[1, 0, 2, 0, 0]]), np.array([[0, 0, 0, 0, 0]])]
+    predicted = [np.array([[1, 0, 2, 0, 3]]), np.array([[0, 1, 0, 0, 0]])]
+    confidence = [np.array([0.9, 0.3, 0.5]), np.array([0.7])]
+    pairs = [pairing(r, p, (1.0, 1.0)) for r, p in zip(reference, predicted, strict=True)]
+    curve = froc(pairs, confidence)
+    assert curve.threshold.tolist() == [0.3, 0.5, 0.7, 0.9]
+    assert curve.lesion_sensitivity.tolist() == [1.0, 0.5, 0.5, 0.5]
+    assert curve.fp_per_scan.tolist() == [1.0, 1.0, 0.5, 0.0]
+
+
+def test_a_candidate_that_was_second_takes_over_at_a_higher_threshold():
+    # Both candidates overlap the lesion; the better fitting one has the lower confidence.
+    pair = pairing(np.array([[1, 1, 1, 0]]), np.array([[2, 1, 1, 0]]), (1.0, 1.0))
+    curve = froc([pair], [np.array([0.4, 0.8])])
+    assert curve.lesion_sensitivity.tolist() == [1.0, 1.0]
+    assert curve.fp_per_scan.tolist() == [1.0, 0.0]
+
+
+def test_thinning_keeps_the_ends_and_is_dense_at_the_top(rng):
+    levels = rng.random(5000)
+    kept = thinned(levels, 60)
+    assert len(kept) <= 60
+    assert kept[0] == levels.min()
+    assert np.array_equal(kept[-5:], np.sort(levels)[-5:])
