@@ -1,7 +1,8 @@
 """Resampling and filtering along one axis at a time, each a small dense matrix.
 
 A matrix product runs at the machine's full speed on any layout and device, where trilinear
-interpolation and strided FFTs do not; it also puts shift, crop and window into one step.
+interpolation and strided FFTs do not; it also puts shift, crop and window into one step. Where
+TF32 is switched on for a GPU's matrix products the result is good to about 5e-4 of the input.
 """
 
 import numpy as np

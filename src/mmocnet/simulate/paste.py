@@ -108,8 +108,10 @@ def lesion_footprint(
         The footprint, cut at the border of the grid.
     """
     whole, moved = _centred(spheres, centre_voxel, grid.voxel_mm)
-    block = _block(spheres, grid.voxel_mm)
     half_mm = max(math.hypot(*offset) + radius for offset, radius, _ in spheres) + MARGIN_MM
+    # A small sphere in a large lesion must not make its patch huge.
+    fine_mm = max(patch_spacing_mm(min(radius for _, radius, _ in spheres)), half_mm / 32)
+    block = _int_triple(max(1, math.ceil(d / fine_mm - 0.1)) for d in grid.voxel_mm)
     near = _reach(half_mm, grid.voxel_mm)
     spacing = _triple(d / b for d, b in zip(grid.voxel_mm, block, strict=True))
     extent = _triple((n + 0.5) * d for n, d in zip(near, grid.voxel_mm, strict=True))
@@ -146,12 +148,6 @@ def _int_triple(values: Iterable[int]) -> IntTriple:
 
 def _reach(distance_mm: float, voxel_mm: Triple) -> IntTriple:
     return _int_triple(math.ceil(distance_mm / d) for d in voxel_mm)
-
-
-def _block(spheres: Sequence[Sphere], voxel_mm: Triple) -> IntTriple:
-    """Return how many fine voxels go into one voxel of the grid."""
-    fine_mm = patch_spacing_mm(min(radius for _, radius, _ in spheres))
-    return _int_triple(max(1, math.ceil(d / fine_mm - 0.1)) for d in voxel_mm)
 
 
 def _centred(
