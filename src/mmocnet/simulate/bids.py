@@ -15,7 +15,8 @@ from mmocnet import __version__
 from mmocnet.io.dataset import BIDS_VERSION, read_tsv, write_json, write_text, write_tsv
 from mmocnet.io.nifti import write_nifti
 from mmocnet.simulate.record import SimulatedStudy
-from mmocnet.simulate.testset import SIMULATOR_VERSION, SubjectPlan
+from mmocnet.simulate.study import SIMULATOR_VERSION
+from mmocnet.simulate.testset import SubjectPlan
 from mmocnet.volume import Volume
 
 RAW = "raw"

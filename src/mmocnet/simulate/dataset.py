@@ -11,10 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from mmocnet.errors import InputError
 from mmocnet.simulate.bids import RAW, REFERENCE, read_plan, write_root, write_study
 from mmocnet.simulate.record import SimulatedStudy
 from mmocnet.simulate.settings import StudySettings
+from mmocnet.simulate.study import simulate_study
 from mmocnet.simulate.testset import FIRST_TEST_SEED, SubjectPlan, plan_subjects
 
 Simulate = Callable[[StudySettings, int, str], SimulatedStudy]
@@ -51,13 +54,6 @@ class SubjectResult:
     reason: str = ""
 
 
-def simulate(settings: StudySettings, seed: int, device: str) -> SimulatedStudy:
-    """Simulate one study; imports the simulator only when the first one is made."""
-    from mmocnet.simulate.study import simulate_study
-
-    return simulate_study(settings, seed, device)
-
-
 def _place(folder: Path, out: Path, label: str) -> None:
     """Move a finished subject into the data set, the raw part last: it says "finished"."""
     target = out / "derivatives" / "reference" / f"sub-{label}"
@@ -69,7 +65,7 @@ def _place(folder: Path, out: Path, label: str) -> None:
 
 
 def write_subject(
-    out: Path, plan: SubjectPlan, settings: WriteSettings, make: Simulate = simulate
+    out: Path, plan: SubjectPlan, settings: WriteSettings, make: Simulate = simulate_study
 ) -> SubjectResult:
     """Simulate and write one subject; whatever goes wrong, no part of it stays behind."""
     folder = out / UNFINISHED / f"{plan.label}-{os.getpid()}"
@@ -99,8 +95,6 @@ def _check_same(out: Path, plan: SubjectPlan) -> None:
 def _start_worker() -> None:
     # Ctrl-C goes to the whole group: the parent alone decides, so that no subject is torn.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
-
     torch.set_num_threads(1)
 
 
@@ -150,9 +144,9 @@ def write_subjects(
     out: Path,
     plans: Sequence[SubjectPlan],
     settings: WriteSettings | None = None,
-    make: Simulate = simulate,
+    make: Simulate = simulate_study,
 ) -> Iterator[SubjectResult]:
-    """Write the planned subjects, and yield what became of each as it is known.
+    """Write the planned subjects as the result is iterated over, and yield what became of each.
 
     A subject whose folder is there is not made again; its folder appears only when it is whole.
     The dataset's own files are written at the end, also when it is interrupted.
@@ -169,11 +163,21 @@ def write_subjects(
     settings = WriteSettings() if settings is None else settings
     if settings.workers < 1:
         raise InputError(f"workers must be 1 or more, got {settings.workers}")
-    out.mkdir(parents=True, exist_ok=True)
     present = [plan for plan in plans if (out / f"sub-{plan.label}").is_dir()]
     for plan in present:
         _check_same(out, plan)
-    missing = [plan for plan in plans if plan not in present]
+    # The checks above run now, the writing as its results are asked for.
+    return _results(out, present, [plan for plan in plans if plan not in present], settings, make)
+
+
+def _results(
+    out: Path,
+    present: Sequence[SubjectPlan],
+    missing: Sequence[SubjectPlan],
+    settings: WriteSettings,
+    make: Simulate,
+) -> Iterator[SubjectResult]:
+    out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     try:
         yield from (SubjectResult(plan.label, "present") for plan in present)
@@ -216,4 +220,4 @@ def iterate_studies(
     for seed in seeds:
         if seed >= FIRST_TEST_SEED:
             raise InputError(f"seeds from {FIRST_TEST_SEED} on are for tests, got {seed}")
-        yield simulate(settings, seed, device)
+        yield simulate_study(settings, seed, device)

@@ -13,9 +13,8 @@ import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.simulate.settings import ProtocolName, StudySettings
+from mmocnet.simulate.study import SIMULATOR_VERSION
 
-# Raise it whenever a seed no longer gives the same study: test set v1 then becomes v2.
-SIMULATOR_VERSION = "1"
 FIRST_TEST_SEED = 2**48
 TRAINING_KEY, TEST_KEY = 0, 1
 
@@ -121,7 +120,7 @@ def format_test_set(name: str, plans: tuple[SubjectPlan, ...]) -> str:
     """Return a test set as the JSON that is committed, a line a subject."""
     lines = ",\n".join(f"    {json.dumps(row)}" for row in _rows(plans))
     return (
-        f'{{\n  "name": "{name}",\n  "simulator_version": "{SIMULATOR_VERSION}",\n'
+        f'{{\n  "name": "{name}",\n  "simulator_version": {SIMULATOR_VERSION},\n'
         f'  "subjects": [\n{lines}\n  ]\n}}\n'
     )
 

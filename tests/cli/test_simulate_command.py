@@ -1,0 +1,65 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmocnet.cli import main
+from mmocnet.io.dataset import read_dataset, read_tsv
+from mmocnet.simulate.testset import training_seed
+
+SLAB = ["--protocol", "aibl", "--slab-mm", "6", "--seed", "5", "--images", "swi"]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def simulate(out: Path, *words: str) -> int:
+    return main(["simulate", "-o", str(out), *SLAB, *words])
+
+
+def test_two_workers_write_what_each_subject_is_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate(tmp_path / "two", "--subjects", "2", "--workers", "2") == 0
+    assert "2 subjects written, 0 there already, 0 failed" in capsys.readouterr().out
+    scans = read_dataset(tmp_path / "two")
+    assert [scan.subject for scan in scans] == ["0001", "0002"]
+    rows = read_tsv(tmp_path / "two" / "participants.tsv")
+    assert [int(row["seed"]) for row in rows] == [training_seed(5, 1), training_seed(5, 2)]
+    assert simulate(tmp_path / "two", "--subjects", "2") == 0
+    assert "0 subjects written, 2 there already" in capsys.readouterr().out
+
+
+def test_another_seed_in_the_same_folder_ends_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate(tmp_path / "data", "--subjects", "1") == 0
+    capsys.readouterr()
+    assert simulate(tmp_path / "data", "--subjects", "1", "--seed", "6") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["--subjects", "0"], ["--workers", "0"], ["--lesion-free-share", "1.5"]]
+)
+def test_impossible_options_end_with_code_two(tmp_path: Path, words: list[str]) -> None:
+    assert simulate(tmp_path / "data", *words) == 2
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_killed_run_leaves_no_half_subject_and_resumes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mmocnet", "simulate", "-o", str(tmp_path), *SLAB]
+    process = subprocess.Popen([*command, "--subjects", "50"], env=ONE_THREAD)
+    for _ in range(600):
+        if (tmp_path / "sub-0001").is_dir():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    scans = read_dataset(tmp_path)
+    assert 1 <= len(scans) < 50
+    assert all(scan.labels is not None and scan.brain is not None for scan in scans)
+    assert simulate(tmp_path, "--subjects", str(len(scans))) == 0
+    assert not (tmp_path / ".unfinished").exists()
