@@ -1,0 +1,165 @@
+"""`mmocnet segment`: find and outline microbleeds in SWI scans."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from mmocnet.config import OperatingPoint, SegmentSettings
+from mmocnet.errors import InputError, MmocnetError
+
+if TYPE_CHECKING:
+    from mmocnet.nets.checkpoint import Cascade
+    from mmocnet.predict.engine import Progress
+    from mmocnet.predict.pipeline import SegmentedFile
+    from mmocnet.predict.segmentation import Segmentation
+
+ROWS = 20
+"""Lesions printed; the table in the folder has all of them."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Find and outline microbleeds in SWI scans.
+
+    Writes masks and probability on each scan's own grid, a table of lesions, their provenance
+    and a report with pictures. Run it again to resume: what is done is not done again.
+    Research use only - not a medical device.
+    """
+
+    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    """NIfTI volumes, or single slices as NIfTI, PNG or TIFF."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder of the results; made if missing."""
+    model: str | None = None
+    """compact, standard, paper, or a folder that training wrote; none takes the best there is."""
+    operating_point: OperatingPoint = "balanced"
+    """screening: sensitivity first. report: precision first."""
+    threshold: float | None = None
+    """Confidence from which a candidate is a lesion, 0.05 to 1, in place of the operating
+    point's."""
+    spacing_mm: float | None = None
+    """Pixel size of PNG and TIFF slices, which have none of their own."""
+    mask: Path | None = None
+    """Brain mask on the scan's grid, in place of the one that is made; for one scan."""
+    phase: Path | None = None
+    """Phase image; no model reads it yet, so it is ignored with a warning."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the networks run."""
+    engine: Literal["torch"] = "torch"
+    """What runs them."""
+    threads: int | None = None
+    """Threads of the networks; none takes one for each core."""
+    overwrite: bool = False
+    """Make results again that are there already."""
+
+    def run(self) -> None:
+        """Segment each input; go on after one that fails, and say so at the end."""
+        self._check()
+        from mmocnet.nets.checkpoint import default_model, load_cascade
+
+        if self.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.threads)
+        if self.phase is not None:
+            _warn(f"--phase {self.phase.name} is ignored: no model reads phase yet")
+        cascade = load_cascade(self.model or default_model(), self.device)
+        failed = 0
+        for path in self.inputs:
+            try:
+                _say(path, self._segment(path, cascade))
+            except MmocnetError as error:
+                if len(self.inputs) == 1:
+                    raise
+                print(f"mmocnet segment: {error}", file=sys.stderr)
+                failed += 1
+        if failed:
+            raise InputError(f"{failed} of {len(self.inputs)} inputs could not be processed")
+
+    def _check(self) -> None:
+        from mmocnet.predict.outputs import output_files
+
+        if not self.inputs:
+            raise InputError("expected at least one INPUT, got none")
+        if self.mask is not None and len(self.inputs) > 1:
+            raise InputError(f"--mask is for one INPUT, got {len(self.inputs)}")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads must be 1 or more, got {self.threads}")
+        owners: dict[Path, Path] = {}
+        for path in self.inputs:
+            other = owners.setdefault(output_files(path, self.out).summary, path)
+            if other.absolute() != path.absolute():
+                raise InputError(
+                    f"two inputs named {path.name} would write the same files: "
+                    "give them folders of their own with -o"
+                )
+
+    def _segment(self, path: Path, cascade: "Cascade") -> "SegmentedFile":
+        from mmocnet.predict.pipeline import segment_file
+        from mmocnet.predict.provenance import FileOptions
+
+        settings = SegmentSettings(
+            model=self.model,
+            operating_point=self.operating_point,
+            threshold=self.threshold,
+            device=self.device,
+            engine=self.engine,
+        )
+        with _bar(path.name) as progress:
+            return segment_file(
+                path,
+                self.out,
+                settings,
+                options=FileOptions(self.spacing_mm, self.mask, self.overwrite),
+                cascade=cascade,
+                progress=progress,
+            )
+
+
+@contextmanager
+def _bar(name: str) -> "Iterator[Progress]":
+    """Give a progress bar over slices on a terminal, and nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _say(path: Path, done: "SegmentedFile") -> None:
+    """Print what was found and where the report is."""
+    if done.result is None:
+        print(f"{path.name}: done before\n  report: {done.files.report}")
+        return
+    from mmocnet.io.report import count_sentence
+
+    for warning in done.result.warnings:
+        _warn(f"{path.name}: {warning}")
+    print(f"{path.name}: {count_sentence(done.result.lesions)}")
+    _print_table(done.result)
+    print(f"  report: {done.files.report}\n  Research use only - not a medical device.")
+
+
+def _print_table(result: "Segmentation") -> None:
+    if not result.lesions:
+        return
+    print(f"  {'#':>3} {'certainty':<16} {'conf.':>5} {'mm':>5} {'mm3':>7}  centre x, y, z (mm)")
+    for one in result.lesions[:ROWS]:
+        centre = ", ".join(f"{value:.1f}" for value in one.centre_mm)
+        print(
+            f"  {one.index:>3} {one.certainty:<16} {one.confidence:>5.2f} {one.diameter_mm:>5.1f} "
+            f"{one.volume_mm3:>7.1f}  {centre}"
+        )
+    if len(result.lesions) > ROWS:
+        print(f"  ... and {len(result.lesions) - ROWS} more in the table")

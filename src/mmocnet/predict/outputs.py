@@ -1,0 +1,262 @@
+"""The files of one segmented scan: names, contents, and all of them or none.
+
+Everything is first written into a hidden folder beside its place and moved when complete; the
+summary is moved last, so that a scan with a summary is a scan that is done.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmocnet import __version__
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import BIDS_VERSION, stem, write_json, write_text, write_tsv
+from mmocnet.io.nifti import write_nifti
+from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
+from mmocnet.io.picture import picture_array, write_picture
+from mmocnet.io.report import NOTICE, counted, render_report
+from mmocnet.io.tables import CANDIDATE_COLUMNS, LESION_COLUMNS, candidate_rows, lesion_row
+from mmocnet.lesion import Certainty
+from mmocnet.predict.pictures import make_display, single_slice
+from mmocnet.predict.reporting import make_report
+from mmocnet.predict.segmentation import Segmentation
+from mmocnet.volume import Volume
+
+BIDS_NAME = re.compile(
+    r"sub-(?P<sub>[A-Za-z0-9]+)(_ses-(?P<ses>[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9+]+)*"
+    r"_[A-Za-z0-9]+\.nii(\.gz)?"
+)
+IGNORED = "*_report.html\n*.dcm\n"
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """Where the files of one scan go.
+
+    Attributes:
+        root: The folder that was asked for.
+        folder: Where the scan's files are: `root`, or below it for a BIDS name.
+        stem: What their names begin with.
+        image: Ending of the images, ".nii.gz" or ".png".
+        source: Where the scan is, as a sidecar may say: a BIDS URI, or its name.
+    """
+
+    root: Path
+    folder: Path
+    stem: str
+    image: str
+    source: str
+
+    @property
+    def is_bids(self) -> bool:
+        """Whether the scan has a BIDS name."""
+        return self.folder != self.root
+
+    @property
+    def labels(self) -> Path:
+        """Each lesion its number."""
+        return self.folder / f"{self.stem}_desc-cmb_dseg{self.image}"
+
+    @property
+    def table(self) -> Path:
+        """A row a lesion."""
+        return self.folder / f"{self.stem}_desc-cmb_dseg.tsv"
+
+    @property
+    def summary(self) -> Path:
+        """Summary and provenance; there when all is there."""
+        return self.folder / f"{self.stem}_desc-cmb_dseg.json"
+
+    @property
+    def report(self) -> Path:
+        """For people."""
+        return self.folder / f"{self.stem}_report.html"
+
+
+def output_files(source: Path, out: Path) -> OutputFiles:
+    """Return where the files of a scan go.
+
+    >>> files = output_files(Path("raw/sub-01/anat/sub-01_acq-swi_T2starw.nii.gz"), Path("out"))
+    >>> files.table.as_posix()
+    'out/sub-01/anat/sub-01_acq-swi_desc-cmb_dseg.tsv'
+    >>> output_files(Path("brain.png"), Path("out")).labels.as_posix()
+    'out/brain_desc-cmb_dseg.png'
+    """
+    image = ".png" if source.name.lower().endswith(PICTURE_SUFFIXES) else ".nii.gz"
+    match = BIDS_NAME.fullmatch(source.name)
+    if match is None:
+        return OutputFiles(out, out, stem(source.name), image, source.name)
+    session = [f"ses-{match['ses']}"] if match["ses"] else []
+    place = Path(f"sub-{match['sub']}", *session, "anat")
+    # What is written has a description of its own.
+    name = re.sub(r"_(desc|label)-[A-Za-z0-9+]+", "", stem(source.name))
+    uri = f"bids:raw:{(place / source.name).as_posix()}"
+    return OutputFiles(out, out / place, name, image, uri)
+
+
+def read_summary(files: OutputFiles) -> dict[str, Any] | None:
+    """Return the summary of a scan that is done, None where it is not.
+
+    Raises:
+        InputError: If the file is not what this package writes.
+    """
+    if not files.summary.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(files.summary.read_text(encoding="utf-8"))
+        return dict(content["Provenance"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"expected a summary written by mmocnet in {files.summary.name}: "
+            "choose another folder, or overwrite"
+        ) from error
+
+
+def write_outputs(result: Segmentation, files: OutputFiles) -> None:
+    """Write all files of a scan, or none.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+    with _all_or_nothing(files) as folder:
+        place = OutputFiles(folder, folder, files.stem, files.image, files.source)
+        _write_images(result, place)
+        _write_tables(result, place)
+        write_text(place.report, render_report(make_report(result)))
+        _write_sidecars(result, place)
+    if files.is_bids:
+        _write_root(files.root)
+
+
+@contextmanager
+def _all_or_nothing(files: OutputFiles) -> Iterator[Path]:
+    """Give a hidden folder, and move its files to their place when the block ends well."""
+    made = [path for path in (files.folder, *files.folder.parents) if not path.exists()]
+    partial = None
+    try:
+        files.folder.mkdir(parents=True, exist_ok=True)
+        # Inside, not above: the folder may be a mount of its own, and moving must be atomic.
+        partial = Path(tempfile.mkdtemp(prefix=f".{files.stem}-", dir=files.folder))
+        yield partial
+        files.summary.unlink(missing_ok=True)
+        for path in sorted(partial.iterdir(), key=lambda path: path.name == files.summary.name):
+            path.replace(files.folder / path.name)
+    except OSError as error:
+        _remove_empty(partial, made)
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"cannot write to {files.folder.name!r}: {reason}") from error
+    except BaseException:
+        _remove_empty(partial, made)
+        raise
+    partial.rmdir()
+
+
+def _remove_empty(partial: Path | None, made: list[Path]) -> None:
+    """Remove what a failed run has made, and no folder that holds something else."""
+    if partial is not None:
+        shutil.rmtree(partial, ignore_errors=True)
+    for path in made:
+        if not path.is_dir() or any(path.iterdir()):
+            return
+        path.rmdir()
+
+
+def _write_images(result: Segmentation, files: OutputFiles) -> None:
+    candidates = files.folder / f"{files.stem}_desc-candidates_dseg{files.image}"
+    probability = files.folder / f"{files.stem}_label-CMB_probseg{files.image}"
+    if files.image == ".nii.gz":
+        write_nifti(files.labels, result.labels, _label_type(result.labels))
+        write_nifti(candidates, result.candidate_labels, _label_type(result.candidate_labels))
+        write_nifti(probability, result.probability, np.float32)
+        return
+    write_picture(files.labels, _label_picture(result.labels))
+    write_picture(candidates, _label_picture(result.candidate_labels))
+    write_picture(probability, np.rint(picture_array(result.probability) * 255).astype(np.uint8))
+    mask = np.where(picture_array(result.labels) > 0, 255, 0).astype(np.uint8)
+    write_picture(files.folder / f"{files.stem}_desc-cmb_mask.png", mask)
+    overlay = np.asarray(single_slice(make_display(result)), dtype=np.uint8)
+    write_picture(files.folder / f"{files.stem}_overlay.png", overlay)
+
+
+def _label_type(labels: Volume) -> type[np.integer[Any]]:
+    return np.int16 if int(labels.array.max()) <= np.iinfo(np.int16).max else np.int32
+
+
+def _label_picture(labels: Volume) -> Any:
+    """Return numbers as grey values, in 8 bits where they fit, else in 16."""
+    array = picture_array(labels)
+    return array.astype(np.uint8 if int(array.max()) <= 255 else np.uint16)
+
+
+def _write_tables(result: Segmentation, files: OutputFiles) -> None:
+    write_tsv(files.table, list(LESION_COLUMNS), [lesion_row(one) for one in result.lesions])
+    rows = candidate_rows(
+        result.candidates, [one.index for one in result.lesions], result.siderosis
+    )
+    path = files.folder / f"{files.stem}_desc-candidates_dseg.tsv"
+    write_tsv(path, list(CANDIDATE_COLUMNS), rows)
+
+
+def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
+    about = {"Sources": [files.source], "SpatialReference": "orig"}
+    number = counted(result.lesions)
+    summary = {
+        "Microbleeds": number[Certainty.DEFINITE] + number[Certainty.POSSIBLE],
+        "Definite": number[Certainty.DEFINITE],
+        "Possible": number[Certainty.POSSIBLE],
+        "Macrohaemorrhages": number[Certainty.MACROHAEMORRHAGE],
+        "Candidates": len(result.candidates),
+        "PossibleSiderosis": list(result.siderosis),
+        "Warnings": list(result.warnings),
+    }
+    lesions = {"Description": f"Cerebral microbleeds, each its index in the table. {NOTICE}"}
+    write_json(
+        files.summary,
+        lesions | about | LESION_COLUMNS | {"Summary": summary, "Provenance": result.provenance},
+    )
+    candidates = {"Description": f"Every candidate above 0.05, each its index. {NOTICE}"}
+    path = files.folder / f"{files.stem}_desc-candidates_dseg.json"
+    write_json(path, candidates | about | CANDIDATE_COLUMNS)
+    unit = " 255 is probability 1." if files.image == ".png" else ""
+    probability = {
+        "Description": f"Probability of a microbleed, 0 where no candidate is.{unit} {NOTICE}"
+    }
+    write_json(files.folder / f"{files.stem}_label-CMB_probseg.json", probability | about)
+
+
+def _write_root(root: Path) -> None:
+    """Write the files of a BIDS derivative, where they are not there yet."""
+    made = {
+        "Name": "mmocnet",
+        "Version": __version__,
+        "Description": f"mmocnet segment. {NOTICE}",
+    }
+    description = {
+        "Name": "Cerebral microbleeds",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "License": "n/a: as the raw data",
+        "Authors": ["The mmocnet developers", "The mmocnet software"],
+        "GeneratedBy": [made],
+        "DatasetLinks": {"raw": "../.."},
+        "SourceDatasets": [{"URL": "../.."}],
+    }
+    readme = (
+        f"# Cerebral microbleeds\n\nMade by mmocnet {__version__} from susceptibility-weighted "
+        f"MRI. {NOTICE}\n\n- `*_desc-cmb_dseg`: lesions, their table and summary.\n"
+        "- `*_desc-candidates_dseg`: all candidates with their confidence.\n"
+        "- `*_label-CMB_probseg`: probability.\n- `*_report.html`: report for people.\n"
+    )
+    if not (root / "dataset_description.json").exists():
+        write_json(root / "dataset_description.json", description)
+    for name, text in (("README.md", readme), (".bidsignore", IGNORED)):
+        if not (root / name).exists():
+            write_text(root / name, text)

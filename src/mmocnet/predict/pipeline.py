@@ -1,0 +1,196 @@
+"""From one scan to its lesions: start reading here.
+
+`segment` is a pure function of one study; `segment_file` reads, calls it and writes. The scan is
+cut into slices on a working grid, stage 1 marks candidates on each slice, stage 2 outlines or
+rejects each candidate in a small patch, the patches are fused, and what was found is measured on
+the scan's own grid.
+"""
+
+import dataclasses
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from mmocnet.config import CascadeSettings, SegmentSettings
+from mmocnet.io.read import Scan, read_scan
+from mmocnet.nets.checkpoint import Cascade, default_model, load_cascade
+from mmocnet.predict.candidates import cut_rois, find_candidates, roi_around
+from mmocnet.predict.engine import Engine, Progress, make_engine
+from mmocnet.predict.findings import list_findings
+from mmocnet.predict.fuse import outline_candidates, paste_rois, place_on_input
+from mmocnet.predict.outputs import OutputFiles, output_files, write_outputs
+from mmocnet.predict.provenance import (
+    FileOptions,
+    as_scan,
+    given_record,
+    is_done,
+    operating_threshold,
+    provenance,
+    read_mask,
+)
+from mmocnet.predict.segmentation import Segmentation
+from mmocnet.prepare.brain import brain_mask
+from mmocnet.prepare.geometry import slice_axis
+from mmocnet.prepare.refuse import check_scan
+from mmocnet.prepare.slices import PreparedSlices, prepare_slices
+from mmocnet.types import FloatArray, Mask3D
+from mmocnet.volume import Volume
+
+
+def segment(
+    scan: Scan | Volume,
+    settings: SegmentSettings | None = None,
+    *,
+    cascade: Cascade | None = None,
+    brain: Mask3D | None = None,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Find and outline the microbleeds of one scan. Reads and writes no scan, draws no lots.
+
+    Args:
+        scan: The SWI, from `load_volume` or `read_scan`.
+        settings: Model, operating point, device; defaults where None.
+        cascade: The model, already loaded, to be used for many scans; else it is loaded.
+        brain: Brain mask, shape (I, J, K); else it is taken from the scan.
+        progress: Called with (slices done, slices in all).
+
+    Returns:
+        Lesions and candidates with labels and probability on the scan's own grid.
+
+    Raises:
+        InputError: If the scan cannot be processed, or a setting is out of range.
+        ModelError: If the model is missing or was never trained.
+
+    Research use only - not a medical device.
+    """
+    scan = as_scan(scan)
+    settings = SegmentSettings() if settings is None else settings
+    if cascade is None:
+        cascade = load_cascade(settings.model or default_model(), settings.device)
+    threshold = operating_threshold(settings, cascade.settings)
+    engine = make_engine(
+        cascade.detector,
+        cascade.segmenter,
+        settings.device,
+        crop=cascade.settings.preparation.pixel_mm is not None,
+    )
+
+    volume = scan.volume
+    if brain is None:
+        brain = brain_mask(volume)
+    warnings = [*scan.warnings, *check_scan(scan, brain)]
+    slices = prepare_slices(volume, cascade.settings.preparation, brain)
+    fused = fused_probability(slices, engine, cascade.settings, progress)
+    outlines = outline_candidates(fused)
+    labels, probability = place_on_input(outlines, fused, slices.grid)
+    findings = list_findings(
+        volume.like(labels), outlines.confidence, brain, cascade.settings.thresholds, threshold
+    )
+
+    if findings.siderosis:
+        warnings.append(
+            "possible cortical superficial siderosis: long thin superficial components were "
+            f"not counted (candidates {', '.join(map(str, findings.siderosis))})"
+        )
+    lesion_labels = np.where(findings.labels <= len(findings.lesions), findings.labels, 0)
+    return Segmentation(
+        image=volume,
+        labels=volume.like(lesion_labels),
+        probability=volume.like(probability),
+        candidate_labels=volume.like(findings.labels),
+        lesions=findings.lesions,
+        candidates=findings.candidates,
+        siderosis=findings.siderosis,
+        warnings=tuple(warnings),
+        slice_axis=slice_axis(volume),
+        source=scan.source,
+        provenance=provenance(scan, settings, cascade, threshold),
+    )
+
+
+def fused_probability(
+    slices: PreparedSlices,
+    engine: Engine,
+    settings: CascadeSettings,
+    progress: Progress | None = None,
+) -> FloatArray:
+    """Return the cascade's probability on the working grid: stage 1, patches, stage 2, fusion.
+
+    Returns:
+        Shape (S, R, C); 0 outside every patch.
+    """
+    coarse = engine.detect(slices.array, slices.brain, progress)
+    found = find_candidates(coarse, settings.candidate_threshold, settings.roi_size)
+    rois = [roi_around(candidate, settings.roi_size) for candidate in found]
+    if not rois:
+        return np.zeros(coarse.shape, dtype=np.float32)
+    return paste_rois(slices.grid.shape, rois, engine.outline(cut_rois(slices.array, rois)))
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentedFile:
+    """What `segment_file` did.
+
+    Attributes:
+        files: Where everything is.
+        result: What was found; None where it was there already.
+    """
+
+    files: OutputFiles
+    result: Segmentation | None
+
+
+def segment_file(
+    path: Path | str,
+    out: Path | str,
+    settings: SegmentSettings | None = None,
+    *,
+    options: FileOptions | None = None,
+    cascade: Cascade | None = None,
+    progress: Progress | None = None,
+) -> SegmentedFile:
+    """Segment one file and write masks, tables, provenance and report; all files or none.
+
+    A scan whose complete results for the same content and settings are in `out` is not
+    segmented again.
+
+    Raises:
+        InputError: If the scan cannot be processed, or `out` holds other results under its name.
+        ModelError: If the model is missing or was never trained.
+    """
+    path, settings = Path(path), settings or SegmentSettings()
+    options = options or FileOptions()
+    started, clock = datetime.now(UTC), time.perf_counter()
+    files = output_files(path, Path(out))
+    scan = read_scan(path, options.spacing_mm)
+    brain = None if options.mask is None else read_mask(options.mask, scan.volume)
+    if cascade is None:
+        cascade = load_cascade(settings.model or default_model(), settings.device)
+    expected = provenance(scan, settings, cascade, operating_threshold(settings, cascade.settings))
+    expected["Input"] |= given_record(options)
+    if not options.overwrite and is_done(files, expected):
+        return SegmentedFile(files, None)
+
+    result = segment(scan, settings, cascade=cascade, brain=brain, progress=progress)
+    record = expected | {
+        "Started": started.isoformat(timespec="seconds"),
+        "Seconds": round(time.perf_counter() - clock, 2),
+    }
+    result = dataclasses.replace(result, provenance=record)
+    write_outputs(result, files)
+    return SegmentedFile(files, result)
+
+
+def load_volume(path: Path | str, spacing_mm: float | None = None) -> Volume:
+    """Return the scan in a NIfTI, PNG or TIFF file.
+
+    Args:
+        path: The file.
+        spacing_mm: Pixel size of a picture; a NIfTI file has its own.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    return read_scan(Path(path), spacing_mm).volume

@@ -1,0 +1,133 @@
+"""What a result records of how it came about, and what was given to make it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmocnet import __version__
+from mmocnet.config import CascadeSettings, SegmentSettings
+from mmocnet.errors import InputError
+from mmocnet.io.nifti import read_nifti
+from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
+from mmocnet.io.picture import read_picture
+from mmocnet.io.read import Scan
+from mmocnet.nets.checkpoint import Cascade, file_sha256
+from mmocnet.predict.fuse import CANDIDATE_FLOOR
+from mmocnet.predict.outputs import OutputFiles, read_summary
+from mmocnet.types import Mask3D
+from mmocnet.volume import Volume
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How files are read and written."""
+
+    spacing_mm: float | None = None
+    """Pixel size of a picture, which has none of its own."""
+    mask: Path | None = None
+    """Brain mask on the scan's grid, in place of the one that is made."""
+    overwrite: bool = False
+    """Whether results that are there are made again."""
+
+
+def read_mask(path: Path, scan: Volume) -> Mask3D:
+    """Return a brain mask on a scan's grid: all that is above 0.
+
+    Raises:
+        InputError: If it lies on another grid or is empty.
+    """
+    if path.name.lower().endswith(PICTURE_SUFFIXES):
+        mask = read_picture(path, scan.spacing_mm[0])
+    else:
+        mask = read_nifti(path)
+    if mask.shape != scan.shape or not np.allclose(mask.affine, scan.affine, atol=1e-2):
+        raise InputError(f"expected a mask on the grid of {scan.name}, got another in {path.name}")
+    inside = mask.array > 0
+    if not inside.any():
+        raise InputError(f"expected a brain mask, got no voxel above 0 in {path.name}")
+    return np.asarray(inside)
+
+
+def operating_threshold(settings: SegmentSettings, model: CascadeSettings) -> float:
+    """Return the confidence from which a candidate is a lesion.
+
+    Raises:
+        InputError: If a threshold was given that is not 0.05 to 1.
+
+    >>> operating_threshold(SegmentSettings(operating_point="report"), CascadeSettings())
+    0.7
+    """
+    if settings.threshold is None:
+        return float(getattr(model.thresholds, settings.operating_point))
+    if not CANDIDATE_FLOOR <= settings.threshold <= 1:
+        raise InputError(f"threshold must be {CANDIDATE_FLOOR} to 1, got {settings.threshold}")
+    return settings.threshold
+
+
+def as_scan(scan: Scan | Volume) -> Scan:
+    """Return a scan; an array that came from no file has the hash of its values."""
+    if isinstance(scan, Scan):
+        return scan
+    array = np.ascontiguousarray(scan.array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(f"expected finite values, got NaN or infinity in {scan.name}")
+    volume = Volume(array, scan.affine, scan.name)
+    return Scan(
+        volume=volume,
+        kind="slice" if 1 in volume.shape else "volume",
+        source="nifti",
+        sha256=hashlib.sha256(array.tobytes()).hexdigest(),
+    )
+
+
+def provenance(
+    scan: Scan, settings: SegmentSettings, cascade: Cascade, threshold: float
+) -> dict[str, Any]:
+    """Return the record of a run, plain JSON values; times and file options come later."""
+    point = "given" if settings.threshold is not None else settings.operating_point
+    return {
+        "Version": __version__,
+        "Model": {"Name": cascade.name, "SHA256": cascade.sha256, "Card": cascade.card},
+        "Input": {"Name": scan.volume.name, "SHA256": scan.sha256},
+        "Settings": asdict(cascade.settings),
+        "OperatingPoint": point,
+        "Threshold": threshold,
+        "Thresholds": asdict(cascade.settings.thresholds),
+        "CandidateFloor": CANDIDATE_FLOOR,
+        "Device": settings.device,
+        "Engine": settings.engine,
+        "Seed": None,
+    }
+
+
+def given_record(options: FileOptions) -> dict[str, Any]:
+    """Return what was given beside the scan, as provenance."""
+    given: dict[str, Any] = {}
+    if options.spacing_mm is not None:
+        given["SpacingMm"] = options.spacing_mm
+    if options.mask is not None:
+        given["Mask"] = {"Name": options.mask.name, "SHA256": file_sha256(options.mask)}
+    return given
+
+
+def is_done(files: OutputFiles, expected: dict[str, Any]) -> bool:
+    """Return whether the results are there.
+
+    Raises:
+        InputError: If other results are there under the same name.
+    """
+    found = read_summary(files)
+    if found is None:
+        return False
+    # Through JSON, as what was found came from there: tuples became lists.
+    for key in ("Version", "Input", "Model", "Settings", "Threshold"):
+        if found.get(key) != json.loads(json.dumps(expected[key])):
+            raise InputError(
+                f"{files.root.name!r} already holds results named {files.stem} with another "
+                f"{key.lower()}: choose another folder, or --overwrite"
+            )
+    return True

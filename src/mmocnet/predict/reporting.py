@@ -1,0 +1,84 @@
+"""What the report of one scan says."""
+
+from typing import Any
+
+from mmocnet.io.report import Report
+from mmocnet.predict.pictures import lesion_pictures, make_display, overview, png
+from mmocnet.predict.segmentation import Segmentation
+from mmocnet.prepare.geometry import world_axes
+
+PICTURED = 60
+"""Lesions with pictures of their own, so that a report stays under about 10 MB."""
+PLANES = ("sagittal", "coronal", "axial")
+
+
+def make_report(result: Segmentation) -> Report:
+    """Return the contents of a scan's report, pictures included."""
+    display = make_display(result)
+    pictured = result.lesions[:PICTURED]
+    return Report(
+        title=result.image.name,
+        lesions=result.lesions,
+        pictures={one.index: lesion_pictures(display, one) for one in pictured},
+        overview=png(overview(display, result.lesions)),
+        is_slice=result.is_slice,
+        display=_display_text(result),
+        warnings=result.warnings,
+        technique=_technique(result),
+        provenance=_provenance(result.provenance),
+        notes=_notes(result),
+    )
+
+
+def _plane(result: Segmentation) -> str:
+    return PLANES[world_axes(result.image.affine)[0][result.slice_axis]]
+
+
+def _display_text(result: Segmentation) -> str:
+    if result.source == "picture":
+        return "Shown as in the file; which side is the patient's left is not known (n/a)."
+    if _plane(result) == "sagittal":
+        return "The patient's front is on the viewer's left."
+    return "The patient's right is on the viewer's left."
+
+
+def _technique(result: Segmentation) -> list[tuple[str, str]]:
+    shape = " x ".join(map(str, result.image.shape))
+    spacing = " x ".join(f"{side:.3g}" for side in result.image.spacing_mm)
+    pairs = [
+        ("Image", f"{shape} voxels of {spacing} mm"),
+        ("Slices", f"{result.image.shape[result.slice_axis]}, {_plane(result)}"),
+        ("Sequence, field, echo time", "not stated in the file"),
+    ]
+    if result.source == "picture":
+        pairs[1] = ("Slices", "1, taken as axial")
+        pairs.insert(2, ("Thickness", "not known: volumes are areas times 1 mm"))
+    return pairs
+
+
+def _provenance(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the provenance in reading order."""
+    model, source = record["Model"], record["Input"]
+    limits = ", ".join(f"{name} {value:g}" for name, value in record["Thresholds"].items())
+    pairs = [
+        ("Software", f"mmocnet {record['Version']}"),
+        ("Model", model["Name"]),
+        *((f"SHA-256 of {name}", digest) for name, digest in model["SHA256"].items()),
+        ("Trained on", str(model["Card"].get("dataset", "see the model's card"))),
+        ("SHA-256 of the scan", source["SHA256"]),
+        ("Confidence to be a lesion", f"{record['Threshold']:g} ({record['OperatingPoint']})"),
+        ("The model's thresholds", limits),
+        ("Device", record["Device"]),
+        ("Random numbers", "none are drawn"),
+    ]
+    if "Started" in record:
+        pairs.append(("Made", f"{record['Started']}, in {record['Seconds']:.1f} s"))
+    return pairs
+
+
+def _notes(result: Segmentation) -> list[str]:
+    below = len(result.candidates) - len(result.lesions) - len(result.siderosis)
+    if not below:
+        return []
+    noun = "candidate lies" if below == 1 else "candidates lie"
+    return [f"{below} further {noun} below the operating threshold; see the candidate table."]
