@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmocnet.io.nifti import read_nifti, write_nifti
-from mmocnet.prepare.geometry import resampling_matrix, sample_positions, slice_axis, world_axes
+from mmocnet.prepare.geometry import resampling_matrix, sample_positions, slice_axis
 from mmocnet.prepare.head import close_mm, distance, fill_slices, head_brain, largest
+from mmocnet.prepare.orient import block_means, is_axial, slices_back, slices_first
 from mmocnet.types import IntTriple, Mask3D, Triple
 from mmocnet.volume import Volume
 
@@ -33,12 +34,12 @@ def is_stripped(volume: Volume) -> bool:
     constant, no dark layer (skull) may lie under a brighter one (scalp), as scanners also blank
     the air around a head.
     """
-    array, spacing_mm = _slices_first(volume)
+    array, spacing_mm = slices_first(volume)
     border = _border(array)
     background = _background(array)
     if float(np.mean(border == background)) < _STRIPPED_BORDER_SHARE:
         return False
-    coarse, coarse_mm = _coarse(np.abs(array - background), spacing_mm)
+    coarse, coarse_mm = block_means(np.abs(array - background), spacing_mm, COARSE_MM)
     return not _has_skull(coarse, coarse_mm)
 
 
@@ -67,18 +68,23 @@ def brain_mask(volume: Volume, method: BrainMethod | None = None) -> Mask3D:
     chosen = brain_method(volume) if method is None else method
     if chosen == "deepbet":
         return _deepbet(volume)
-    array, spacing_mm = _slices_first(volume)
+    array, spacing_mm = slices_first(volume)
     if chosen == "stripped":
         found = _stripped_brain(array, spacing_mm)
     else:
-        coarse, coarse_mm = _coarse(array, spacing_mm)
-        found = _fine(head_brain(coarse, coarse_mm), coarse_mm, array.shape, spacing_mm)
-    return _slices_back(found, volume)
+        coarse, coarse_mm = block_means(array, spacing_mm, COARSE_MM)
+        found = _fine(
+            head_brain(coarse, coarse_mm, has_neck=is_axial(volume)),
+            coarse_mm,
+            array.shape,
+            spacing_mm,
+        )
+    return slices_back(found, volume)
 
 
 def _stripped_brain(array: NDArray[np.float32], spacing_mm: Triple) -> Mask3D:
     inside = array != _background(array)
-    coarse, coarse_mm = _coarse(inside.astype(np.float32), spacing_mm)
+    coarse, coarse_mm = block_means(inside.astype(np.float32), spacing_mm, COARSE_MM)
     # Specks outside the brain are noise or what the stripping forgot.
     closed = close_mm(_main_parts(coarse >= 0.5), _CLOSE_MM, coarse_mm)
     near = _fine(distance(~closed, coarse_mm) <= 2 * COARSE_MM, coarse_mm, array.shape, spacing_mm)
@@ -126,23 +132,6 @@ def _deepbet(volume: Volume) -> Mask3D:
         return np.asarray(read_nifti(Path(mask)).array > 0)
 
 
-def _slices_first(volume: Volume) -> tuple[NDArray[np.float32], Triple]:
-    """Return the array with its slices first, growing upwards, and its spacing likewise."""
-    axis = slice_axis(volume)
-    array = np.moveaxis(np.asarray(volume.array, dtype=np.float32), axis, 0)
-    if world_axes(volume.affine)[1][axis]:
-        array = array[::-1]
-    rest = [volume.spacing_mm[a] for a in range(3) if a != axis]
-    return array, (volume.spacing_mm[axis], rest[0], rest[1])
-
-
-def _slices_back(mask: Mask3D, volume: Volume) -> Mask3D:
-    axis = slice_axis(volume)
-    if world_axes(volume.affine)[1][axis]:
-        mask = mask[::-1]
-    return np.ascontiguousarray(np.moveaxis(mask, 0, axis))
-
-
 def _border(array: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the outermost pixels of every slice."""
     edges = (array[:, 0], array[:, -1], array[:, :, 0], array[:, :, -1])
@@ -152,23 +141,6 @@ def _border(array: NDArray[np.float32]) -> NDArray[np.float32]:
 def _background(array: NDArray[np.float32]) -> float:
     values, counts = np.unique(_border(array), return_counts=True)
     return float(values[counts.argmax()])
-
-
-def _coarse(array: NDArray[np.float32], spacing_mm: Triple) -> tuple[NDArray[np.float32], Triple]:
-    """Return means of blocks of about `COARSE_MM`; the last blocks repeat the border."""
-    factors = [
-        min(count, max(1, round(COARSE_MM / mm)))
-        for count, mm in zip(array.shape, spacing_mm, strict=True)
-    ]
-    for axis, factor in enumerate(factors):
-        if factor > 1:
-            starts = np.arange(0, array.shape[axis], factor)
-            sizes = np.diff([*starts, array.shape[axis]]).astype(np.float32)
-            sums = np.add.reduceat(array, starts, axis=axis)
-            means = sums / np.expand_dims(sizes, [a for a in range(3) if a != axis])
-            array = means.astype(np.float32)
-    s, r, c = (mm * factor for mm, factor in zip(spacing_mm, factors, strict=True))
-    return array, (s, r, c)
 
 
 def _fine(mask: Mask3D, coarse_mm: Triple, shape: IntTriple, spacing_mm: Triple) -> Mask3D:

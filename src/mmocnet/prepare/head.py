@@ -20,6 +20,12 @@ SCALP_MM = 4.0
 BRAIN_HEIGHT_MM = 165.0
 """From vertex to foramen magnum, adults; below it is neck."""
 
+CORD_AREA_MM2 = 300.0
+"""Below it a cross-section of the eroded brain is brainstem or cord."""
+
+WHOLE_AREA_MM2 = 4000.0
+"""Above it a cross-section of the eroded brain is a cerebrum's."""
+
 _BIAS_SIGMA_MM = 25.0
 _TISSUE_LEVEL = 0.55
 _SHALLOW_MM = 9.0
@@ -29,17 +35,18 @@ _OPEN_MM = 4.0
 _HOLE_MM2 = 120.0
 
 
-def head_brain(array: Volume3D, spacing_mm: Triple) -> Mask3D:
+def head_brain(array: Volume3D, spacing_mm: Triple, *, has_neck: bool = True) -> Mask3D:
     """Return the brain of a head.
 
     Args:
         array: Shape (S, R, C), slices from inferior to superior where axial.
         spacing_mm: Voxel along S, R and C.
+        has_neck: Whether the first slices may be neck: axial ones.
 
     Returns:
         Bool, same shape; the whole head where no brain stands out.
     """
-    level = _otsu(array)
+    level = otsu(array)
     head = fill_slices(largest(open_mm(array > 0.5 * level, 2.0, spacing_mm)))
     depth = _depth(head, spacing_mm)
     ratio = array / _local_level(array, head & (array > 0.6 * level), spacing_mm)
@@ -48,7 +55,8 @@ def head_brain(array: Volume3D, spacing_mm: Triple) -> Mask3D:
     core, erosion_mm = _core(tissue, depth, spacing_mm)
     if not core.any():
         return head
-    core = _without_neck(core, spacing_mm)
+    if has_neck:
+        core = _without_neck(core, spacing_mm)
     near = distance(~core, spacing_mm) <= erosion_mm + 1.5
     brain = close_mm(largest(tissue & near), _CLOSE_MM, spacing_mm)
     brain = fill_slices(brain & (depth > SCALP_MM))
@@ -108,7 +116,7 @@ def _holes(mask: NDArray[np.bool_], area_px: float) -> NDArray[np.bool_]:
     return np.asarray(hole[labels])
 
 
-def _otsu(array: Volume3D) -> float:
+def otsu(array: FloatArray) -> float:
     """Return the level that best parts dark from bright (Otsu 1979), outliers cut."""
     top = float(np.percentile(array, 99))
     counts, edges = np.histogram(np.clip(array, 0, top), bins=256)
@@ -157,9 +165,14 @@ def _core(tissue: Mask3D, depth: FloatArray, spacing_mm: Triple) -> tuple[Mask3D
 
 
 def _without_neck(core: Mask3D, spacing_mm: Triple) -> Mask3D:
-    slices = np.flatnonzero(core.any(axis=(1, 2)))
-    lowest = slices[-1] - int(BRAIN_HEIGHT_MM / spacing_mm[0])
-    if lowest > 0:
-        core = core.copy()
-        core[:lowest] = False
+    """Cut an eroded brain where it is a cord, or too far below the vertex."""
+    area_mm2 = core.sum(axis=(1, 2)) * spacing_mm[1] * spacing_mm[2]
+    slices = np.flatnonzero(area_mm2)
+    first = int(slices[-1] - BRAIN_HEIGHT_MM / spacing_mm[0]) + 1
+    widest = int(area_mm2.argmax())
+    if area_mm2[widest] > WHOLE_AREA_MM2:
+        thin = np.flatnonzero(area_mm2[:widest] < CORD_AREA_MM2)
+        first = max(first, int(thin[-1]) + 1 if thin.size else 0)
+    core = core.copy()
+    core[: max(0, first)] = False
     return core
