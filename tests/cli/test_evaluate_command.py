@@ -1,0 +1,84 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+from mmocnet.cli import main
+from mmocnet.io.nifti import write_nifti
+from mmocnet.volume import Volume
+
+
+def write_planes(folder):
+    """Write one plane with a dark disc at row 30, column 24."""
+    rows, columns = np.ogrid[:60, :50]
+    disc = (rows - 30) ** 2 + (columns - 24) ** 2 <= 9
+    pictures = {
+        "images": np.where(disc, 20, 100).astype(np.uint8),
+        "masks": disc.astype(np.uint8) * 255,
+        "ignore": np.zeros((60, 50), np.uint8),
+    }
+    for name, pixels in pictures.items():
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(folder / name / "AA_ax.png")
+    (folder / "lesions.csv").write_text(
+        "tag,subject,kind,voxel_mm,shape,cm,ax_window\n"
+        'AA,A,CMB,0.5,"[50, 60, 70]","[24, 29, 35]","[0, 50, 0, 60]"\n'
+    )
+    return folder
+
+
+def test_folders_are_scored_and_the_table_is_printed(tmp_path, capsys):
+    labels = np.zeros((20, 20, 4), np.int16)
+    labels[5:8, 5:8, 1] = 1
+    write_nifti(tmp_path / "a.nii.gz", Volume(labels, np.eye(4)), np.int16)
+    one = str(tmp_path / "a.nii.gz")
+    assert main(["evaluate", one, one, "-o", str(tmp_path / "out")]) == 0
+    assert "lesion sensitivity | 1.000" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["pixel"]["pooled over all voxels"]["dsc"] == 1.0
+
+
+def test_planes_are_scored_with_the_blob_filter(tmp_path, capsys):
+    folder = write_planes(tmp_path / "planes")
+    out = tmp_path / "out"
+    assert main(["evaluate", "--planes", str(folder), "--baseline", "-o", str(out)]) == 0
+    assert "1 reference lesions" in capsys.readouterr().out
+    curve = json.loads((out / "planes.json").read_text())["curve"]
+    assert curve[0]["lesion_sensitivity"] == 1.0
+
+
+def test_planes_are_scored_with_a_folder_of_masks(tmp_path):
+    folder = write_planes(tmp_path / "planes")
+    words = ["evaluate", str(folder / "masks"), "--planes", str(folder), "--threshold", "0.5"]
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    scores = json.loads((tmp_path / "out" / "planes.json").read_text())["scores"]
+    assert (scores["pooled_dsc"], scores["fp_per_plane"]) == (1.0, 0.0)
+
+
+def test_realism_of_a_folder_of_planes_is_measured(tmp_path, rng):
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        pixels = rng.normal(120, 12, (100, 90)).clip(1, 255).astype(np.uint8)
+        pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:] = 0, 0, 0, 0
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{name}.png")
+    words = ["evaluate", "--realism", str(tmp_path / "images"), "-o", str(tmp_path / "out")]
+    assert main(words) == 0
+    found = json.loads((tmp_path / "out" / "realism.json").read_text())["images"]
+    assert abs(found["local_variation"]["median"] - 0.1) < 0.01
+
+
+def test_missing_words_are_one_sentence_and_exit_code_2(tmp_path, capsys):
+    assert main(["evaluate"]) == 2
+    assert "expected PREDICTIONS and REFERENCES" in capsys.readouterr().err
+    assert main(["evaluate", "--planes", str(write_planes(tmp_path / "planes"))]) == 2
+    assert "expected one of PREDICTIONS, --model and --baseline" in capsys.readouterr().err
+
+
+def test_the_command_module_imports_nothing_heavy():
+    code = "import sys, mmocnet.cli.evaluate; print([m for m in sys.modules if m in " + (
+        "('torch', 'scipy', 'nibabel', 'matplotlib', 'numpy')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,185 @@
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmocnet.errors import InputError
+from mmocnet.evaluate.files import pair_files
+from mmocnet.evaluate.matching import Rule
+from mmocnet.evaluate.score import ScoreSettings, evaluate_folder, pixel_table, summarise
+from mmocnet.evaluate.tables import write_report
+from mmocnet.io.nifti import write_nifti
+from mmocnet.volume import Volume
+
+SHAPE = (20, 24, 6)
+AFFINE = np.diag([0.8, 0.8, 3.0, 1.0])
+
+
+def save(path, array, affine=AFFINE, dtype=np.int16):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_nifti(path, Volume(array, affine), dtype)
+
+
+def cube(*corner, size=2, value=1):
+    array = np.zeros(SHAPE, np.int16)
+    i, j, k = corner
+    array[i : i + size, j : j + size, k] = value
+    return array
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two subjects of a dataset: one with two lesions, one without any."""
+    reference, prediction = tmp_path / "reference", tmp_path / "prediction"
+    first = cube(2, 2, 1) + cube(10, 10, 3, value=2)
+    for subject, labels in (("01", first), ("02", np.zeros(SHAPE, np.int16))):
+        save(reference / f"sub-{subject}/anat/sub-{subject}_acq-swi_desc-cmb_dseg.nii.gz", labels)
+        save(
+            reference / f"sub-{subject}/anat/sub-{subject}_acq-swi_desc-source_dseg.nii.gz",
+            labels * 0,
+        )
+    called = cube(2, 2, 1) + cube(15, 15, 5, value=2)
+    for subject, labels in (("01", called), ("02", cube(4, 4, 2))):
+        stem = prediction / f"sub-{subject}/anat/sub-{subject}_acq-swi"
+        save(stem.with_name(stem.name + "_desc-cmb_dseg.nii.gz"), labels)
+        save(
+            stem.with_name(stem.name + "_label-CMB_probseg.nii.gz"),
+            (labels > 0) * 0.75,
+            dtype=np.float32,
+        )
+        everything = labels + (cube(10, 10, 3, value=3) if subject == "01" else 0)
+        save(stem.with_name(stem.name + "_desc-candidates_dseg.nii.gz"), everything)
+        rows = ["index\tconfidence\tstatus", "1\t0.9\tlesion", "2\t0.6\tlesion", "3\t0.2\t-"]
+        table = stem.with_name(stem.name + "_desc-candidates_dseg.tsv")
+        table.write_text("\n".join(rows) + "\n")
+    return prediction, reference
+
+
+def test_a_dataset_scores_as_computed_by_hand(folders):
+    summary = summarise(evaluate_folder(*folders, ScoreSettings(draws=20)))
+    lesion = summary["lesion"]["overlap"]
+    assert summary["scans"] == 2
+    assert summary["lesion_free_scans"] == 1
+    assert lesion["lesion_sensitivity"]["value"] == 0.5
+    assert lesion["fp_per_scan"]["value"] == 1.0
+    assert lesion["fp_per_lesion_free_scan"]["value"] == 1.0
+    assert lesion["matched_dice"]["value"] == 1.0
+    pixel = summary["pixel"]
+    # Two slices hold a lesion: one perfect, one missed; 4 + 4 false pixels lie elsewhere.
+    assert pixel["mean per slice with a lesion"]["dsc"] == 0.5
+    assert pixel["pooled over slices with a lesion"]["dsc"] == pytest.approx(8 / 12)
+    assert pixel["pooled over all voxels"]["dsc"] == pytest.approx(8 / 20)
+    assert summary["pixel_precision_recall"]["recall_ceiling"] == 0.5
+
+
+def test_froc_comes_from_the_candidates_below_the_operating_point_too(folders):
+    froc = summarise(evaluate_folder(*folders, ScoreSettings(draws=20)))["froc"]
+    assert froc["threshold"] == [0.2, 0.6, 0.9]
+    assert froc["lesion_sensitivity"] == [1.0, 0.5, 0.5]
+    assert froc["fp_per_scan"] == [1.0, 1.0, 0.5]
+
+
+def test_a_candidate_set_aside_as_siderosis_is_never_called(folders):
+    for table in folders[0].rglob("*candidates*.tsv"):
+        table.write_text(table.read_text().replace("2\t0.6\tlesion", "2\t0.6\tsiderosis"))
+    froc = summarise(evaluate_folder(*folders, ScoreSettings(draws=20)))["froc"]
+    assert froc["threshold"] == [0.2, 0.9]
+    assert froc["fp_per_scan"] == [0.5, 0.5]
+
+
+def test_a_missing_prediction_is_named_in_the_error(folders):
+    for path in (folders[0] / "sub-02").rglob("*.nii.gz"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"1 of 2 references .*no prediction for sub-02_acq-swi"):
+        evaluate_folder(*folders)
+
+
+def test_a_missing_prediction_is_listed_where_that_is_allowed(folders, tmp_path):
+    for path in (folders[0] / "sub-02").rglob("*.nii.gz"):
+        path.unlink()
+    report = evaluate_folder(*folders, ScoreSettings(allow_missing=True, draws=20))
+    assert report.missing == ("no prediction for sub-02_acq-swi",)
+    write_report(report, tmp_path / "out")
+    assert "no prediction for sub-02_acq-swi" in (tmp_path / "out" / "scores.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("array", "affine", "text"),
+    [
+        (np.zeros((20, 24, 5), np.int16), AFFINE, "expected the reference's grid"),
+        (np.zeros(SHAPE, np.int16), np.diag([0.8, 0.8, 3.01, 1.0]), "corners .* mm apart"),
+    ],
+)
+def test_a_prediction_off_the_grid_is_named(folders, array, affine, text):
+    (path,) = (folders[0] / "sub-01").rglob("*cmb_dseg.nii.gz")
+    save(path, array, affine)
+    with pytest.raises(InputError, match=f"{text}.* in sub-01_acq-swi_desc-cmb"):
+        evaluate_folder(*folders)
+
+
+def test_a_prediction_without_a_reference_is_reported(folders):
+    save(folders[0] / "sub-03_desc-cmb_dseg.nii.gz", cube(1, 1, 1))
+    report = evaluate_folder(*folders, ScoreSettings(draws=20))
+    assert report.unused == ("sub-03",)
+
+
+def test_a_mask_named_after_the_subject_only_is_found(folders):
+    for path in (folders[0] / "sub-01").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    save(folders[0] / "sub-01_mask.nii.gz", cube(2, 2, 1))
+    report = evaluate_folder(*folders, ScoreSettings(draws=20))
+    assert report.cases[0].lesions[Rule.OVERLAP].found == 1
+
+
+def test_what_is_ignored_counts_for_nothing(folders, tmp_path):
+    ignore = tmp_path / "ignore" / "sub-01_acq-swi_desc-ignore_mask.nii.gz"
+    save(ignore, cube(10, 10, 3) + cube(15, 15, 5))
+    report = evaluate_folder(*folders, ScoreSettings(draws=20), tmp_path / "ignore")
+    assert report.cases[0].lesions[Rule.OVERLAP].references == 1
+    assert report.cases[0].lesions[Rule.OVERLAP].false_positives == 0
+    assert report.cases[0].pixels.tn == np.prod(SHAPE) - 8 - 4
+
+
+def test_a_probability_map_alone_is_cut_at_a_half(tmp_path):
+    save(tmp_path / "r" / "a.nii.gz", cube(2, 2, 1) + cube(10, 10, 3, value=2))
+    probability = cube(2, 2, 1) * 0.5 + cube(10, 10, 3) * 0.49
+    save(tmp_path / "p" / "a.nii.gz", probability, dtype=np.float32)
+    (case,) = evaluate_folder(tmp_path / "p", tmp_path / "r").cases
+    assert case.lesions[Rule.OVERLAP].found == 1
+    assert case.sample is not None
+
+
+def test_pictures_need_a_spacing_and_then_score(tmp_path):
+    for name, column in (("r", 3), ("p", 4)):
+        pixels = np.zeros((20, 30), np.uint8)
+        pixels[5:9, column : column + 4] = 255
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "one.png")
+    with pytest.raises(InputError, match="--spacing-mm"):
+        evaluate_folder(tmp_path / "p", tmp_path / "r")
+    report = evaluate_folder(tmp_path / "p", tmp_path / "r", ScoreSettings(spacing_mm=0.5))
+    assert pixel_table(report.cases)["mean per slice with a lesion"].dsc == pytest.approx(0.75)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    for folder in ("a", "b"):
+        save(tmp_path / folder / "x_dseg.nii.gz", cube(1, 1, 1))
+    with pytest.raises(InputError, match="expected one file of lesions for x"):
+        pair_files(tmp_path, tmp_path)
+
+
+def test_files_hold_nan_as_na_and_null(tmp_path):
+    save(tmp_path / "r" / "a.nii.gz", np.zeros(SHAPE, np.int16))
+    report = evaluate_folder(tmp_path / "r", tmp_path / "r", ScoreSettings(draws=20))
+    summary = write_report(report, tmp_path / "out")
+    assert math.isnan(summary["lesion"]["overlap"]["lesion_f1"]["value"])
+    stored = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert stored["lesion"]["overlap"]["lesion_f1"]["value"] is None
+    lines = (tmp_path / "out" / "scans.csv").read_text().splitlines()
+    (row,) = csv.DictReader(lines)
+    assert row["overlap_matched_dice"] == "n/a"
+    assert "Research use only" in (tmp_path / "out" / "scores.md").read_text()
