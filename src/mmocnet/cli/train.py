@@ -1,0 +1,126 @@
+"""`mmocnet train`: train both stages on a dataset."""
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from mmocnet.config import TrainPreset, TrainSettings, train_settings
+from mmocnet.errors import InputError
+
+if TYPE_CHECKING:
+    from mmocnet.train.patches import TrainingScan
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a cascade on a BIDS dataset with references, as `mmocnet simulate` writes.
+
+    Run it again to go on where it ended. RUN/model is then a model for `mmocnet segment`.
+    Research use only - not a medical device.
+    """
+
+    dataset: tyro.conf.Positional[Path]
+    """Folder of the dataset."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder of the run: states, logs, and at the end `model`."""
+    preset: TrainPreset = "compact"
+    """compact: narrow networks, trained in an hour or two on a CPU. paper: as the article."""
+    stage: Literal["1", "2", "both"] = "both"
+    """Which stage to train; 2 needs a run folder with a finished stage 1."""
+    budget_minutes_stage1: float | None = None
+    """Time for stage 1; its learning rate falls to fit. None trains the preset's epochs."""
+    budget_minutes_stage2: float | None = None
+    """Time for stage 2."""
+    epochs: tuple[int, int] | None = None
+    """Most epochs of stage 1 and stage 2; None takes the preset's, or no limit beside a
+    budget."""
+    roi_size: Literal[16, 32, 64, 128] = 32
+    """Side of stage 2's patches in pixels."""
+    gradient_checkpointing: bool = False
+    """Recompute activations to halve the memory, at a third more time."""
+    pretrained_encoder: Path | None = None
+    """Safetensors of ImageNet ResNet-34 weights for stage 1 of the paper preset."""
+    cache: Path | None = None
+    """Folder of prepared scans; None takes OUT/cache."""
+    workers: int = 1
+    """Processes that prepare scans."""
+    threads: int | None = None
+    """CPU threads of the training; None leaves the choice to torch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: an NVIDIA GPU where there is one."""
+    seed: int = 0
+    """Seed of split, weights, patches, augmentation."""
+
+    def run(self) -> None:
+        """Prepare the scans, train, say where the model is."""
+        from mmocnet.train.stages import train_cascade
+
+        device = self._device()
+        settings = self.settings()
+        scans = self._scans(settings)
+        card = {
+            "dataset": self.dataset.resolve().name,
+            "command": "mmocnet " + shlex.join(sys.argv[1:]),
+        }
+        model = train_cascade(scans, self.out, settings, self.stage, device, card)
+        if model is None:
+            print(f"stage 1 is trained: {self.out}")
+        else:
+            print(f"model: {model}  (research use only - not a medical device)")
+
+    def settings(self) -> TrainSettings:
+        """Return the preset with this command's changes."""
+        preset = train_settings(self.preset)
+        budgets = (self.budget_minutes_stage1, self.budget_minutes_stage2)
+        stages = []
+        for i, stage in enumerate((preset.detector, preset.segmenter)):
+            # With a budget the epochs must not end the training first.
+            epochs = stage.max_epochs if budgets[i] is None else 100_000
+            stages.append(
+                replace(
+                    stage,
+                    budget_minutes=budgets[i],
+                    max_epochs=epochs if self.epochs is None else self.epochs[i],
+                    gradient_checkpointing=self.gradient_checkpointing,
+                )
+            )
+        pretrained = None if self.pretrained_encoder is None else str(self.pretrained_encoder)
+        return replace(
+            preset,
+            cascade=replace(preset.cascade, roi_size=self.roi_size),
+            detector=stages[0],
+            segmenter=stages[1],
+            pretrained_encoder=pretrained,
+            seed=self.seed,
+        )
+
+    def _device(self) -> str:
+        import torch
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("expected an NVIDIA GPU for --device cuda, got none")
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
+
+    def _scans(self, settings: TrainSettings) -> "tuple[TrainingScan, ...]":
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from mmocnet.train.scans import load_training_scans
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("Preparing scans", total=None)
+            return load_training_scans(
+                self.dataset,
+                settings.cascade.preparation,
+                self.out / "cache" if self.cache is None else self.cache,
+                self.workers,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
