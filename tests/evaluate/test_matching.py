@@ -70,7 +70,7 @@ def test_sizes_and_centroids_are_those_of_scipy(labels):
     assert np.allclose(found.centroids_mm, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LABELS, LABELS, st.sampled_from(list(Rule)))
 def test_matching_is_the_best_of_all_one_to_one_matchings(reference, predicted, rule):
     spacing = (1.0, 2.0)

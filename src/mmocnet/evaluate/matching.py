@@ -87,7 +87,7 @@ class Matching:
 def components(mask: NDArray[Any]) -> Labels:
     """Label the connected pieces of a mask: 8 neighbours in 2D, 26 in 3D.
 
-    >>> components(np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]])).max()
+    >>> int(components(np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]])).max())
     2
     """
     labels, _ = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
