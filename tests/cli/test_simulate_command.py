@@ -5,10 +5,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmocnet.cli import main
 from mmocnet.io.dataset import read_dataset, read_tsv
+from mmocnet.io.nifti import read_nifti
+from mmocnet.simulate.settings import StudySettings
+from mmocnet.simulate.study import simulate_study
 from mmocnet.simulate.testset import training_seed
 
 SLAB = ["--protocol", "aibl", "--slab-mm", "6", "--seed", "5", "--images", "swi"]
@@ -19,25 +23,41 @@ def simulate(out: Path, *words: str) -> int:
     return main(["simulate", "-o", str(out), *SLAB, *words])
 
 
-def test_two_workers_write_what_each_subject_is_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert simulate(tmp_path / "two", "--subjects", "2", "--workers", "2") == 0
-    assert "2 subjects written, 0 there already, 0 failed" in capsys.readouterr().out
-    scans = read_dataset(tmp_path / "two")
-    assert [scan.subject for scan in scans] == ["0001", "0002"]
-    rows = read_tsv(tmp_path / "two" / "participants.tsv")
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated") / "data"
+    assert simulate(out, "--subjects", "2", "--workers", "2") == 0
+    return out
+
+
+def test_two_workers_write_every_subject_of_the_seed(dataset: Path) -> None:
+    assert [scan.subject for scan in read_dataset(dataset)] == ["0001", "0002"]
+    rows = read_tsv(dataset / "participants.tsv")
     assert [int(row["seed"]) for row in rows] == [training_seed(5, 1), training_seed(5, 2)]
-    assert simulate(tmp_path / "two", "--subjects", "2") == 0
-    assert "0 subjects written, 2 there already" in capsys.readouterr().out
+
+
+def test_a_second_run_makes_nothing_again(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate(dataset, "--subjects", "2") == 0
+    assert "0 subjects written, 2 there already, 0 failed" in capsys.readouterr().out
+
+
+def test_a_worker_writes_what_this_process_simulates(dataset: Path) -> None:
+    settings = StudySettings("aibl", images="swi", slab_mm=6.0)
+    study = simulate_study(settings, training_seed(5, 2))
+    (scan,) = (scan for scan in read_dataset(dataset) if scan.subject == "0002")
+    written = read_nifti(scan.image).array
+    # Images are stored in 65535 steps, and float32 sums may differ in the last digit.
+    assert np.abs(written - study.swi.array).max() < 1e-4 * np.ptp(study.swi.array)
+    assert scan.labels is not None
+    assert np.array_equal(read_nifti(scan.labels).array, study.apparent.array)
 
 
 def test_another_seed_in_the_same_folder_ends_with_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert simulate(tmp_path / "data", "--subjects", "1") == 0
-    capsys.readouterr()
-    assert simulate(tmp_path / "data", "--subjects", "1", "--seed", "6") == 2
+    assert simulate(dataset, "--subjects", "1", "--seed", "6") == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import read_dataset, read_tsv
-from mmocnet.simulate.dataset import WriteSettings, iterate_studies, write_subjects
+from mmocnet.simulate.dataset import iterate_studies, write_subjects
 from mmocnet.simulate.record import SimulatedLesion, SimulatedStudy
 from mmocnet.simulate.settings import Protocol, StudySettings
 from mmocnet.simulate.testset import FIRST_TEST_SEED, plan_subjects
@@ -29,13 +29,16 @@ def small_study(settings: StudySettings, seed: int, device: str) -> SimulatedStu
     if settings.lesion_free_share < 1:
         labels[5:7, 6:8, 3] = 1
         lesions.insert(0, lesion(1, "microbleed"))
+    everything = settings.images == "all"
     return SimulatedStudy(
         seed=seed,
         protocol=Protocol("clinical", 3.0, (10.0, 22.0), 28.0, 15.0, (0.5, 0.5, 2.0)),
         swi=grid.like(rng.normal(100, 10, SHAPE).astype(np.float32)),
-        magnitude=grid.like(rng.normal(120, 10, SHAPE).astype(np.float32)),
-        phase_rad=grid.like(rng.uniform(-np.pi, np.pi, SHAPE).astype(np.float32)),
-        twin_swi=grid.like(rng.normal(100, 10, SHAPE).astype(np.float32)),
+        magnitude=grid.like(rng.normal(120, 10, SHAPE).astype(np.float32)) if everything else None,
+        phase_rad=grid.like(rng.uniform(-np.pi, np.pi, SHAPE).astype(np.float32))
+        if everything
+        else None,
+        twin_swi=grid.like(rng.normal(100, 10, SHAPE).astype(np.float32)) if everything else None,
         brain=grid.like(rng.random(SHAPE) < 0.5),
         apparent=grid.like(labels),
         source=grid.like(labels),
@@ -150,7 +153,8 @@ def test_participants_count_what_was_put_in(tmp_path: Path) -> None:
 
 
 def test_swi_only_leaves_out_what_training_does_not_read(tmp_path: Path) -> None:
-    list(write_subjects(tmp_path, plan_subjects(1, 3), WriteSettings("swi"), small_study))
+    plans = plan_subjects(1, 3, StudySettings(images="swi"))
+    list(write_subjects(tmp_path, plans, make=small_study))
     names = [path.name for path in tmp_path.rglob("*.nii.gz")]
     assert sorted(name.removeprefix("sub-0001_") for name in names) == [
         "acq-swi_T2starw.nii.gz",

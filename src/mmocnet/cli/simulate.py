@@ -58,7 +58,7 @@ class Simulate:
 
         console = Console(stderr=True)
         plans = self._plans()
-        how = WriteSettings(images=self.images, workers=self.workers, device=self.device)
+        how = WriteSettings(workers=self.workers, device=self.device)
         results = write_subjects(self.out, plans, how)
         bar = track(results, "Simulating", total=len(plans), console=console)
         _report(list(bar), self.out)
@@ -75,6 +75,7 @@ class Simulate:
             lesion_free_share=self.lesion_free_share,
             lesion_count=self.lesion_count,
             mimics=self.mimics,
+            images=self.images,
             slab_mm=self.slab_mm,
         )
         return plan_subjects(self.subjects, self.seed, study)

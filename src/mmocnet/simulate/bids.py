@@ -87,18 +87,17 @@ def _acquisition(study: SimulatedStudy, plan: SubjectPlan) -> dict[str, Any]:
     }
 
 
-def _write_raw(anat: Path, study: SimulatedStudy, plan: SubjectPlan, everything: bool) -> None:
+def _write_raw(anat: Path, study: SimulatedStudy, plan: SubjectPlan) -> None:
     kind: type[np.generic] = np.uint8 if study.protocol.eight_bit else np.int16
-    images: dict[str, tuple[Volume, type[np.generic], dict[str, str]]] = {
-        "acq-swi": (study.swi, kind, {})
+    images: dict[str, tuple[Volume | None, type[np.generic], dict[str, str]]] = {
+        "acq-swi": (study.swi, kind, {}),
+        "acq-swiTwin": (study.twin_swi, kind, {}),
+        "acq-gre_part-mag": (study.magnitude, np.int16, {"Units": "arbitrary"}),
+        "acq-gre_part-phase": (study.phase_rad, np.int16, {"Units": "rad"}),
     }
-    if everything:
-        images |= {
-            "acq-swiTwin": (study.twin_swi, kind, {}),
-            "acq-gre_part-mag": (study.magnitude, np.int16, {"Units": "arbitrary"}),
-            "acq-gre_part-phase": (study.phase_rad, np.int16, {"Units": "rad"}),
-        }
     for name, (volume, dtype, extra) in images.items():
+        if volume is None:
+            continue
         path = anat / f"sub-{plan.label}_{name}_T2starw.nii.gz"
         save_image(path, volume, dtype)
         write_json(path.with_name(f"{path.name[:-7]}.json"), _acquisition(study, plan) | extra)
@@ -135,7 +134,7 @@ def _write_reference(
         "SpatialReference": "orig",
     }
     labels = {"cmb": study.apparent, "source": study.source}
-    for name in ("cmb", "source") if everything else ("cmb",):
+    for name in ("cmb", "source") if plan.settings.images == "all" else ("cmb",):
         path = anat / f"{stem}_desc-{name}_dseg"
         write_nifti(path.with_name(f"{path.name}.nii.gz"), labels[name], np.int16)
         write_tsv(path.with_name(f"{path.name}.tsv"), list(TABLE_COLUMNS), _table(study))
@@ -147,18 +146,17 @@ def _write_reference(
     write_json(brain.with_name(f"{brain.name}.json"), text | about)
 
 
-def write_study(folder: Path, study: SimulatedStudy, plan: SubjectPlan, everything: bool) -> None:
+def write_study(folder: Path, study: SimulatedStudy, plan: SubjectPlan) -> None:
     """Write one study below `folder`/raw/sub-X and `folder`/reference/sub-X.
 
     Args:
         folder: Where both parts go; the caller moves them to their places.
         study: The study.
         plan: Who it is and what was asked for; recorded in every raw sidecar.
-        everything: Whether the twin, magnitude, phase and source labels are written too.
     """
     anat = Path(f"sub-{plan.label}") / "anat"
-    _write_raw(folder / RAW / anat, study, plan, everything)
-    _write_reference(folder / REFERENCE / anat, study, plan, everything)
+    _write_raw(folder / RAW / anat, study, plan)
+    _write_reference(folder / REFERENCE / anat, study, plan)
 
 
 def read_plan(out: Path, label: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Data sets of simulated studies: on disk as BIDS, or one after another in memory."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -30,9 +31,6 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 class WriteSettings:
     """How a data set is written."""
 
-    images: Literal["all", "swi"] = "all"
-    """all: SWI, twin, magnitude, phase and both references. swi: what training reads, the SWI,
-    its apparent reference and the brain mask."""
     workers: int = 1
     """Processes, each with one thread."""
     device: str = "cpu"
@@ -71,7 +69,7 @@ def write_subject(
     folder = out / UNFINISHED / f"{plan.label}-{os.getpid()}"
     try:
         study = make(plan.settings, plan.seed, settings.device)
-        write_study(folder, study, plan, settings.images == "all")
+        write_study(folder, study, plan)
         _place(folder, out, plan.label)
     except Exception as error:  # one subject's failure is reported, the others go on
         return SubjectResult(plan.label, "failed", f"{type(error).__name__}: {error}")
@@ -82,9 +80,7 @@ def write_subject(
 
 def _check_same(out: Path, plan: SubjectPlan) -> None:
     record = read_plan(out, plan.label)
-    wanted = asdict(plan.settings)
-    if wanted["lesion_count"] is not None:
-        wanted["lesion_count"] = list(wanted["lesion_count"])  # JSON has no tuples
+    wanted = json.loads(json.dumps(asdict(plan.settings)))  # JSON has no tuples
     if record["Seed"] != plan.seed or record["Settings"] != wanted:
         raise InputError(
             f"expected an empty folder or the same data set to resume, got sub-{plan.label} of "
