@@ -125,9 +125,7 @@ def _describe(columns: dict[str, str]) -> dict[str, Any]:
     return {name: {"Description": text} | integer.get(name, {}) for name, text in columns.items()}
 
 
-def _write_reference(
-    anat: Path, study: SimulatedStudy, plan: SubjectPlan, everything: bool
-) -> None:
+def _write_reference(anat: Path, study: SimulatedStudy, plan: SubjectPlan) -> None:
     stem = f"sub-{plan.label}_acq-swi"
     about = {
         "Sources": [f"bids:raw:sub-{plan.label}/anat/{stem}_T2starw.nii.gz"],
