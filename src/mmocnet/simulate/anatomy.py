@@ -87,12 +87,16 @@ class Warp:
     def __init__(self, grid: Grid, traits: Traits, rng: np.random.Generator, device: str) -> None:
         self.grid = grid
         self._linear = traits.rotation / traits.scale[:, None]
-        linear = torch.tensor(self._linear, dtype=torch.float32, device=device)
-        centres = grid.centres_mm(device)
-        mni = torch.einsum("ab,bijk->aijk", linear, centres)
+        mni = self.linear_mni(grid.centres_mm(device))
         for wavelength, sd in WARP_MM:
             mni = mni + sd * smooth_noise(grid, wavelength, rng, device, channels=3)
         self.mni_mm = mni
+
+    def linear_mni(self, points_mm: torch.Tensor) -> torch.Tensor:
+        """Return MNI mm of subject points, both (3, ...), by head position and size alone."""
+        linear = torch.tensor(self._linear, dtype=torch.float32, device=points_mm.device)
+        mni: torch.Tensor = torch.tensordot(linear, points_mm, dims=1)
+        return mni
 
     def to_mni(self, points_mm: FloatArray) -> FloatArray:
         """Return MNI mm of subject points, both of shape (N, 3)."""
@@ -178,9 +182,9 @@ def _cortical_distances(
         it), half width of the random sulci.
     """
     depth, _, _, _, noise = smooth
-    wide = 0.25 + 0.8 * traits.atrophy
+    wide = 0.15 + 0.75 * traits.atrophy
     far = fine[0] + 0.5 * noise
-    folds = torch.minimum(CORTEX_MM + 0.9 - 0.5 * wide - far, depth - 0.6 * wide)
+    folds = torch.minimum(CORTEX_MM + 1.5 - 0.6 * wide - far, depth - 0.6 * wide)
     # A sheet opens at the surface and closes in the depth.
     half = (wide * (0.5 + 0.4 * noise)).clamp_min(0.0) * (1.25 - depth / 20).clamp(0, 1.1)
     return far, folds, half
@@ -244,7 +248,7 @@ def _locate(
     groups[inside & (white > 0.6)] = GROUPS.index("subcortical white matter")
     solid = inside & (smooth["csf"] < 0.35)
     groups[solid & (cortex > 0.4) & (white < 0.75)] = GROUPS.index("cortex")
-    x, y, z = mni.unbind(0)
+    x, y, _ = mni.unbind(0)
     hind = solid & (smooth["hind"] > 0.5)
     groups[hind] = GROUPS.index("cerebellum")
     stem = (x.abs() < 15) & (y > -42) & (y < -11)

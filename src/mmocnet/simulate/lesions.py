@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmocnet.simulate.anatomy import GROUPS, Anatomy
-from mmocnet.simulate.vessels import Cloud, spline, merge, tube
-from mmocnet.types import FloatArray, Triple
-
-Sphere = tuple[Triple, float, float]
-"""Offset in mm, radius in mm, susceptibility in ppm."""
+from mmocnet.simulate.field import Sphere
+from mmocnet.simulate.vessels import Cloud, merge, spline, tube
+from mmocnet.types import FloatArray
 
 COUNT_MAX = 83
 COUNT_LOG_SD = 1.86
@@ -246,6 +244,7 @@ def _siderosis(anatomy: Anatomy, rng: np.random.Generator) -> Cloud:
     if len(centre) == 0 or len(points) == 0:
         return merge([])
     points = points[np.linalg.norm(points - centre, axis=1) < rng.uniform(10, 25)]
-    points = np.repeat(points, 4, axis=0) + rng.uniform(-1, 1, (4 * len(points), 3))
-    volume = np.full(len(points), float(rng.uniform(0.15, 0.4)))
+    many = 40
+    points = np.repeat(points, many, axis=0) + rng.normal(0, 0.8, (many * len(points), 3))
+    volume = np.full(len(points), float(rng.uniform(0.6, 1.6)) / many)
     return Cloud(points, volume, np.full(len(points), float(rng.uniform(0.5, 1.5))))

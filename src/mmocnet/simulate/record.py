@@ -44,7 +44,8 @@ class SimulatedStudy:
         seed: All that is random comes from it.
         protocol: The acquisition, every range resolved to a number.
         swi: What a reader sees: SWI, or the magnitude for protocols without phase weighting.
-        magnitude: GRE magnitude of the last echo, same grid.
+        magnitude: GRE magnitude of the last echo, same grid; None like the next two when the
+            settings ask for the SWI alone.
         phase_rad: GRE phase of the last echo, wrapped to (-pi, pi], same grid.
         twin_swi: The same scan, noise included, without the microbleeds.
         brain: Brain mask, bool.
@@ -56,9 +57,9 @@ class SimulatedStudy:
     seed: int
     protocol: Protocol
     swi: Volume
-    magnitude: Volume
-    phase_rad: Volume
-    twin_swi: Volume
+    magnitude: Volume | None
+    phase_rad: Volume | None
+    twin_swi: Volume | None
     brain: Volume
     apparent: Volume
     source: Volume

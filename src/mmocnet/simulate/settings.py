@@ -62,5 +62,7 @@ class StudySettings:
     """Uniform range of microbleeds a subject, for training; None takes the natural counts."""
     mimics: bool = True
     """Whether calcifications, cavernomas, iron and the like are put in."""
+    images: Literal["all", "swi"] = "all"
+    """swi leaves out the twin, the magnitude and the phase: enough for training, and faster."""
     slab_mm: float | None = None
     """Height of the simulated slab in mm, at a random level; None simulates the whole head."""

@@ -68,9 +68,9 @@ def _signed_distance(mask: NDArray[np.bool_]) -> FloatArray:
     return np.asarray(outside - inside, np.float32)
 
 
-def _coarse_channels(grey: FloatArray, white: FloatArray, t1: FloatArray) -> FloatArray:
+def _coarse_channels(grey: FloatArray, t1: FloatArray) -> FloatArray:
     step = COARSE_MM
-    g, w, t = (ndimage.gaussian_filter(a, 0.8)[::step, ::step, ::step] for a in (grey, white, t1))
+    g, t = (ndimage.gaussian_filter(a, 0.8)[::step, ::step, ::step] for a in (grey, t1))
     i, j, k = np.meshgrid(*(np.arange(n) * step for n in g.shape), indexing="ij")
     x, y, z = i - 98.0, j - 134.0, k - 72.0
     brain = ndimage.binary_fill_holes(ndimage.binary_closing(t > 0.06, iterations=2))
@@ -102,12 +102,12 @@ def load_templates(device: str = "cpu") -> Templates:
         DependencyError: If nilearn is not installed.
     """
     folder = template_folder()
-    images = [nib.load(folder / _FILE.format(kind)) for kind in ("t1", "gm", "wm")]
+    images = [nib.Nifti1Image.from_filename(folder / _FILE.format(k)) for k in ("t1", "gm", "wm")]
     t1, grey, white = (np.asarray(image.dataobj, np.float32) / 255.0 for image in images)
     distance = ndimage.gaussian_filter(_signed_distance(white > 0.5), 0.6)
     fine = np.stack([distance, grey, white]).astype(np.float32)
     return Templates(
         origin_mm=np.asarray(images[0].affine[:3, 3], np.float64),
         fine=torch.from_numpy(fine).to(device),
-        coarse=torch.from_numpy(_coarse_channels(grey, white, t1)).to(device),
+        coarse=torch.from_numpy(_coarse_channels(grey, t1)).to(device),
     )

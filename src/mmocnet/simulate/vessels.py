@@ -175,7 +175,7 @@ def _walk_pial(guide: Guide, start: FloatArray, steps: int, rng: np.random.Gener
         # Upper veins climb to the sagittal sinus, lower ones go down and back.
         drain[:, 2] = np.where(position[:, 2] > 5, 1.0, -0.4)
         drain[:, 1] = np.where(position[:, 2] > 5, 0.0, -0.6)
-        pull = lift * outward + 2.2 * toward_csf + 0.30 * noise + 0.16 * drain
+        pull = lift * outward + 1.8 * toward_csf + 0.18 * noise + 0.14 * drain
         heading = _unit(heading + pull)
         position = position + STEP_MM * heading
     return np.asarray(path)
@@ -254,11 +254,11 @@ def draw_veins(anatomy: Anatomy, chi_ppm: float, rng: np.random.Generator, devic
     grid = anatomy.coarse
     share = grid.size_mm[2] / 150.0
     density = rng.uniform(0.6, 1.5)
-    count = max(8, int(900 * density * share))
+    count = max(8, int(2300 * density * share))
     start = _pick(
         (guide.csf > 0.15) & (anatomy.cortex > 0.4) & (anatomy.depth_mm > 1), count, grid, rng
     )
-    radius = np.clip(rng.lognormal(np.log(0.30), 0.30, len(start)), 0.16, 0.9)
+    radius = np.clip(rng.lognormal(np.log(0.37), 0.36, len(start)), 0.16, 1.0)
     chi = chi_ppm * rng.uniform(0.75, 1.1, len(start))
     clouds = _tubes(_walk_pial(guide, start, 70, rng), radius, 3.0, chi, rng)
     count = max(4, int(260 * rng.uniform(0.4, 1.6) * share))
