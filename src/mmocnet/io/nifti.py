@@ -26,6 +26,9 @@ MAX_VOLUME_BYTES = 2 * 2**30
 MAX_GZIP_RATIO = 1040
 """Deflate cannot pack more than 1032:1, so a header that declares more than this is false."""
 
+MAX_HEADER_BYTES = 2**26
+"""Farthest that voxels may begin: header extensions of 64 MiB."""
+
 _CHUNK_BYTES = 2**20
 _HEADER_BYTES = {348: (nib.Nifti1Header, 348), 540: (nib.Nifti2Header, 540)}
 _UNIT_QUATERNION_TOLERANCE = 1e-3
@@ -174,11 +177,11 @@ def _read_layout(stream: BinaryIO, name: str) -> _Layout:
 
 
 def _offset(declared: float, header_bytes: int, name: str) -> int:
-    if not math.isfinite(declared) or not header_bytes <= declared <= _CHUNK_BYTES * 64:
-        raise InputError(
-            f"expected voxels to begin after the header, got byte {declared} in {name}"
-        )
-    return int(declared)
+    # Some writers leave it 0 and mean the byte after the header's four extension bytes.
+    place = declared if declared != 0 else float(header_bytes + 4)
+    if not math.isfinite(place) or not header_bytes <= place <= MAX_HEADER_BYTES:
+        raise InputError(f"expected voxels to begin after the header, got byte {place:g} in {name}")
+    return int(place)
 
 
 def _three_axes(header: Any, name: str) -> tuple[int, int, int]:

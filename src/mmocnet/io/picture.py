@@ -4,6 +4,7 @@ A picture is shown anterior up. Its columns become the first voxel axis (left to
 rows, from bottom to top, the second; whether its left is the patient's left cannot be known.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,12 @@ def read_picture(path: Path, spacing_mm: float) -> Volume:
     if not (np.isfinite(spacing_mm) and spacing_mm > 0):
         raise InputError(f"spacing_mm must be positive, got {spacing_mm} for {name}")
     try:
-        with Image.open(path, formats=("PNG", "TIFF")) as image:
-            _check_header(image, name)
-            pixels = _grey(image, name)
+        with warnings.catch_warnings():
+            # Pillow warns above its own limit; ours is lower and refuses.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "TIFF")) as image:
+                _check_header(image, name)
+                pixels = _grey(image, name)
     except FileNotFoundError as error:
         raise InputError(f"no such file: {name}") from error
     except UnidentifiedImageError as error:

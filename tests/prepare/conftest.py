@@ -1,6 +1,7 @@
 """Heads made of ellipsoids, in RAS mm about the middle of the brain."""
 
 import numpy as np
+import pytest
 
 from mmocnet.volume import Volume
 
@@ -13,7 +14,7 @@ def ellipsoid(grid: np.ndarray, half_axes_mm: np.ndarray, centre_mm=(0.0, 0.0, 0
     return (scaled**2).sum(axis=0) <= 1
 
 
-def head_phantom(
+def make_head(
     rng: np.random.Generator,
     spacing_mm=(1.0, 1.0, 2.0),
     bottom_mm=-110.0,
@@ -64,3 +65,8 @@ def _tissue(grid: np.ndarray, rng: np.random.Generator, neck: bool) -> np.ndarra
         centre = direction / np.linalg.norm(direction) * HALF_AXES_MM * rng.uniform(0.6, 1.0)
         image[ellipsoid(grid, np.array([1.2, 1.2, 10.0]), centre)] = 0.15
     return image
+
+
+@pytest.fixture(scope="session")
+def head_phantom():
+    return make_head
