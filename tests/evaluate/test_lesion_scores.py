@@ -80,6 +80,9 @@ def test_froc_follows_the_confidences():
     assert curve.threshold.tolist() == [0.3, 0.5, 0.7, 0.9]
     assert curve.lesion_sensitivity.tolist() == [1.0, 0.5, 0.5, 0.5]
     assert curve.fp_per_scan.tolist() == [1.0, 1.0, 0.5, 0.0]
+    assert curve.lesion_f1.tolist() == pytest.approx([4 / 6, 2 / 5, 2 / 4, 2 / 3])
+    # 0.3 and 0.9 tie: the one with fewer false positives is taken.
+    assert curve.best_threshold == 0.9
 
 
 def test_a_candidate_that_was_second_takes_over_at_a_higher_threshold():
@@ -96,3 +99,10 @@ def test_thinning_keeps_the_ends_and_is_dense_at_the_top(rng):
     assert len(kept) <= 60
     assert kept[0] == levels.min()
     assert np.array_equal(kept[-5:], np.sort(levels)[-5:])
+
+
+def test_a_froc_without_candidates_or_lesions_is_empty():
+    none = np.zeros((1, 5), int)
+    curve = froc([pairing(none, none, (1.0, 1.0))], [np.zeros(0)])
+    assert len(curve.threshold) == len(curve.lesion_f1) == 0
+    assert math.isnan(curve.best_threshold)

@@ -176,3 +176,9 @@ def test_planes_without_a_prediction_are_all_named(planes, tmp_path):
 def test_a_folder_without_a_table_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected lesions\.csv"):
         list(read_planes(tmp_path))
+
+
+def test_nothing_called_anywhere_gives_one_row_with_every_mimic_rejected(planes):
+    empty = Instances(np.zeros(planes[0].mask.shape, int), np.zeros(0))
+    (scores,) = score_planes(planes, [empty, empty])
+    assert (scores.lesions, scores.lesion_sensitivity, scores.mimics_rejected) == (2, 0.0, 1)

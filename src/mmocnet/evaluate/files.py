@@ -19,6 +19,7 @@ _ROLES: tuple[tuple[str, Role | None], ...] = (
     ("_desc-source_dseg", None),
     ("_desc-brain_mask", None),
     ("_desc-ignore_mask", None),
+    ("_desc-cmb_mask", None),
     ("_overlay", None),
     ("_T2starw", None),
     ("_swi", None),

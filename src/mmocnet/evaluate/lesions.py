@@ -43,11 +43,21 @@ class Froc:
         threshold: Shape (K,).
         lesion_sensitivity: Shape (K,); NaN where no scan has a lesion.
         fp_per_scan: Shape (K,), scans without lesions included.
+        lesion_f1: Shape (K,).
     """
 
     threshold: FloatArray
     lesion_sensitivity: FloatArray
     fp_per_scan: FloatArray
+    lesion_f1: FloatArray
+
+    @property
+    def best_threshold(self) -> float:
+        """Threshold of the highest lesion F1 (the highest of several); NaN without one."""
+        if not np.isfinite(self.lesion_f1).any():
+            return float("nan")
+        best = np.nanmax(self.lesion_f1)
+        return float(self.threshold[np.flatnonzero(self.lesion_f1 == best)[-1]])
 
 
 def _divide(part: float, whole: float) -> float:
@@ -138,16 +148,17 @@ def froc(pairs: Sequence[Pairing], confidences: Sequence[FloatArray]) -> Froc:
         confidences: Of each scan's candidates, in the order of the pairing's predicted objects.
     """
     levels = thinned(np.concatenate([np.zeros(0), *confidences]))
-    sensitivity, false = [], []
+    names = ("lesion_sensitivity", "fp_per_scan", "lesion_f1")
+    rows = []
     for level in levels:
         scans = [
             outcome(pair, "", "", confidence >= level)
             for pair, confidence in zip(pairs, confidences, strict=True)
         ]
         sums = _table(scans).sum(axis=0)
-        sensitivity.append(_SCORES["lesion_sensitivity"](sums))
-        false.append(_SCORES["fp_per_scan"](sums))
-    return Froc(levels, np.array(sensitivity), np.array(false))
+        rows.append([_SCORES[name](sums) for name in names])
+    sensitivity, false, f1 = np.array(rows).reshape(-1, 3).T
+    return Froc(levels, sensitivity, false, f1)
 
 
 def thinned(levels: FloatArray, most: int = MAX_LEVELS) -> FloatArray:

@@ -250,6 +250,8 @@ def score_planes(
         raise InputError(f"expected {len(planes)} predictions, got {len(predictions)}")
     if thresholds is None:
         thresholds = thinned(np.concatenate([np.zeros(0)] + [p.levels() for p in predictions]))
+        # Nothing called on any plane is a result too: one row says so.
+        thresholds = thresholds if len(thresholds) else [1.0]
     return [
         pool_planes([score_plane(r, p.at(t)) for r, p in zip(planes, predictions, strict=True)], t)
         for t in thresholds

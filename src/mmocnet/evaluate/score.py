@@ -208,11 +208,14 @@ def summarise(report: Report) -> dict[str, Any]:
         "lesion": {rule.value: _lesion_summary(report, rule) for rule in Rule},
         "pixel": {name: asdict(scores) for name, scores in pixel_table(cases).items()},
         "pixel_precision_recall": average,
-        "froc": None
-        if curve_of_lesions is None
-        else {name: values.tolist() for name, values in vars(curve_of_lesions).items()},
+        "froc": None if curve_of_lesions is None else _froc_summary(curve_of_lesions),
         "settings": asdict(report.settings),
     }
+
+
+def _froc_summary(curve: Froc) -> dict[str, Any]:
+    values = {name: column.tolist() for name, column in vars(curve).items()}
+    return {"best_f1_threshold": curve.best_threshold, **values}
 
 
 def _lesion_summary(report: Report, rule: Rule) -> dict[str, Any]:
