@@ -44,25 +44,26 @@ def _place(row: Row) -> str:
 
 def lesion_table(found: list[Row], reference: list[Row], pair: Pairing) -> Table:
     """Return what was found with the reference beside it, then what was missed."""
-    columns = ("found", "at x, y, z (mm)", "diameter", "confidence", "reference", "its diameter")
-    table = Table(*columns, "Dice", title="Microbleeds found, and the reference")
+    table = Table(title="Microbleeds found, and the reference (x, y, z and diameters in mm)")
+    for column in ("found", "x, y, z", "diam.", "conf.", "reference", "diam.", "Dice"):
+        table.add_column(column, no_wrap=True)
     matching, dice = match(pair), pair.dice()
     partner = {int(j): int(i) for i, j in matching.pairs}
     for j, index in enumerate(pair.predicted.ids):
         row = _of(found, int(index))
-        cells = [row["name"], _place(row), f"{float(row['diameter_eq_mm']):.1f} mm"]
+        cells = [row["name"], _place(row), f"{float(row['diameter_eq_mm']):.1f}"]
         cells.append(f"{float(row['confidence']):.2f}")
         if j in partner:
             i = partner[j]
             true = _of(reference, int(pair.reference.ids[i]))
-            cells += [true["name"], f"{float(true['apparent_diameter_mm']):.1f} mm"]
+            cells += [true["name"], f"{float(true['apparent_diameter_mm']):.1f}"]
             cells.append(f"{dice[i, j]:.2f}")
         else:
             cells += ["[red]false[/red]", "", ""]
         table.add_row(*cells)
     for i in matching.missed:
         true = _of(reference, int(pair.reference.ids[i]))
-        size = f"{float(true['apparent_diameter_mm']):.1f} mm"
+        size = f"{float(true['apparent_diameter_mm']):.1f}"
         table.add_row("[red]missed[/red]", _place(true), "", "", true["name"], size, "")
     return table
 
@@ -97,7 +98,7 @@ def demo(out: Path) -> int:
     try:
         scan = simulate_one(out / "dataset")
         console.print(f"   {scan.image}\n2. Segmenting it: mmocnet segment ...", soft_wrap=True)
-        code = main(["segment", str(scan.image), "-o", str(out / "segmentation")])
+        code = main(["segment", str(scan.image), "-o", str(out / "segmentation"), "--overwrite"])
         if code:
             return code
         console.print("3. Comparing with the reference\n")
