@@ -63,8 +63,20 @@ def _tissue(grid: np.ndarray, rng: np.random.Generator, neck: bool) -> np.ndarra
     for _ in range(60):
         direction = rng.normal(size=3)
         centre = direction / np.linalg.norm(direction) * HALF_AXES_MM * rng.uniform(0.6, 1.0)
-        image[ellipsoid(grid, np.array([1.2, 1.2, 10.0]), centre)] = 0.15
+        _vein(image, grid, centre)
     return image
+
+
+def _vein(image: np.ndarray, grid: np.ndarray, centre_mm: np.ndarray) -> None:
+    half_axes_mm = np.array([1.2, 1.2, 10.0])
+    box = []
+    for axis in range(3):
+        places = np.moveaxis(grid[axis], axis, 0)[:, 0, 0]
+        near = np.flatnonzero(np.abs(places - centre_mm[axis]) <= half_axes_mm[axis])
+        if not near.size:
+            return
+        box.append(slice(near[0], near[-1] + 1))
+    image[tuple(box)][ellipsoid(grid[(slice(None), *box)], half_axes_mm, centre_mm)] = 0.15
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmocnet.io.nifti import read_nifti, write_nifti
-from mmocnet.prepare.geometry import resampling_matrix, sample_positions, slice_axis
+from mmocnet.prepare.geometry import slice_axis
 from mmocnet.prepare.head import close_mm, distance, fill_slices, head_brain, largest
 from mmocnet.prepare.orient import block_means, is_axial, slices_back, slices_first
+from mmocnet.prepare.sampling import resampling_matrix, sample_positions
 from mmocnet.types import IntTriple, Mask3D, Triple
 from mmocnet.volume import Volume
 
@@ -22,7 +23,9 @@ COARSE_MM = 2.0
 """Voxel at which the brain is looked for."""
 
 _STRIPPED_BORDER_SHARE = 0.97
-_CLOSE_MM = 6.0
+_CLOSE_MM = 10.0
+"""Closes a black lesion of 10 mm at the surface but for its last half millimetre."""
+
 _SKULL_SHELL_MM = np.arange(2.0, 24.0, 2.0)
 _DEEPBET_MIN_SLICES = 16
 
@@ -103,7 +106,8 @@ def _main_parts(mask: Mask3D) -> Mask3D:
 
 def _has_skull(coarse: NDArray[np.float32], spacing_mm: Triple) -> bool:
     """Return whether a dark layer lies under a brighter one all around."""
-    head = fill_slices(largest(coarse > 0))
+    # Blanked bone parts scalp and brain: the scalp's ring is filled before one part is chosen.
+    head = largest(fill_slices(coarse > 0))
     depth = distance(head, (1e6, spacing_mm[1], spacing_mm[2]))
     levels = [
         float(np.median(coarse[shell])) if shell.any() else np.nan

@@ -8,16 +8,15 @@ and inferior-superior. Every axis grows towards right, anterior or superior.
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
+from mmocnet.prepare.sampling import Order, resample_planes, resampling_matrix, sample_positions
 from mmocnet.types import FloatArray, IntTriple, Mask3D
 from mmocnet.volume import Volume
-
-Order = Literal[0, 1, 3]
 
 SAME_SPACING = 1.05
 """Voxel sizes within this ratio of each other are the same: such a volume is isotropic."""
@@ -27,8 +26,6 @@ PAD_MULTIPLE = 32
 
 BRAIN_MARGIN_MM = 8.0
 """Kept around the brain's box, so that a lesion at its edge has surroundings."""
-
-_SUPPORT: dict[Order, float] = {0: 0.5, 1: 1.0, 3: 2.0}
 
 
 def world_axes(affine: FloatArray) -> tuple[IntTriple, tuple[bool, bool, bool]]:
@@ -125,7 +122,7 @@ class WorkingGrid:
             )
             for a in range(2)
         )
-        return _apply(rows, turned, cols)
+        return resample_planes(rows, turned, cols)
 
     def to_input(self, array: NDArray[Any], order: Order = 1) -> NDArray[np.float32]:
         """Resample working slices to the input grid.
@@ -154,7 +151,7 @@ class WorkingGrid:
             )
             for a in range(2)
         )
-        back = self._flip(_apply(rows, array, cols))
+        back = self._flip(resample_planes(rows, array, cols))
         return np.ascontiguousarray(np.transpose(back, np.argsort(self.axes)))
 
     def to_voxel(self, points: FloatArray) -> FloatArray:
@@ -204,8 +201,8 @@ def working_grid(
         scaled = [pixel_mm, pixel_mm]
         parts = []
         for a in range(2):
-            first, last = _brain_range(brain, axes[1 + a], flips[1 + a], counts[a])
-            parts.append(_padded(first, last, spacing_mm[a], pixel_mm))
+            first, last = _kept(brain, axes[1 + a], flips[1 + a], volume)
+            parts.append(_padded(first * spacing_mm[a], last * spacing_mm[a], pixel_mm))
     return WorkingGrid(
         input_shape=volume.shape,
         axes=axes,
@@ -225,79 +222,22 @@ def _orientation(volume: Volume) -> tuple[IntTriple, tuple[bool, bool, bool]]:
     return (across, first, second), (against[across], against[first], against[second])
 
 
-def _brain_range(brain: Mask3D | None, axis: int, flip: bool, count: int) -> tuple[float, float]:
-    """Return the edges, in voxels along a working axis, of what is kept; all where no brain."""
+def _kept(brain: Mask3D | None, axis: int, flip: bool, volume: Volume) -> tuple[float, float]:
+    """Return the edges, in voxels along a working axis, of the brain with its margin, or of all."""
+    count = volume.shape[axis]
     if brain is None or not brain.any():
         return 0.0, float(count)
     others = tuple(a for a in range(3) if a != axis)
     found = np.flatnonzero(brain.any(axis=others))
-    first, last = float(found[0]), float(found[-1] + 1)
+    margin = BRAIN_MARGIN_MM / volume.spacing_mm[axis]
+    first, last = found[0] - margin, found[-1] + 1 + margin
     return (count - last, count - first) if flip else (first, last)
 
 
-def _padded(first: float, last: float, spacing_mm: float, pixel_mm: float) -> tuple[int, int]:
-    """Return start and size in pixels of a range of voxels with its margin, padded evenly."""
-    ratio = spacing_mm / pixel_mm
-    margin = BRAIN_MARGIN_MM / pixel_mm
-    start = int(np.floor(first * ratio - margin))
-    stop = int(np.ceil(last * ratio + margin))
+def _padded(first_mm: float, last_mm: float, pixel_mm: float) -> tuple[int, int]:
+    """Return start and size in pixels of a range, padded evenly."""
+    start = int(np.floor(first_mm / pixel_mm))
+    # Rounding keeps 63.999999 and 64 pixels the same.
+    stop = int(np.ceil(np.round(last_mm / pixel_mm, 6)))
     size = -(-(stop - start) // PAD_MULTIPLE) * PAD_MULTIPLE
     return start - (size - (stop - start)) // 2, size
-
-
-def sample_positions(count: int, start: int, step_mm: float, source_mm: float) -> FloatArray:
-    """Return where `count` pixels of `step_mm` lie among pixels of `source_mm`, as indices."""
-    return (np.arange(start, start + count) + 0.5) * (step_mm / source_mm) - 0.5
-
-
-def _kernel(distance: FloatArray, order: Order) -> FloatArray:
-    if order == 0:
-        # Half open, so that a place between two pixels takes one of them.
-        return ((distance >= -0.5) & (distance < 0.5)).astype(np.float64)
-    x = np.abs(distance)
-    if order == 1:
-        return np.maximum(0.0, 1.0 - x)
-    # Keys 1981 with a = -1/2: cubic convolution that is exact for quadratics.
-    near = (1.5 * x - 2.5) * x * x + 1.0
-    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
-
-
-def resampling_matrix(
-    positions: FloatArray, count: int, order: Order, widen: float = 1.0
-) -> NDArray[np.float32]:
-    """Return weights, shape (positions, count), that sample `count` pixels at `positions`.
-
-    The outermost pixels are repeated outside, and a position outside every pixel has weight 0.
-    """
-    width = 1.0 if order == 0 else max(1.0, widen)
-    # Rounding keeps 2.4999999 and 2.5 the same place whichever way it was reached.
-    positions = np.round(positions, 9)
-    reach = int(np.ceil(_SUPPORT[order] * width))
-    base = np.floor(positions).astype(int)
-    weights = np.zeros((len(positions), count))
-    rows = np.arange(len(positions))
-    for step in range(-reach, reach + 2):
-        source = base + step
-        value = _kernel((source - positions) / width, order)
-        np.add.at(weights, (rows, np.clip(source, 0, count - 1)), value)
-    weights /= weights.sum(axis=1, keepdims=True)
-    weights[(positions < -0.5) | (positions >= count - 0.5)] = 0.0
-    return weights.astype(np.float32)
-
-
-def _apply(
-    rows: NDArray[np.float32], array: NDArray[Any], cols: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return rows @ slice @ cols.T of every slice, leaving out input that no output needs."""
-    used_rows, used_cols = (np.flatnonzero(m.any(axis=0)) for m in (rows, cols))
-    out = np.zeros((array.shape[0], len(rows), len(cols)), dtype=np.float32)
-    if not (len(used_rows) and len(used_cols)):
-        return out
-    r = slice(used_rows[0], used_rows[-1] + 1)
-    c = slice(used_cols[0], used_cols[-1] + 1)
-    left, right = np.ascontiguousarray(rows[:, r]), np.ascontiguousarray(cols[:, c].T)
-    for index in range(len(array)):
-        plane = np.ascontiguousarray(array[index, r, c], dtype=np.float32)
-        np.matmul(left @ plane, right, out=out[index])
-    return out
