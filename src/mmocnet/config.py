@@ -218,6 +218,8 @@ class TrainSettings:
     """Training slices on which stage-1 candidates are collected for stage 2."""
     candidate_sensitivity: float = 0.98
     """Share of the validation lesions that the candidate threshold must find."""
+    most_false_candidates: float = 8.0
+    """False candidates a slice above which the candidate threshold is raised nevertheless."""
     pretrained_encoder: str | None = None
     """Safetensors of ImageNet ResNet-34 weights for stage 1's stages 2 to 5; None: random."""
     seed: int = 0

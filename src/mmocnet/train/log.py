@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from torch import Tensor
 
 STEPS_BETWEEN = 25
@@ -23,20 +23,19 @@ class TrainLog:
     written where tensorboard is installed.
     """
 
-    def __init__(self, folder: Path, total_steps: int) -> None:
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.total_steps = total_steps
         self.console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}"),
+            TaskProgressColumn(),
+            TextColumn("step {task.fields[step]}, loss {task.fields[loss]:.3f}"),
             TextColumn("{task.fields[left]} left"),
             console=self.console,
         )
-        self.task = self.progress.add_task(folder.name, total=total_steps, loss=math.nan, left="?")
+        self.task = self.progress.add_task(folder.name, total=1.0, step=0, loss=math.nan, left="?")
         self.writer: Any = None
 
     def __enter__(self) -> "TrainLog":
@@ -57,15 +56,14 @@ class TrainLog:
         if self.writer is not None:
             self.writer.close()
 
-    def step(self, step: int, loss: Tensor, rate: float, seconds_left: float) -> None:
+    def step(self, step: int, loss: Tensor, progress: float, seconds_left: float) -> None:
         """Show a step; every 25th only, because reading a loss makes a GPU wait."""
         if step % STEPS_BETWEEN:
             return
-        value = float(loss)
-        self.progress.update(self.task, completed=step, loss=value, left=clock_text(seconds_left))
+        value, left = float(loss), clock_text(seconds_left)
+        self.progress.update(self.task, completed=progress, step=step, loss=value, left=left)
         if self.writer is not None:
             self.writer.add_scalar("loss/step", value, step)
-            self.writer.add_scalar("learning_rate", rate, step)
 
     def epoch(self, history: Sequence[Mapping[str, float]]) -> None:
         """Print the last epoch's row and write all rows."""

@@ -87,7 +87,7 @@ def fit(
         MmocnetError: If gradients stay not finite.
     """
     trainer = _Trainer(network, settings, run_folder)
-    log = TrainLog(run_folder, trainer.total_steps)
+    log = TrainLog(run_folder)
     with (
         log,
         _batches(
@@ -96,7 +96,7 @@ def fit(
     ):
         while not trainer.finished() and trainer.step != max_steps:
             loss = trainer.train_step(next(batches))
-            log.step(trainer.step, loss, trainer.rate(), trainer.seconds_left())
+            log.step(trainer.step, loss, trainer.progress(), trainer.seconds_left())
             if trainer.step % trainer.epoch_steps == 0:
                 trainer.end_epoch(validate)
                 log.epoch(trainer.result.history)

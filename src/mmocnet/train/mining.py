@@ -1,32 +1,34 @@
 """Stage 1's candidates for stage 2 to learn from, and the threshold that makes them."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmocnet.config import TrainSettings
 from mmocnet.errors import InputError
+from mmocnet.lesion import Candidate
 from mmocnet.predict.candidates import find_candidates
 from mmocnet.predict.engine import Engine
 from mmocnet.train.operate import (
+    CANDIDATES_A_SLICE,
+    HIGHEST_CANDIDATE,
     as_places,
     candidate_threshold,
     detect_scan,
     lesion_peaks,
     split_candidates,
+    strongest,
 )
 from mmocnet.train.patches import Places, TrainingScan
 from mmocnet.types import FloatArray
 
 KINDS = ("found", "false")
-CANDIDATES_A_SLICE = 20
-"""At most so many false candidates of a slice are kept: a poor stage 1 must not fill memory."""
+Sides = tuple[Sequence[TrainingScan], Sequence[TrainingScan]]
+"""Training scans, validation scans."""
 
 
 @dataclass(frozen=True)
@@ -46,42 +48,83 @@ class Mined:
     scores: dict[str, Any] = field(default_factory=dict)
 
 
-def mine(
-    engine: Engine,
-    train: Sequence[TrainingScan],
-    validation: Sequence[TrainingScan],
-    settings: TrainSettings,
-) -> Mined:
+def mine(engine: Engine, scans: Sides, settings: TrainSettings, folder: Path) -> Mined:
     """Choose the candidate threshold on validation scans and collect candidates.
 
     The threshold is the highest that finds the wanted share of the lesions of whole validation
-    scans. Candidates come from those scans and from random training slices, half of them with
-    a lesion.
+    scans, raised where that would give too many false candidates. Candidates come from those
+    scans and from random training slices, half of them with a lesion.
+
+    Args:
+        engine: With the trained stage 1.
+        scans: Training and validation scans.
+        settings: How many slices, which sensitivity.
+        folder: Keeps the maps of the validation scans.
     """
-    rng = np.random.default_rng([settings.seed, 3])
-    chosen = list(validation[: settings.validation_scans])
-    maps = [(scan, *_detected(engine, scan, range(len(scan.image)))) for scan in chosen]
-    peaks = np.concatenate([lesion_peaks(p, labels) for _, p, labels in maps] or [np.zeros(0)])
+    train, validation = scans
+    chosen = validation[: settings.validation_scans]
+    peaks = np.concatenate(
+        [
+            lesion_peaks(validation_map(engine, scan, folder), np.asarray(scan.labels))
+            for scan in chosen
+        ]
+    )
     threshold = candidate_threshold(peaks, settings.candidate_sensitivity)
-    size = settings.cascade.roi_size
-    places = _no_places()
-    for number, (scan, probability, labels) in enumerate(maps):
-        _collect(places, probability, labels, (number, range(len(scan.image)), threshold, size))
+    places, per_slice = _on_validation(engine, chosen, threshold, settings, folder)
+    while per_slice > settings.most_false_candidates and threshold < HIGHEST_CANDIDATE:
+        threshold = min(1.5 * threshold, HIGHEST_CANDIDATE)
+        places, per_slice = _on_validation(engine, chosen, threshold, settings, folder)
     scores = {
         "threshold": threshold,
         "lesions": len(peaks),
         "lesion_sensitivity": float((peaks >= threshold).mean()) if len(peaks) else None,
-        "false_candidates_per_slice": len(places["false"])
-        / max(1, sum(int(p.any(axis=(1, 2)).sum()) for _, p, _ in maps)),
+        "false_candidates_per_slice": per_slice,
     }
-    del maps
     mined = _no_places()
+    rng = np.random.default_rng([settings.seed, 3])
     per_scan = max(2, round(settings.mining_slices / len(train)))
     for number, scan in enumerate(train):
         slices = mining_slices(scan, per_scan, rng)
-        probability, labels = _detected(engine, scan, slices)
-        _collect(mined, probability, labels, (number, slices, threshold, size))
+        candidates = find_candidates(
+            detect_scan(engine, scan, slices), threshold, settings.cascade.roi_size
+        )
+        labels = np.asarray(scan.labels[np.asarray(slices, np.intp)])
+        found, false = split_candidates(candidates, labels, settings.cascade.roi_size)
+        _collect(mined, found, false, (number, slices))
     return Mined(threshold, mined, places, scores)
+
+
+def validation_map(engine: Engine, scan: TrainingScan, folder: Path) -> FloatArray:
+    """Return stage 1's probability of a whole scan, kept in a folder as float16."""
+    path = folder / "maps" / f"{scan.name}.npy"
+    if not path.exists():
+        probability = detect_scan(engine, scan, range(len(scan.image)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, probability.astype(np.float16), allow_pickle=False)
+        partial.replace(path)
+    kept: FloatArray = np.load(path, allow_pickle=False)
+    return kept.astype(np.float32)
+
+
+def _on_validation(
+    engine: Engine,
+    scans: Sequence[TrainingScan],
+    threshold: float,
+    settings: TrainSettings,
+    folder: Path,
+) -> tuple[dict[str, list[Places]], float]:
+    """Return the candidates of whole scans, and how many are false a slice with brain."""
+    places, size = _no_places(), settings.cascade.roi_size
+    count, slices = 0, 0
+    for number, scan in enumerate(scans):
+        probability = validation_map(engine, scan, folder)
+        candidates = find_candidates(probability, threshold, size)
+        found, false = split_candidates(candidates, np.asarray(scan.labels), size)
+        _collect(places, found, false, (number, range(len(scan.image))))
+        count += len(false)
+        slices += int(probability.any(axis=(1, 2)).sum())
+    return places, count / max(1, slices)
 
 
 def mining_slices(scan: TrainingScan, count: int, rng: np.random.Generator) -> list[int]:
@@ -128,32 +171,16 @@ def load_mined(
     return Mined(numbers["threshold"], sides[0], sides[1], numbers["scores"])
 
 
-def _detected(
-    engine: Engine, scan: TrainingScan, slices: Sequence[int]
-) -> tuple[FloatArray, NDArray[np.integer[Any]]]:
-    return detect_scan(engine, scan, slices).astype(np.float16), np.asarray(
-        scan.labels[np.asarray(slices, np.intp)]
-    )
-
-
 def _no_places() -> dict[str, list[Places]]:
     return {kind: [] for kind in KINDS}
 
 
 def _collect(
     places: dict[str, list[Places]],
-    probability: FloatArray,
-    labels: NDArray[np.integer[Any]],
-    where: tuple[int, Sequence[int], float, int],
+    found: Sequence[Candidate],
+    false: Sequence[Candidate],
+    where: tuple[int, Sequence[int]],
 ) -> None:
-    number, slices, threshold, size = where
-    candidates = find_candidates(probability.astype(np.float32), threshold, size)
-    found, false = split_candidates(candidates, labels, size)
-    seen: Counter[int] = Counter()
-    kept = []
-    for candidate in sorted(false, key=lambda c: -c.probability):
-        seen[candidate.slice_index] += 1
-        if seen[candidate.slice_index] <= CANDIDATES_A_SLICE:
-            kept.append(candidate)
+    number, slices = where
     places["found"] += as_places(found, number, slices)
-    places["false"] += as_places(kept, number, slices)
+    places["false"] += as_places(strongest(false, CANDIDATES_A_SLICE), number, slices)

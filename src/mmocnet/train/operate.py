@@ -1,5 +1,6 @@
 """Run a trained cascade on whole scans while training: mining and the choice of thresholds."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,10 @@ from mmocnet.types import FloatArray
 LOWEST_CANDIDATE = 0.02
 HIGHEST_CANDIDATE = 0.5
 """Limits of the candidate threshold: below, components grow together; above, the article's."""
-DEFAULT_LEVELS = np.linspace(0.05, 0.95, 19)
+CANDIDATES_A_SLICE = 20
+"""At most so many candidates of a slice are kept: a poor stage 1 must not fill hours or memory."""
+LEVELS = np.array([*np.linspace(0.05, 0.95, 19), 0.97, 0.98, 0.99])
+"""Confidence thresholds that are compared."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +118,38 @@ def as_places(candidates: Sequence[Candidate], scan: int, slices: Sequence[int])
     return [np.array([[scan, slices[c.slice_index], c.row, c.col]], np.float32) for c in candidates]
 
 
+def strongest(candidates: Sequence[Candidate], per_slice: int) -> list[Candidate]:
+    """Return at most so many candidates of each slice, the most probable ones."""
+    seen: Counter[int] = Counter()
+    kept = []
+    for candidate in sorted(candidates, key=lambda c: -c.probability):
+        seen[candidate.slice_index] += 1
+        if seen[candidate.slice_index] <= per_slice:
+            kept.append(candidate)
+    return kept
+
+
 def find_in_scan(
-    engine: Engine, scan: TrainingScan, threshold: float, roi_size: int
+    engine: Engine,
+    scan: TrainingScan,
+    probability: Float[np.ndarray, "s r c"],
+    threshold: float,
+    roi_size: int,
 ) -> ScanFindings:
-    """Run both stages on a whole scan and hold what is found against its reference."""
+    """Run stage 2 on a whole scan and hold what is found against its reference.
+
+    Args:
+        engine: Both networks.
+        scan: The scan.
+        probability: Stage 1's, on the scan's grid.
+        threshold: Of candidates.
+        roi_size: Side of a patch.
+    """
     image = as_unit(np.asarray(scan.image))
     labels = np.asarray(scan.labels)
-    probability = detect_scan(engine, scan, range(len(image)))
-    rois = [roi_around(c, roi_size) for c in find_candidates(probability, threshold, roi_size)]
-    fused = np.zeros_like(probability)
+    candidates = find_candidates(probability, threshold, roi_size)
+    rois = [roi_around(c, roi_size) for c in strongest(candidates, CANDIDATES_A_SLICE)]
+    fused = np.zeros(image.shape, np.float32)
     if rois:
         fused = paste_rois(probability.shape, rois, engine.outline(cut_rois(image, rois)))
     outlines = outline_candidates(fused)
@@ -196,7 +223,7 @@ def operating_points(findings: Sequence[ScanFindings]) -> Thresholds:
     """
     if not any(len(f.lesions) for f in findings):
         return Thresholds()
-    scores = [lesion_scores(findings, float(level)) for level in DEFAULT_LEVELS]
+    scores = [lesion_scores(findings, float(level)) for level in LEVELS]
     screening = _middle_of_best([s.f2 for s in scores])
     balanced = max(_middle_of_best([s.f1 for s in scores]), screening)
     half = [_f_half(s) for s in scores]
@@ -212,4 +239,4 @@ def _f_half(scores: LesionScores) -> float:
 
 def _middle_of_best(values: Sequence[float]) -> float:
     array = np.nan_to_num(np.array(values), nan=-1.0)
-    return round(float(np.median(DEFAULT_LEVELS[array >= array.max() - 0.005])), 3)
+    return round(float(np.median(LEVELS[array >= array.max() - 0.005])), 3)

@@ -26,7 +26,7 @@ from mmocnet.train.patches import TrainingScan
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raised whenever what is cached changes."""
 MICROBLEED = "microbleed"
 
@@ -50,8 +50,8 @@ def load_training_scans(
     """Return every scan of a dataset that has a reference, on the working grid.
 
     Each scan is prepared as it is for use and kept in the cache folder as .npy (image uint8,
-    labels int16), so that a dataset larger than memory can be trained on, and training again
-    begins at once.
+    labels too where they fit), so that a dataset larger than memory can be trained on, and
+    training again begins at once.
 
     Args:
         dataset: BIDS folder with `derivatives/reference`.
@@ -110,7 +110,9 @@ def _prepare(job: tuple[DatasetScan, _Cached], settings: PreparationSettings) ->
         "spacing_mm": [prepared.grid.thickness_mm, *prepared.grid.pixel_mm],
     }
     _save(files.image, quantised(prepared.array, prepared.brain))
-    _save(files.labels, np.round(working).astype(np.int16))
+    # Eight bits where they do: a cohort's labels are read from disk at random.
+    narrow = np.uint8 if working.max() <= 255 else np.int16
+    _save(files.labels, np.round(working).astype(narrow))
     with replacing(files.about) as path:
         path.write_text(json.dumps(about), encoding="utf-8")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +31,7 @@ from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.predict.engine import make_engine
 from mmocnet.train.augment import augment, source_margin
 from mmocnet.train.loop import Batch, FitResult, fit
-from mmocnet.train.mining import Mined, load_mined, mine, save_mined
+from mmocnet.train.mining import Mined, load_mined, mine, save_mined, validation_map
 from mmocnet.train.operate import find_in_scan, lesion_scores, operating_points
 from mmocnet.train.patches import PatchSampler, TrainingScan, lesion_places, mimic_places
 
@@ -115,7 +116,7 @@ def train_cascade(
     mined = _finished_first_stage(detector, split, run_folder / "stage1")
     segmenter = Segmenter(settings.cascade.segmenter).to(device)
     _second_stage(segmenter, split, mined, run_folder / "stage2", settings)
-    cascade = _with_thresholds(detector, segmenter, split, mined, settings)
+    cascade = _with_thresholds((detector, segmenter), split, mined, settings, run_folder / "stage1")
     cascade.card = {
         **(card or {}),
         **_made(split, settings, device),
@@ -146,15 +147,10 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
     data = _StageData(samplers[0], samplers[1], settings, stage=1)
     _fit(detector, data, settings.detector, folder)
     save_file(_contiguous(detector), folder / "detector.safetensors")
-    save_mined(
-        folder,
-        mine(
-            _engine(detector, Segmenter(settings.cascade.segmenter), settings),
-            split.train,
-            split.validation,
-            settings,
-        ),
-    )
+    # Maps of an earlier, interrupted attempt may be of other weights.
+    shutil.rmtree(folder / "maps", ignore_errors=True)
+    engine = _engine(detector, Segmenter(settings.cascade.segmenter), settings)
+    save_mined(folder, mine(engine, _sides(split), settings, folder))
 
 
 def _finished_first_stage(detector: Detector, split: Split, folder: Path) -> Mined:
@@ -195,13 +191,24 @@ def _second_stage(
 
 
 def _with_thresholds(
-    detector: Detector, segmenter: Segmenter, split: Split, mined: Mined, settings: TrainSettings
+    networks: tuple[Detector, Segmenter],
+    split: Split,
+    mined: Mined,
+    settings: TrainSettings,
+    folder: Path,
 ) -> Cascade:
     """Return the cascade with the operating points chosen on whole validation scans."""
+    detector, segmenter = networks
     chosen = replace(settings.cascade, candidate_threshold=mined.threshold)
     engine = _engine(detector, segmenter, settings)
     findings = [
-        find_in_scan(engine, scan, mined.threshold, chosen.roi_size)
+        find_in_scan(
+            engine,
+            scan,
+            validation_map(engine, scan, folder),
+            mined.threshold,
+            chosen.roi_size,
+        )
         for scan in split.validation[: settings.validation_scans]
     ]
     points = operating_points(findings)
