@@ -47,6 +47,7 @@ class Report:
         overview: PNG of the whole scan.
         is_slice: Whether the scan is one slice.
         display: How pictures are shown.
+        axes: Which way the coordinates run.
         warnings: Sentences.
         technique: What the scan is: (name, value).
         provenance: How the result came about: (name, value).
@@ -59,6 +60,7 @@ class Report:
     overview: bytes
     is_slice: bool
     display: str
+    axes: str = "world coordinates, to the patient's right, front and head"
     warnings: Sequence[str] = ()
     technique: Sequence[tuple[str, str]] = ()
     provenance: Sequence[tuple[str, str]] = ()
@@ -127,7 +129,7 @@ def _summary(report: Report) -> str:
     number = counted(report.lesions)
     small = [one for one in report.lesions if one.certainty is not Certainty.MACROHAEMORRHAGE]
     sizes = sorted(one.diameter_mm for one in small)
-    span = f"{sizes[0]:.1f} to {sizes[-1]:.1f} mm" if sizes else "n/a"
+    span = f"{sizes[0]:.1f}\u2013{sizes[-1]:.1f} mm" if sizes else "n/a"
     cards = [
         ("total", str(len(small)), "microbleeds"),
         ("definite", str(number[Certainty.DEFINITE]), "definite"),
@@ -156,7 +158,7 @@ def _warnings(warnings: Sequence[str]) -> str:
 
 def _overview(report: Report) -> str:
     if report.is_slice:
-        caption = "The slice, lesions outlined."
+        caption = "The slice, lesions outlined and numbered as in the table."
     else:
         caption = (
             "Slices through the scan, each with its number; a lesion is ringed, and numbered as "
@@ -197,8 +199,8 @@ def _table(report: Report) -> str:
         '<section><h2>Lesions</h2><div class="scroll"><table><thead><tr>'
         f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
         '<p class="small">Diameter: largest Feret diameter. Equivalent: diameter of the '
-        f"{'disc' if report.is_slice else 'sphere'} of the same size. Centre: world coordinates, "
-        "to the patient's right, front and head. Region: n/a, not located.</p></section>"
+        f"{'disc' if report.is_slice else 'sphere'} of the same size. "
+        f"Centre: {escape(report.axes)}. Region: n/a, not located.</p></section>"
     )
 
 

@@ -22,9 +22,9 @@ def find_candidates(
     """Return a candidate for each 8-connected component of the thresholded probability.
 
     The centre is the component's centroid, or its highest pixel where the centroid falls
-    outside the component. A component larger than a patch gets several candidates, one for
-    each cell of half a patch's side that it enters, so that patches overlap and every pixel
-    of it lies inside one.
+    outside the component. A component that is larger than the patch there gets several
+    candidates, one for each cell of half a patch's side that it enters, so that patches
+    overlap and every pixel of it lies inside one.
 
     Args:
         probability: Stage 1's, shape (S, R, C), 0 to 1.
@@ -44,11 +44,19 @@ def find_candidates(
         inside = labels[box][0] == number
         values = np.where(inside, probability[box][0], 0.0)
         corner = (box[0].start, box[1].start, box[2].start)
-        if max(inside.shape) <= roi_size:
-            found.append(_candidate(inside, values, corner))
+        whole = _candidate(inside, values, corner)
+        if _fits(box, roi_around(whole, roi_size)):
+            found.append(whole)
         else:
             found.extend(_tiles(inside, values, corner, roi_size))
     return found
+
+
+def _fits(box: tuple[slice, ...], roi: Roi) -> bool:
+    return all(
+        first <= part.start and part.stop <= first + roi.size
+        for first, part in zip((roi.row, roi.col), box[1:], strict=True)
+    )
 
 
 def _candidate(

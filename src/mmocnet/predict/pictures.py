@@ -30,7 +30,7 @@ COLOURS: dict[Certainty, Colour] = {
 """Orange, sky blue, purple: told apart by every kind of colour vision (Okabe and Ito 2008)."""
 LETTERS = {0: ("R", "L"), 1: ("A", "P"), 2: ("S", "I")}
 """Sides of each world axis, the one shown left or on top first."""
-CROP_MM = 32.0
+CROP_MM = 24.0
 CROP_PX = 240
 TILES = 24
 TILE_COLUMNS = 6
@@ -46,6 +46,7 @@ class Display:
         pixel_mm: Height and width of a pixel.
         letters: For left, right, top, bottom; empty where the side is not known.
         colours: Of each lesion by its number.
+        cuts: Slice that cuts each lesion largest, and its centre there in pixel edges.
     """
 
     grey: NDArray[np.uint8]
@@ -53,6 +54,7 @@ class Display:
     pixel_mm: tuple[float, float]
     letters: tuple[str, str, str, str]
     colours: dict[int, Colour]
+    cuts: dict[int, tuple[int, float, float]]
 
 
 def make_display(result: Segmentation) -> Display:
@@ -72,15 +74,17 @@ def make_display(result: Segmentation) -> Display:
     def turned(array: NDArray[np.generic]) -> NDArray[np.generic]:
         return np.transpose(array, axes)[:: steps[0], :: steps[1], :: steps[2]]
 
+    labels = turned(result.labels.array).astype(np.int32)
     spacing = result.image.spacing_mm
     left, right = ("", "") if is_picture else LETTERS[nearest[across]]
     top, bottom = ("", "") if is_picture else LETTERS[nearest[down]]
     return Display(
         grey=turned(_windowed(np.asarray(result.image.array))).astype(np.uint8),
-        labels=turned(result.labels.array).astype(np.int32),
+        labels=labels,
         pixel_mm=(spacing[down], spacing[across]),
         letters=(left, right, top, bottom),
         colours={one.index: COLOURS[one.certainty] for one in result.lesions},
+        cuts=_largest_cuts(labels),
     )
 
 
@@ -99,7 +103,7 @@ def lesion_pictures(display: Display, lesion: Lesion) -> LesionPictures:
 
     The slice is the one that cuts the lesion largest.
     """
-    index, row, col = _largest_cut(display.labels, lesion.index)
+    index, row, col = display.cuts[lesion.index]
     side_mm = max(CROP_MM, 2.5 * lesion.diameter_mm)
     half_row, half_col = (side_mm / 2 / mm for mm in display.pixel_mm)
     extent = (col - half_col, row - half_row, col + half_col, row + half_row)
@@ -114,14 +118,20 @@ def lesion_pictures(display: Display, lesion: Lesion) -> LesionPictures:
     )
 
 
-def _largest_cut(labels: NDArray[np.int32], number: int) -> tuple[int, float, float]:
-    """Return the slice that cuts a lesion largest and its centre there, in pixel edges."""
-    at = np.argwhere(labels == number)
-    slices, areas = np.unique(at[:, 0], return_counts=True)
-    middle = at[:, 0].mean()
-    best = slices[np.lexsort((np.abs(slices - middle), -areas))[0]]
-    row, col = at[at[:, 0] == best][:, 1:].mean(axis=0) + 0.5
-    return int(best), float(row), float(col)
+def _largest_cuts(labels: NDArray[np.int32]) -> dict[int, tuple[int, float, float]]:
+    """Return the slice that cuts each lesion largest and its centre there, in pixel edges."""
+    cuts = {}
+    for number, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is None:
+            continue
+        inside = labels[box] == number
+        areas = inside.sum(axis=(1, 2))
+        largest = np.flatnonzero(areas == areas.max())
+        best = int(largest[len(largest) // 2])
+        row, col = np.argwhere(inside[best]).mean(axis=0) + 0.5
+        first, top, left = (part.start for part in box)
+        cuts[number] = (first + best, top + float(row), left + float(col))
+    return cuts
 
 
 def _crop(plane: NDArray[np.uint8], extent: Extent, size: tuple[int, int]) -> Image.Image:
@@ -154,7 +164,7 @@ def _whole(display: Display, height_px: int) -> tuple[Extent, tuple[int, int], f
     for axis in (1, 0):
         at = np.flatnonzero(np.any(tissue, axis=axis))
         first, last = (int(at[0]), int(at[-1]) + 1) if len(at) else (0, tissue.shape[1 - axis])
-        margin = 0.04 * (last - first)
+        margin = 0.06 * (last - first)
         spans.append((first - margin, last + margin))
     (top, bottom), (left, right) = spans
     scale = height_px / ((bottom - top) * display.pixel_mm[0])
@@ -215,7 +225,7 @@ def overview(display: Display, lesions: Sequence[Lesion]) -> Image.Image:
     rows = -(-len(shown) // TILE_COLUMNS)
     columns = min(TILE_COLUMNS, len(shown))
     sheet = Image.new("RGB", (columns * (size[0] + 2), rows * (size[1] + 2)))
-    centres = [(one, *_largest_cut(display.labels, one.index)) for one in lesions]
+    centres = [(one, *display.cuts[one.index]) for one in lesions]
     owner = [int(np.argmin(np.abs(shown - index))) for _, index, _, _ in centres]
     for tile, index in enumerate(shown.tolist()):
         image = _slice_image(display, index, extent, size)
@@ -251,12 +261,19 @@ def _shown_slices(grey: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 
 def single_slice(display: Display) -> Image.Image:
-    """Return the only slice, enlarged by a whole number, with its lesions outlined."""
+    """Return the only slice, enlarged by a whole number, with its lesions outlined and numbered."""
     height, width = display.grey.shape[1:]
     tall = height * display.pixel_mm[0] / display.pixel_mm[1]
     factor = max(1, round(800 / max(tall, width)))
     size = (width * factor, max(1, round(tall * factor)))
-    return _outlined(display, 0, (0.0, 0.0, float(width), float(height)), size)
+    extent = (0.0, 0.0, float(width), float(height))
+    image = _outlined(display, 0, extent, size)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(14)
+    for number, (_, row, col) in display.cuts.items():
+        x, y = _on_picture((col, row), extent, size)
+        reach = 5.0 + np.sqrt((display.labels[0] == number).sum() / np.pi) * factor
+        draw.text((x + reach, y), str(number), fill=display.colours[number], font=font, anchor="lm")
+    return image
 
 
 def png(image: Image.Image) -> bytes:

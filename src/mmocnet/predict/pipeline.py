@@ -33,7 +33,7 @@ from mmocnet.predict.provenance import (
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.geometry import slice_axis
-from mmocnet.prepare.refuse import check_scan
+from mmocnet.prepare.refuse import check_scan, check_values
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
 from mmocnet.types import FloatArray, Mask3D
 from mmocnet.volume import Volume
@@ -78,6 +78,7 @@ def segment(
     )
 
     volume = scan.volume
+    check_values(volume)
     if brain is None:
         brain = brain_mask(volume)
     warnings = [*scan.warnings, *check_scan(scan, brain)]
@@ -169,7 +170,7 @@ def segment_file(
     if cascade is None:
         cascade = load_cascade(settings.model or default_model(), settings.device)
     expected = provenance(scan, settings, cascade, operating_threshold(settings, cascade.settings))
-    expected["Input"] |= given_record(options)
+    expected["Input"] |= given_record(path, options)
     if not options.overwrite and is_done(files, expected):
         return SegmentedFile(files, None)
 

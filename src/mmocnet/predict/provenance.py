@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from mmocnet.predict.fuse import CANDIDATE_FLOOR
 from mmocnet.predict.outputs import OutputFiles, read_summary
 from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
+
+ACQUISITION_KEYS = ("MagneticFieldStrength", "EchoTime", "RepetitionTime", "FlipAngle")
+SIDECAR_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,35 @@ def provenance(
     }
 
 
-def given_record(options: FileOptions) -> dict[str, Any]:
-    """Return what was given beside the scan, as provenance."""
-    given: dict[str, Any] = {}
+def given_record(path: Path, options: FileOptions) -> dict[str, Any]:
+    """Return what was given beside the scan, as provenance: options, mask, BIDS sidecar."""
+    given: dict[str, Any] = {"Acquisition": read_acquisition(path)}
     if options.spacing_mm is not None:
         given["SpacingMm"] = options.spacing_mm
     if options.mask is not None:
         given["Mask"] = {"Name": options.mask.name, "SHA256": file_sha256(options.mask)}
     return given
+
+
+def read_acquisition(path: Path) -> dict[str, float]:
+    """Return the acquisition's numbers in the BIDS sidecar beside a scan, where there is one.
+
+    Only the numbers of `ACQUISITION_KEYS` are taken: nothing of a patient.
+    """
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    try:
+        if sidecar.stat().st_size > SIDECAR_BYTES:
+            return {}
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        # A scan is segmented without its sidecar all the same.
+        return {}
+    values = content.items() if isinstance(content, dict) else ()
+    return {
+        key: value
+        for key, value in values
+        if key in ACQUISITION_KEYS and isinstance(value, int | float) and math.isfinite(value)
+    }
 
 
 def is_done(files: OutputFiles, expected: dict[str, Any]) -> bool:
@@ -123,11 +148,18 @@ def is_done(files: OutputFiles, expected: dict[str, Any]) -> bool:
     found = read_summary(files)
     if found is None:
         return False
-    # Through JSON, as what was found came from there: tuples became lists.
-    for key in ("Version", "Input", "Model", "Settings", "Threshold"):
-        if found.get(key) != json.loads(json.dumps(expected[key])):
+    for key, value in _identity(expected).items():
+        if _identity(found).get(key) != value:
             raise InputError(
                 f"{files.root.name!r} already holds results named {files.stem} with another "
                 f"{key.lower()}: choose another folder, or --overwrite"
             )
     return True
+
+
+def _identity(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes two runs the same, as JSON has it: tuples are lists there."""
+    parts = {key: record.get(key) for key in ("Version", "Input", "Settings", "Threshold")}
+    parts["Model"] = record.get("Model", {}).get("SHA256")
+    same: dict[str, Any] = json.loads(json.dumps(parts))
+    return same

@@ -23,6 +23,7 @@ def make_report(result: Segmentation) -> Report:
         overview=png(overview(display, result.lesions)),
         is_slice=result.is_slice,
         display=_display_text(result),
+        axes=_axes_text(result),
         warnings=result.warnings,
         technique=_technique(result),
         provenance=_provenance(result.provenance),
@@ -42,17 +43,38 @@ def _display_text(result: Segmentation) -> str:
     return "The patient's right is on the viewer's left."
 
 
+def _axes_text(result: Segmentation) -> str:
+    if result.source == "picture":
+        return "mm from the file's lower left pixel, to the right and up"
+    return "world coordinates, to the patient's right, front and head"
+
+
 def _technique(result: Segmentation) -> list[tuple[str, str]]:
     shape = " x ".join(map(str, result.image.shape))
     spacing = " x ".join(f"{side:.3g}" for side in result.image.spacing_mm)
     pairs = [
         ("Image", f"{shape} voxels of {spacing} mm"),
         ("Slices", f"{result.image.shape[result.slice_axis]}, {_plane(result)}"),
-        ("Sequence, field, echo time", "not stated in the file"),
+        *_acquisition(result.provenance["Input"].get("Acquisition", {})),
     ]
     if result.source == "picture":
         pairs[1] = ("Slices", "1, taken as axial")
         pairs.insert(2, ("Thickness", "not known: volumes are areas times 1 mm"))
+    return pairs
+
+
+def _acquisition(sidecar: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what the scan's sidecar says; times in ms."""
+    pairs = []
+    for key, name, scale, unit in (
+        ("MagneticFieldStrength", "Field strength", 1, "T"),
+        ("EchoTime", "Echo time", 1000, "ms"),
+        ("RepetitionTime", "Repetition time", 1000, "ms"),
+        ("FlipAngle", "Flip angle", 1, "degrees"),
+    ):
+        value = sidecar.get(key)
+        stated = f"{value * scale:.4g} {unit}" if value is not None else "not stated"
+        pairs.append((name, stated))
     return pairs
 
 
