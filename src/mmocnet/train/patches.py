@@ -162,15 +162,15 @@ class PatchSampler:
         self.weights = weights / weights.sum()
 
     def draw(
-        self, rng: np.random.Generator, count: int, margin: float = 1.0
+        self, rng: np.random.Generator, count: int, margin: float | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return patches and their lesion masks, both (count, 1, H, W).
 
         Args:
             rng: Decides everything.
             count: Number of patches.
-            margin: H and W over the shape asked for at the start; more than 1 leaves
-                surroundings that rotation and zoom can bring in.
+            margin: None cuts the shape asked for at the start; a number cuts a square that holds
+                its diagonal this many times, surroundings that rotation and zoom can bring in.
         """
         height, width = self.source_shape(margin)
         images = np.empty((count, 1, height, width), np.float32)
@@ -182,11 +182,10 @@ class PatchSampler:
             masks[i, 0] = cut(labels, (row, col), (height, width)) > 0
         return images, masks
 
-    def source_shape(self, margin: float) -> tuple[int, int]:
+    def source_shape(self, margin: float | None) -> tuple[int, int]:
         """Return height and width of what is cut for a margin."""
-        if margin == 1.0:
+        if margin is None:
             return self.shape
-        # Rotation brings in any direction: a square that holds the patch's diagonal.
         side = 2 * int(np.ceil(np.hypot(*self.shape) * margin / 2))
         return side, side
 
