@@ -1,62 +1,22 @@
 """The training loop of either stage, read from top to bottom."""
 
-import math
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmocnet.config import StageSettings
-from mmocnet.errors import InputError, MmocnetError
-from mmocnet.nets.losses import joint_loss
-from mmocnet.nets.train_state import (
-    TrainState,
-    copy_tensors,
-    load_train_state,
-    optimiser_tensors,
-    prefixed,
-    restore_optimiser,
-    save_train_state,
-    under,
-)
 from mmocnet.train.log import TrainLog
+from mmocnet.train.trainer import Batch, FitResult, Trainer, Validate
 
-Batch = tuple[Tensor, Tensor]
 DrawBatch = Callable[[int], Batch]
 """Images and masks of a step, (B, 1, H, W); the same step gives the same batch."""
-Validate = Callable[[nn.Module], Mapping[str, float]]
-"""Scores of a network in eval mode; the one named "score" chooses the weights that are kept."""
 
-LOWEST_RATE = 0.01
-"""Where the cosine ends, over the highest learning rate."""
 DRAWN_AHEAD = {"cpu": 1, "cuda": 4}
 """Batches that threads prepare ahead: a GPU would wait for a single one."""
-BAD_STEPS = 20
-"""Steps in a row with a gradient that is not finite, after which training gives up."""
-
-
-@dataclass
-class FitResult:
-    """What a training did.
-
-    Attributes:
-        history: One row an epoch: epoch, step, elapsed_s, loss, the validation's scores.
-        best_epoch: Epoch whose weights the network now has.
-        elapsed_s: Time spent, over all resumptions.
-        stopped: Why it ended: "epochs", "budget" or "patience".
-    """
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
-    elapsed_s: float = 0.0
-    stopped: str = "epochs"
 
 
 def fit(
@@ -86,14 +46,10 @@ def fit(
     Raises:
         MmocnetError: If gradients stay not finite.
     """
-    trainer = _Trainer(network, settings, run_folder)
-    log = TrainLog(run_folder)
-    with (
-        log,
-        _batches(
-            draw, trainer.step, trainer.total_steps, DRAWN_AHEAD[trainer.device.type]
-        ) as batches,
-    ):
+    trainer = Trainer(network, settings, run_folder)
+    ahead = DRAWN_AHEAD[trainer.device.type]
+    coming = _batches(draw, trainer.step, trainer.total_steps, ahead)
+    with TrainLog(run_folder) as log, coming as batches:
         while not trainer.finished() and trainer.step != max_steps:
             loss = trainer.train_step(next(batches))
             log.step(trainer.step, loss, trainer.progress(), trainer.seconds_left())
@@ -101,242 +57,10 @@ def fit(
                 trainer.end_epoch(validate)
                 log.epoch(trainer.result.history)
             trainer.save_now_and_then()
+    trainer.save()
     if trainer.finished():
         trainer.keep_best()
-    trainer.save()
     return trainer.result
-
-
-class Clock(Protocol):
-    """Seconds that only grow, as `time.monotonic`."""
-
-    def __call__(self) -> float:
-        """Return the seconds."""
-
-
-class _Trainer:
-    """The state of a training and the steps that change it."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        settings: StageSettings,
-        run_folder: Path,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        if settings.steps_per_epoch is None:
-            raise InputError("steps_per_epoch must be a number to train, got None")
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.settings = settings
-        self.device = next(network.parameters()).device
-        self.epoch_steps = settings.steps_per_epoch
-        self.total_steps = settings.max_epochs * self.epoch_steps
-        self.state_path = run_folder / "state.safetensors"
-        self.clock = clock
-        self.optimiser = _optimiser(network, settings)
-        self.ema = copy_tensors(network)
-        self.best = copy_tensors(network)
-        self.best_score = -math.inf
-        self.smoothed: float | None = None
-        self.step = 0
-        self.bad_steps = 0
-        self.loss_sum = torch.zeros((), device=self.device)
-        self.result = FitResult()
-        self.mark = clock()
-        if self.state_path.exists():
-            self._restore(load_train_state(self.state_path))
-        run_folder.mkdir(parents=True, exist_ok=True)
-        self.saved_at = clock()
-
-    def train_step(self, batch: Batch) -> Tensor:
-        """Take one step and return its loss."""
-        images, masks = (
-            part.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-            for part in batch
-        )
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
-        self.network.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits = self.network(images)
-        loss = joint_loss(logits, masks, self.settings.loss)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-        if self._is_finite(norm):
-            self.optimiser.step()
-            self.loss_sum += loss.detach()
-        self.step += 1
-        self._average()
-        self._tick()
-        return loss.detach()
-
-    def rate(self) -> float:
-        """Return the learning rate of the next step."""
-        settings = self.settings
-        highest = settings.learning_rate
-        warm = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
-        if not settings.cosine:
-            return highest * warm
-        fall = 0.5 * (1 + math.cos(math.pi * self.progress()))
-        return highest * warm * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
-
-    def progress(self) -> float:
-        """Return the share of the training that is done, by steps or by time."""
-        done = self.step / max(1, self.total_steps)
-        if self.settings.budget_minutes is not None:
-            done = max(done, self.result.elapsed_s / (60 * self.settings.budget_minutes))
-        return min(1.0, done)
-
-    def seconds_left(self) -> float:
-        """Return the time left at the pace so far."""
-        done = self.progress()
-        return self.result.elapsed_s * (1 - done) / done if done > 0 else math.nan
-
-    def finished(self) -> bool:
-        """Return whether training is over, and note why."""
-        if self.result.stopped == "patience":
-            return True
-        if self.progress() < 1.0:
-            return False
-        self.result.stopped = "epochs" if self.step >= self.total_steps else "budget"
-        return True
-
-    def end_epoch(self, validate: Validate) -> None:
-        """Score the averaged weights, note the row, keep the weights if they are the best."""
-        scores = self._scores(validate)
-        row = {
-            "epoch": self.step // self.epoch_steps,
-            "step": self.step,
-            "elapsed_s": round(self.result.elapsed_s, 1),
-            "learning_rate": self.rate(),
-            "loss": float(self.loss_sum) / self.epoch_steps,
-            **scores,
-        }
-        self.loss_sum.zero_()
-        self.result.history.append(row)
-        if self._average_is_warm():
-            self._judge(scores["score"], int(row["epoch"]))
-
-    def keep_best(self) -> None:
-        """Put the best weights into the network, in eval mode."""
-        if math.isinf(self.best_score):
-            # Too short a training to choose: the last average is all there is.
-            self.best = self._averaged()
-        self.network.load_state_dict(self.best)
-        self.network.eval()
-
-    def save_now_and_then(self) -> None:
-        """Save the state if the last time is long ago."""
-        if self.clock() - self.saved_at > 60 * self.settings.checkpoint_minutes:
-            self.save()
-
-    def save(self) -> None:
-        """Save the state."""
-        model = self.network.state_dict()
-        tensors = {
-            **prefixed("model", model),
-            **prefixed("ema", self.ema),
-            **prefixed("best", self.best),
-            **optimiser_tensors(self.optimiser),
-            "loss_sum": self.loss_sum,
-        }
-        numbers: dict[str, Any] = {
-            "step": self.step,
-            "smoothed": self.smoothed,
-            "best_score": None if math.isinf(self.best_score) else self.best_score,
-            "result": vars(self.result),
-        }
-        save_train_state(self.state_path, TrainState(tensors, numbers))
-        self.saved_at = self.clock()
-
-    def _restore(self, state: TrainState) -> None:
-        try:
-            self.network.load_state_dict(under("model", state.tensors))
-        except RuntimeError as error:
-            raise InputError(
-                f"expected the network that {self.state_path.parent.name} was begun with; "
-                "give another run folder for other settings"
-            ) from error
-        on_device = {key: value.to(self.device) for key, value in state.tensors.items()}
-        self.ema, self.best = under("ema", on_device), under("best", on_device)
-        restore_optimiser(self.optimiser, on_device)
-        self.loss_sum = on_device["loss_sum"]
-        self.step = int(state.numbers["step"])
-        self.smoothed = state.numbers["smoothed"]
-        best = state.numbers["best_score"]
-        self.best_score = -math.inf if best is None else float(best)
-        self.result = FitResult(**state.numbers["result"])
-
-    def _is_finite(self, norm: Tensor) -> bool:
-        self.bad_steps = 0 if bool(torch.isfinite(norm)) else self.bad_steps + 1
-        if self.bad_steps >= BAD_STEPS:
-            raise MmocnetError(
-                f"gradients were not finite in {BAD_STEPS} steps in a row up to step {self.step}: "
-                "lower the learning rate"
-            )
-        return self.bad_steps == 0
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        # Early on the plain mean, so that random initial weights are soon forgotten.
-        decay = min(self.settings.ema_decay, self.step / (self.step + 10))
-        mine = self.network.state_dict()
-        floats = [key for key, value in mine.items() if value.is_floating_point()]
-        if self.settings.ema_decay == 0:
-            return
-        torch._foreach_lerp_(
-            [self.ema[key] for key in floats], [mine[key] for key in floats], 1 - decay
-        )
-
-    def _averaged(self) -> dict[str, Tensor]:
-        if self.settings.ema_decay == 0:
-            return copy_tensors(self.network)
-        return {key: value.clone() for key, value in self.ema.items()}
-
-    def _average_is_warm(self) -> bool:
-        return self.step >= self.settings.warmup_steps + 1 / (1 - self.settings.ema_decay)
-
-    def _scores(self, validate: Validate) -> dict[str, float]:
-        live = copy_tensors(self.network)
-        self.network.load_state_dict(self._averaged())
-        self.network.eval()
-        with torch.inference_mode():
-            scores = dict(validate(self.network))
-        self.network.load_state_dict(live)
-        self._tick()
-        return scores
-
-    def _judge(self, score: float, epoch: int) -> None:
-        past = self.settings.score_smoothing
-        before = score if self.smoothed is None else self.smoothed
-        self.smoothed = past * before + (1 - past) * score
-        if self.smoothed >= self.best_score:
-            self.best_score = self.smoothed
-            self.best = self._averaged()
-            self.result.best_epoch = epoch
-        patience = self.settings.patience
-        if patience is not None and epoch - self.result.best_epoch >= patience:
-            self.result.stopped = "patience"
-
-    def _tick(self) -> None:
-        now = self.clock()
-        self.result.elapsed_s += now - self.mark
-        self.mark = now
-
-
-def _optimiser(network: nn.Module, settings: StageSettings) -> torch.optim.Optimizer:
-    rate = settings.learning_rate
-    if settings.optimiser == "adam":
-        return torch.optim.Adam(network.parameters(), rate)
-    # Norms and biases are not weights to shrink.
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, rate)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmocnet import __version__
-from mmocnet.config import LossSettings, StageSettings, TrainSettings
+from mmocnet.config import StageSettings, TrainSettings
 from mmocnet.errors import InputError
 from mmocnet.nets.checkpoint import (
     Cascade,
@@ -25,15 +25,15 @@ from mmocnet.nets.checkpoint import (
     save_cascade,
 )
 from mmocnet.nets.detector import Detector
-from mmocnet.nets.losses import joint_loss
 from mmocnet.nets.segmenter import Segmenter
 from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.predict.engine import make_engine
-from mmocnet.train.augment import augment, source_margin
-from mmocnet.train.loop import Batch, FitResult, fit
+from mmocnet.train.loop import fit
 from mmocnet.train.mining import Mined, load_mined, mine, save_mined, validation_map
 from mmocnet.train.operate import find_in_scan, lesion_scores, operating_points
 from mmocnet.train.patches import PatchSampler, TrainingScan, lesion_places, mimic_places
+from mmocnet.train.stage_data import StageData
+from mmocnet.train.trainer import FitResult
 
 Stage = Literal["1", "2", "both"]
 
@@ -41,8 +41,6 @@ LESION_REACH = 0.4
 """Stage 1: how far a lesion may lie from its crop's centre, in crop sides."""
 ROI_JITTER = 0.2
 """Stage 2: how far a patch is shifted, in patch sides: as candidates' centres err."""
-VALIDATION_STREAM = 2**32 - 1
-"""Step number that no training reaches: seeds the validation patches."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
         )
         for scans, kinds in zip(_sides(split), places, strict=True)
     ]
-    data = _StageData(samplers[0], samplers[1], settings, stage=1)
+    data = StageData(samplers[0], samplers[1], settings, stage=1)
     _fit(detector, data, settings.detector, folder)
     save_file(_contiguous(detector), folder / "detector.safetensors")
     # Maps of an earlier, interrupted attempt may be of other weights.
@@ -185,7 +183,7 @@ def _second_stage(
         )
         for scans, candidates in zip(_sides(split), (mined.train, mined.validation), strict=True)
     ]
-    data = _StageData(samplers[0], samplers[1], settings, stage=2)
+    data = StageData(samplers[0], samplers[1], settings, stage=2)
     _fit(segmenter, data, settings.segmenter, folder)
     save_file(_contiguous(segmenter), path)
 
@@ -226,90 +224,7 @@ def _with_thresholds(
     return Cascade(replace(chosen, thresholds=points), detector, segmenter, _plain(card))
 
 
-class _StageData:
-    """Batches and validation of one stage; every batch is a function of the step."""
-
-    def __init__(
-        self,
-        train: PatchSampler,
-        validation: PatchSampler,
-        settings: TrainSettings,
-        stage: int,
-    ) -> None:
-        self.train = train
-        self.settings = settings
-        self.stage = stage
-        self.of_stage = settings.detector if stage == 1 else settings.segmenter
-        self.device = torch.device("cpu")
-        rng = self._rng(VALIDATION_STREAM)
-        images, masks = validation.draw(rng, settings.validation_patches[stage - 1])
-        self.images, self.masks = torch.from_numpy(images), torch.from_numpy(masks)
-
-    def steps_per_epoch(self) -> int:
-        """Return the settings' steps, or one look at every slice with a lesion."""
-        if self.of_stage.steps_per_epoch is not None:
-            return self.of_stage.steps_per_epoch
-        slices = sum(len(lesion) for lesion in self.train.places["lesion"])
-        return max(1, round(slices / self.of_stage.batch_size))
-
-    def draw(self, step: int) -> Batch:
-        """Return the augmented batch of a step, on the device."""
-        rng = self._rng(step)
-        change = self.settings.augmentation
-        images, masks = self.train.draw(rng, self.of_stage.batch_size, source_margin(change))
-        return augment(
-            torch.from_numpy(images).to(self.device),
-            torch.from_numpy(masks).to(self.device, torch.float32),
-            self.train.shape,
-            change,
-            rng,
-        )
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return loss, pixel sensitivity and Dice at 0.5, and the score: best pooled Dice."""
-        size = 16 if self.stage == 1 else 128
-        logits = torch.cat(
-            [
-                network(part.to(self.device, memory_format=torch.channels_last)).float().cpu()
-                for part in torch.split(self.images, size)
-            ]
-        )
-        return patch_scores(logits, self.masks, self.of_stage.loss)
-
-    def _rng(self, step: int) -> np.random.Generator:
-        return np.random.default_rng([self.settings.seed, self.stage, step])
-
-
-def patch_scores(logits: Tensor, masks: Tensor, loss: LossSettings) -> dict[str, float]:
-    """Return scores of patches, pixels pooled; undefined is NaN.
-
-    Args:
-        logits: (N, 1, H, W).
-        masks: Lesions, bool, same shape.
-        loss: What the reported loss is made of.
-
-    Returns:
-        val_loss; val_sensitivity and val_dice at 0.5; and score, the best Dice over thresholds
-        from 0.1 to 0.9, or minus the loss where no patch has a lesion.
-    """
-    probability = torch.sigmoid(logits)
-    positives = int(masks.sum())
-    inside = probability[masks]
-    dice = {}
-    for level in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
-        found = int((probability >= level).sum())
-        hit = int((inside >= level).sum())
-        dice[level] = 2 * hit / (found + positives) if positives else float("nan")
-    value = float(joint_loss(logits, masks, loss))
-    return {
-        "val_loss": value,
-        "val_sensitivity": int((inside >= 0.5).sum()) / positives if positives else float("nan"),
-        "val_dice": dice[0.5],
-        "score": max(dice.values()) if positives else -value,
-    }
-
-
-def _fit(network: nn.Module, data: _StageData, settings: StageSettings, folder: Path) -> FitResult:
+def _fit(network: nn.Module, data: StageData, settings: StageSettings, folder: Path) -> FitResult:
     data.device = next(network.parameters()).device
     settings = replace(settings, steps_per_epoch=data.steps_per_epoch())
     return fit(network, data.draw, data.validate, settings, folder)
