@@ -30,9 +30,9 @@ def _phantom(
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     world = grid @ affine[:3, :3].T + affine[:3, 3]
     radius = np.sqrt(((world / RADII_MM) ** 2).sum(axis=-1))
-    # Speckle of a few per cent, the same at each place whatever the grid.
+    # Speckle of a tenth, the same at each place whatever the grid.
     speckle = np.sin(world @ [0.9, 1.3, 0.7]) * np.cos(world @ [1.7, -0.6, 1.1])
-    image = 500.0 + 15 * speckle
+    image = 500.0 + 60 * speckle
     for centre, diameter in spheres:
         image[np.linalg.norm(world - centre, axis=-1) <= diameter / 2] = 100.0
     return Volume((image * (radius < 1)).astype(np.float32), affine, "phantom")
@@ -45,9 +45,9 @@ def phantom() -> Callable[..., Volume]:
 
 @pytest.fixture
 def head_affine() -> np.ndarray:
-    """1.5 x 1.5 x 3 mm; with shape (86, 108, 40) the ellipsoid is in the middle."""
+    """1.5 x 1.5 x 3 mm; with shape (96, 120, 42) the ellipsoid is in the middle."""
     affine = np.diag([1.5, 1.5, 3.0, 1.0])
-    affine[:3, 3] = [-63.75, -80.25, -58.5]
+    affine[:3, 3] = [-71.25, -89.25, -61.5]
     return affine
 
 

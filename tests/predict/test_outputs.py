@@ -18,7 +18,7 @@ from mmocnet.predict.outputs import output_files
 from mmocnet.predict.pipeline import segment_file
 from mmocnet.predict.provenance import FileOptions
 
-SHAPE = (86, 108, 40)
+SHAPE = (96, 120, 42)
 SPHERES = [((20.0, -30.0, 6.0), 6.0), ((-31.0, 12.0, -15.0), 7.0)]
 ENDINGS = [
     "desc-candidates_dseg.json",
@@ -133,7 +133,7 @@ def test_a_desc_of_the_input_does_not_meet_that_of_the_output(tmp_path):
 
 
 def test_a_picture_gives_pictures_of_its_own_size(phantom, head_affine, dark_spots, tmp_path):
-    plane = phantom(head_affine, SHAPE, [((20.0, -30.0, 1.5), 6.0)]).array[:, :, 20]
+    plane = phantom(head_affine, SHAPE, [((20.0, -30.0, -1.5), 6.0)]).array[:, :, 20]
     pixels = (plane.T[::-1] * 0.4).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "slice.png")
     done = segment_file(

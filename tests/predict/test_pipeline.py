@@ -12,7 +12,7 @@ from mmocnet.lesion import Certainty
 from mmocnet.predict.pipeline import segment
 from mmocnet.volume import Volume
 
-SHAPE = (86, 108, 40)
+SHAPE = (96, 120, 42)
 SPHERES = [((20.0, -30.0, 6.0), 6.0), ((-31.0, 12.0, -15.0), 7.0), ((5.0, 40.0, 0.0), 8.0)]
 
 
@@ -101,7 +101,7 @@ def test_intensity_scale_does_not_matter(phantom, head_affine, dark_spots):
 
 
 def test_a_single_slice_is_segmented_and_measured_as_a_slice(phantom, head_affine, dark_spots):
-    whole = phantom(head_affine, SHAPE, [((20.0, -30.0, 1.5), 6.0)])
+    whole = phantom(head_affine, SHAPE, [((20.0, -30.0, -1.5), 6.0)])
     affine = head_affine.copy()
     affine[:3, 3] = whole.world(np.array([0.0, 0, 20]))
     result = segment(Volume(whole.array[:, :, 20:21], affine), cascade=dark_spots)
@@ -141,7 +141,7 @@ def test_a_long_thin_superficial_streak_is_warned_about_and_not_counted(
     scan = phantom(head_affine, SHAPE, [((20.0, -30.0, 6.0), 6.0)])
     array = scan.array.copy()
     # At y = 71 mm, z = -1.5 mm; the brain's edge at x = 0 is y = 75 mm.
-    array[35:54, 101, 19] = 100.0
+    array[40:59, 107, 20] = 100.0
     result = segment(scan.like(array), cascade=dark_spots)
     assert len(result.lesions) == 1
     assert len(result.siderosis) == 1

@@ -128,14 +128,15 @@ def count_sentence(lesions: Sequence[Lesion]) -> str:
 def _summary(report: Report) -> str:
     number = counted(report.lesions)
     small = [one for one in report.lesions if one.certainty is not Certainty.MACROHAEMORRHAGE]
-    sizes = sorted(one.diameter_mm for one in small)
+    sizes = sorted(one.diameter_mm for one in small if math.isfinite(one.diameter_mm))
     span = f"{sizes[0]:.1f}\u2013{sizes[-1]:.1f} mm" if sizes else "n/a"
+    volume_mm3 = math.fsum(one.volume_mm3 for one in small)
     cards = [
         ("total", str(len(small)), "microbleeds"),
         ("definite", str(number[Certainty.DEFINITE]), "definite"),
         ("possible", str(number[Certainty.POSSIBLE]), "possible"),
         ("size", span, "largest diameter"),
-        ("size", f"{sum(one.volume_mm3 for one in small):.0f} mm³", "total volume"),
+        ("size", f"{number_text(volume_mm3, 0)} mm³", "total volume"),
     ]
     if number[Certainty.MACROHAEMORRHAGE]:
         text = str(number[Certainty.MACROHAEMORRHAGE])

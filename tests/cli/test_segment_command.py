@@ -1,0 +1,168 @@
+import json
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pytest
+
+from mmocnet.cli import main
+from mmocnet.config import CascadeSettings, DetectorSettings, PreparationSettings, SegmenterSettings
+from mmocnet.nets.checkpoint import Cascade, save_cascade
+from mmocnet.nets.detector import Detector
+from mmocnet.nets.segmenter import Segmenter
+
+SPACING_MM = np.array([2.0, 2.0, 4.0])
+SHAPE = (72, 88, 32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Untrained networks that call nothing a microbleed: the files are what is tested."""
+    settings = CascadeSettings(
+        detector=DetectorSettings(widths=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), output_bias=-20.0),
+        segmenter=SegmenterSettings(width=4, blocks=1),
+        preparation=PreparationSettings(pixel_mm=2.0),
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    detector = Detector(settings.detector)
+    save_cascade(folder, Cascade(settings, detector, Segmenter(settings.segmenter), {}))
+    return str(folder)
+
+
+@pytest.fixture
+def scan(tmp_path, rng):
+    affine = np.diag([*SPACING_MM, 1.0])
+    grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1)
+    radius = ((grid - (np.array(SHAPE) - 1) / 2) * SPACING_MM / [62.0, 75.0, 55.0]) ** 2
+    image = (500 + 30 * rng.standard_normal(SHAPE)) * (radius.sum(axis=-1) < 1)
+    path = tmp_path / "brain.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(image.astype(np.int16), affine), path)
+    return path
+
+
+def test_a_scan_is_segmented_and_the_report_named(scan, model, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["segment", str(scan), "-o", str(out), "--model", model]) == 0
+    said = capsys.readouterr()
+    assert "No microbleed found" in said.out
+    assert str(out / "brain_report.html") in said.out
+    assert "Research use only - not a medical device" in said.out
+    assert (out / "brain_report.html").is_file()
+
+
+def test_one_bad_input_does_not_stop_the_others(scan, model, tmp_path, capsys):
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"no image")
+    out = tmp_path / "out"
+    words = ["segment", str(bad), str(scan), "-o", str(out), "--model", model]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "bad.nii.gz" in said.err
+    assert "1 of 2 inputs" in said.err
+    assert (out / "brain_desc-cmb_dseg.json").is_file()
+    assert not list(out.glob("bad*"))
+
+
+def test_one_bad_input_alone_is_one_sentence(model, tmp_path, capsys):
+    words = ["segment", str(tmp_path / "none.nii"), "-o", str(tmp_path / "out"), "--model", model]
+    assert main(words) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_done_is_skipped_and_overwritten_on_demand(scan, model, tmp_path, capsys):
+    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", model]
+    summary = tmp_path / "out" / "brain_desc-cmb_dseg.json"
+    assert main(words) == 0
+    first = summary.stat().st_mtime_ns
+    assert main(words) == 0
+    assert "done before" in capsys.readouterr().out
+    assert summary.stat().st_mtime_ns == first
+    assert main([*words, "--overwrite"]) == 0
+    assert summary.stat().st_mtime_ns > first
+
+
+def test_another_threshold_is_not_taken_for_done(scan, model, tmp_path, capsys):
+    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", model]
+    assert main(words) == 0
+    assert main([*words, "--threshold", "0.2"]) == 2
+    assert "another threshold" in capsys.readouterr().err
+
+
+def test_the_operating_point_chooses_the_threshold(scan, model, tmp_path):
+    out = tmp_path / "out"
+    words = ["segment", str(scan), "-o", str(out), "--model", model]
+    assert main([*words, "--operating-point", "screening"]) == 0
+    record = json.loads((out / "brain_desc-cmb_dseg.json").read_text())["Provenance"]
+    assert (record["OperatingPoint"], record["Threshold"]) == ("screening", 0.3)
+
+
+def test_inputs_that_would_write_the_same_files_are_refused(scan, model, tmp_path, capsys):
+    other = tmp_path / "other" / scan.name
+    other.parent.mkdir()
+    other.write_bytes(scan.read_bytes())
+    words = ["segment", str(scan), str(other), "-o", str(tmp_path / "out"), "--model", model]
+    assert main(words) == 2
+    assert "same files" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "unheard-of"], "model"),
+        (["--model", "paper"], "paper"),
+        (["--threshold", "3"], "threshold"),
+        (["--mask", "none.nii.gz"], "none.nii.gz"),
+        (["--threads", "0"], "threads"),
+    ],
+)
+def test_an_option_out_of_range_exits_2(scan, model, tmp_path, capsys, words, said):
+    if "--model" not in words:
+        words = ["--model", model, *words]
+    elif words[1] == "paper" and _ships("paper"):
+        pytest.skip("paper ships with this build")
+    assert main(["segment", str(scan), "-o", str(tmp_path / "out"), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def _ships(name):
+    from mmocnet.nets.checkpoint import shipped_folder
+
+    return (shipped_folder() / name).is_dir()
+
+
+def test_no_input_exits_2(tmp_path, capsys):
+    assert main(["segment", "-o", str(tmp_path / "out")]) == 2
+    assert "INPUT" in capsys.readouterr().err
+
+
+def test_a_phase_image_is_ignored_aloud(scan, model, tmp_path, capsys):
+    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", model]
+    assert main([*words, "--phase", "phase.nii.gz"]) == 0
+    assert "no model reads phase" in capsys.readouterr().err
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import sys; from mmocnet.cli import main\n"
+        "try: main(['segment', '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"Research use only" in done.stdout
+
+
+def test_import_brings_in_nothing_heavy_and_names_resolve():
+    code = (
+        "import sys, mmocnet\n"
+        "heavy = {'torch', 'nibabel', 'scipy', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert all(callable(getattr(mmocnet, name)) for name in mmocnet.__all__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

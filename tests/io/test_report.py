@@ -1,0 +1,91 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from mmocnet.io.report import LesionPictures, Report, count_sentence, render_report
+from mmocnet.lesion import Certainty, Lesion
+
+PNG = b"\x89PNG..."
+
+
+def _lesion(index, certainty=Certainty.DEFINITE, diameter_mm=4.0):
+    return Lesion(
+        index, f"CMB {index}", (1.0, 2.0, 3.0), (4, 5, 6), 20.0, diameter_mm, 3.4, 0.9, certainty
+    )
+
+
+def _report(lesions=(), **changes):
+    pictures = {one.index: LesionPictures(PNG, PNG, PNG, 7, 24.0) for one in lesions[:2]}
+    values = {
+        "title": "scan.nii.gz",
+        "lesions": lesions,
+        "pictures": pictures,
+        "overview": PNG,
+        "is_slice": False,
+        "display": "Right is left.",
+    }
+    return render_report(Report(**(values | changes)))
+
+
+class _Tags(HTMLParser):
+    """Checks that tags close in order and collects where pictures come from."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources, self.scripts = [], [], 0
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.sources += [values[key] for key in ("src", "href") if key in values]
+        self.scripts += tag == "script"
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere():
+    tags = _Tags()
+    page = _report((_lesion(1), _lesion(2, Certainty.POSSIBLE)))
+    tags.feed(page)
+    assert tags.open == []
+    assert tags.scripts == 0
+    assert all(one.startswith(("data:image/png;base64,", "#")) for one in tags.sources)
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+@pytest.mark.parametrize("lesions", [(), (_lesion(1),)])
+def test_every_report_says_research_use_only(lesions):
+    page = _report(lesions)
+    assert page.count("Research use only - not a medical device") >= 2
+
+
+def test_text_of_the_scan_cannot_become_markup():
+    evil = '<img src=x onerror="alert(1)">'
+    page = _report(
+        (_lesion(1),), title=evil, warnings=[evil], technique=[(evil, evil)], notes=[evil]
+    )
+    assert "<img src=x" not in page
+    assert page.count("&lt;img src=x") >= 5
+
+
+def test_each_lesion_has_a_row_and_those_without_picture_are_told():
+    page = _report(tuple(_lesion(n) for n in range(1, 6)))
+    assert len(re.findall(r"<tr><td>", page)) == 5
+    assert page.count('class="lesion definite"') == 2
+    assert "3 more are in the table" in page
+
+
+def test_a_macrohaemorrhage_is_not_counted():
+    lesions = (_lesion(1), _lesion(2, Certainty.MACROHAEMORRHAGE, 14.0))
+    assert count_sentence(lesions) == (
+        "1 microbleed: 1 definite, 0 possible. 1 haemorrhage over 10 mm, not counted."
+    )
+
+
+def test_an_undefined_size_is_n_a():
+    page = _report((_lesion(1, diameter_mm=float("nan")),))
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()

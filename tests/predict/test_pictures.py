@@ -1,0 +1,104 @@
+import io
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmocnet.predict.pictures import (
+    COLOURS,
+    lesion_pictures,
+    make_display,
+    overview,
+    single_slice,
+)
+from mmocnet.predict.pipeline import segment
+from mmocnet.predict.reporting import make_report
+from mmocnet.volume import Volume
+
+SHAPE = (96, 120, 42)
+# On the patient's right, in front, of the middle.
+SPHERE = ((30.0, 40.0, 0.0), 8.0)
+
+
+def _reoriented(volume, codes):
+    image = nibabel.Nifti1Image(volume.array, volume.affine)
+    start = nibabel.io_orientation(volume.affine)
+    end = nibabel.orientations.axcodes2ornt(codes)
+    turned = image.as_reoriented(nibabel.orientations.ornt_transform(start, end))
+    return Volume(np.asarray(turned.dataobj), turned.affine, "turned")
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "LAI", "PSR", "IRA", "ALS"])
+def test_display_is_radiological_however_the_scan_is_stored(
+    phantom, head_affine, dark_spots, codes
+):
+    scan = _reoriented(phantom(head_affine, SHAPE, [SPHERE]), codes)
+    display = make_display(segment(scan, cascade=dark_spots))
+    _, row, col = display.cuts[1]
+    assert display.letters == ("R", "L", "A", "P")
+    assert col < display.grey.shape[2] / 2
+    assert row < display.grey.shape[1] / 2
+    assert display.grey.shape[1:] == (120, 96)
+
+
+def test_a_coronal_scan_shows_right_on_the_left_and_head_on_top(dark_spots, phantom):
+    affine = np.diag([1.5, 3.0, 1.5, 1.0])
+    affine[:3, 3] = [-71.25, -88.5, -65.25]
+    scan = phantom(affine, (96, 60, 88), [((30.0, 0.0, 25.0), 8.0)])
+    display = make_display(segment(scan, cascade=dark_spots))
+    _, row, col = display.cuts[1]
+    assert display.letters == ("R", "L", "S", "I")
+    assert col < display.grey.shape[2] / 2
+    assert row < display.grey.shape[1] / 2
+
+
+def _pixels(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def _near(pixels, colour):
+    return (np.abs(pixels - colour).sum(axis=-1) < 40).nonzero()
+
+
+def test_the_outline_rings_the_lesion_in_the_middle_of_the_crop(phantom, head_affine, dark_spots):
+    result = segment(phantom(head_affine, SHAPE, [SPHERE]), cascade=dark_spots)
+    lesion = result.lesions[0]
+    display = make_display(result)
+    pictures = lesion_pictures(display, lesion)
+    columns = np.flatnonzero(display.labels[pictures.slice_index].any(axis=0))
+    plain, outlined = _pixels(pictures.plain), _pixels(pictures.outlined)
+    rows, cols = _near(outlined, COLOURS[lesion.certainty])
+    px_per_mm = plain.shape[0] / pictures.width_mm
+    assert np.mean([rows.min(), rows.max()]) == pytest.approx(plain.shape[0] / 2, abs=4)
+    assert np.ptp(cols) / px_per_mm == pytest.approx(1.5 * len(columns), abs=0.5)
+    assert len(_near(plain, COLOURS[lesion.certainty])[0]) == 0
+    assert plain[plain.shape[0] // 2, plain.shape[1] // 2].max() < 100
+
+
+def test_the_overview_marks_the_lesion(phantom, head_affine, dark_spots):
+    with_one = segment(phantom(head_affine, SHAPE, [SPHERE]), cascade=dark_spots)
+    without = segment(phantom(head_affine, SHAPE), cascade=dark_spots)
+    colour = COLOURS[with_one.lesions[0].certainty]
+    marked = np.asarray(overview(make_display(with_one), with_one.lesions)).astype(int)
+    plain = np.asarray(overview(make_display(without), ())).astype(int)
+    assert len(_near(marked, colour)[0]) > 20
+    assert len(_near(plain, colour)[0]) == 0
+
+
+def test_a_slice_is_enlarged_by_a_whole_number(phantom, head_affine, dark_spots):
+    scan = phantom(head_affine, SHAPE, [SPHERE])
+    one = Volume(scan.array[:, :, 20:21], scan.affine)
+    image = single_slice(make_display(segment(one, cascade=dark_spots)))
+    assert image.size[0] % 96 == 0
+    assert image.size[1] % 120 == 0
+
+
+def test_a_report_pictures_the_most_confident_and_counts_the_rest(
+    phantom, head_affine, dark_spots, monkeypatch
+):
+    monkeypatch.setattr("mmocnet.predict.reporting.PICTURED", 1)
+    spheres = [SPHERE, ((-30.0, -30.0, 9.0), 6.0)]
+    report = make_report(segment(phantom(head_affine, SHAPE, spheres), cascade=dark_spots))
+    assert len(report.lesions) == 2
+    assert list(report.pictures) == [1]
