@@ -51,6 +51,15 @@ def test_a_coronal_head_keeps_the_back_of_its_brain(rng, head_phantom):
     assert dice(found, brain) > 0.92
 
 
+def test_both_hemispheres_of_a_high_slice_are_found(rng, head_phantom):
+    head, brain = head_phantom(rng, (1.0, 1.0, 3.0), 45.0, 48.0)
+    x_mm = np.arange(head.shape[0]) + head.affine[0, 3]
+    falx = brain & (np.abs(x_mm) < 4)[:, None, None]
+    found = brain_mask(head.like(np.where(falx, 0.1, 1) * head.array), "classical")
+    for side in (x_mm < -6, x_mm > 6):
+        assert dice(found[side], brain[side]) > 0.85
+
+
 def test_a_brain_set_free_by_others_is_stripped(rng, head_phantom):
     head, brain = head_phantom(rng, (1.5, 1.5, 3.0))
     stripped = head.like(np.where(brain, head.array, 0).astype(np.float32))

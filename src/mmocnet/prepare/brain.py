@@ -26,6 +26,9 @@ _STRIPPED_BORDER_SHARE = 0.97
 _CLOSE_MM = 10.0
 """Closes a black lesion of 10 mm at the surface but for its last half millimetre."""
 
+_PART_SHARE = 0.1
+"""Hemispheres may be apart in a slice; smaller parts are not brain."""
+
 _SKULL_SHELL_MM = np.arange(2.0, 24.0, 2.0)
 _DEEPBET_MIN_SLICES = 16
 
@@ -89,19 +92,9 @@ def _stripped_brain(array: NDArray[np.float32], spacing_mm: Triple) -> Mask3D:
     inside = array != _background(array)
     coarse, coarse_mm = block_means(inside.astype(np.float32), spacing_mm, COARSE_MM)
     # Specks outside the brain are noise or what the stripping forgot.
-    closed = close_mm(_main_parts(coarse >= 0.5), _CLOSE_MM, coarse_mm)
+    closed = close_mm(largest(coarse >= 0.5, _PART_SHARE), _CLOSE_MM, coarse_mm)
     near = _fine(distance(~closed, coarse_mm) <= 2 * COARSE_MM, coarse_mm, array.shape, spacing_mm)
     return fill_slices(_fine(closed, coarse_mm, array.shape, spacing_mm) | (inside & near))
-
-
-def _main_parts(mask: Mask3D) -> Mask3D:
-    """Keep every part of at least a tenth of the largest: hemispheres may be apart in a slice."""
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray((sizes >= sizes.max() / 10)[labels] & mask)
 
 
 def _has_skull(coarse: NDArray[np.float32], spacing_mm: Triple) -> bool:

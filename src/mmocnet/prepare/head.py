@@ -26,8 +26,14 @@ CORD_AREA_MM2 = 300.0
 WHOLE_AREA_MM2 = 4000.0
 """Above it a cross-section of the eroded brain is a cerebrum's."""
 
+SLAB_MM = 40.0
+PART_SHARE = 0.2
+"""A scan lower than `SLAB_MM` may hold a brain in parts: those of this share of the largest."""
+
 _BIAS_SIGMA_MM = 25.0
 _TISSUE_LEVEL = 0.55
+_RIM_LEVEL = 0.35
+_RIM_MM = 3.5
 _SHALLOW_MM = 9.0
 _SHALLOW_SHARE = 0.02
 _CLOSE_MM = 8.0
@@ -52,15 +58,21 @@ def head_brain(array: Volume3D, spacing_mm: Triple, *, has_neck: bool = True) ->
     ratio = array / _local_level(array, head & (array > 0.6 * level), spacing_mm)
     tissue = (ratio > _TISSUE_LEVEL) & (depth > SCALP_MM)
     tissue = _fill_small(tissue, _HOLE_MM2 / (spacing_mm[1] * spacing_mm[2]))
-    core, erosion_mm = _core(tissue, depth, spacing_mm)
+    # The falx parts the hemispheres of a high slice; in a whole head they meet, and a second
+    # part would be neck.
+    share = PART_SHARE if array.shape[0] * spacing_mm[0] < SLAB_MM else 1.0
+    core, erosion_mm = _core(tissue, depth, spacing_mm, share)
     if not core.any():
         return head
     if has_neck:
         core = _without_neck(core, spacing_mm)
     near = distance(~core, spacing_mm) <= erosion_mm + 1.5
-    brain = close_mm(largest(tissue & near), _CLOSE_MM, spacing_mm)
-    brain = fill_slices(brain & (depth > SCALP_MM))
-    return fill_slices(largest(open_mm(brain, _OPEN_MM, spacing_mm)))
+    brain = close_mm(largest(tissue & near, share), _CLOSE_MM, spacing_mm)
+    brain = open_mm(fill_slices(brain & (depth > SCALP_MM)), _OPEN_MM, spacing_mm)
+    brain = largest(brain, share)
+    # The cortex is darker than what lies under it, as veins and CSF share its voxels.
+    rim = (distance(~brain, spacing_mm) <= _RIM_MM) & (ratio > _RIM_LEVEL) & (depth > SCALP_MM)
+    return fill_slices(close_mm(brain | rim, _RIM_MM, spacing_mm))
 
 
 def distance(mask: Mask3D, spacing_mm: Triple) -> FloatArray:
@@ -87,14 +99,14 @@ def open_mm(mask: Mask3D, radius_mm: float, spacing_mm: Triple) -> Mask3D:
     return np.asarray(mask & (distance(~core, spacing_mm) <= radius_mm)) if core.any() else mask
 
 
-def largest(mask: Mask3D) -> Mask3D:
-    """Return the largest connected part of a mask."""
+def largest(mask: Mask3D, share: float = 1.0) -> Mask3D:
+    """Return the connected parts of a mask that have `share` of the largest one's size."""
     labels, count = ndimage.label(mask)
     if count < 2:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return np.asarray(labels == sizes.argmax())
+    return np.asarray((sizes >= share * sizes.max())[labels] & mask)
 
 
 def fill_slices(mask: Mask3D) -> Mask3D:
@@ -150,12 +162,14 @@ def _depth(head: Mask3D, spacing_mm: Triple) -> FloatArray:
     return distance(head, (1e6, spacing_mm[1], spacing_mm[2]))
 
 
-def _core(tissue: Mask3D, depth: FloatArray, spacing_mm: Triple) -> tuple[Mask3D, float]:
+def _core(
+    tissue: Mask3D, depth: FloatArray, spacing_mm: Triple, share: float
+) -> tuple[Mask3D, float]:
     """Return the eroded brain and by how much it is eroded."""
     inner = distance(tissue, spacing_mm)
     core, used_mm = np.zeros(tissue.shape, dtype=bool), 0.0
     for erosion_mm in EROSIONS_MM:
-        found = largest(inner > erosion_mm)
+        found = largest(inner > erosion_mm, share)
         if not found.any():
             break
         core, used_mm = found, erosion_mm
