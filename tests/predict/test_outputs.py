@@ -106,7 +106,9 @@ def test_no_lesion_gives_all_files_with_no_rows(phantom, head_affine, dark_spots
 
 def test_a_bids_name_gives_a_bids_derivative(phantom, head_affine, dark_spots, tmp_path):
     volume = phantom(head_affine, SHAPE, SPHERES)
-    path = _save(tmp_path, "sub-01_ses-2_acq-swi_T2starw.nii.gz", volume)
+    folder = tmp_path / "raw" / "sub-01" / "ses-2" / "anat"
+    folder.mkdir(parents=True)
+    path = _save(folder, "sub-01_ses-2_acq-swi_T2starw.nii.gz", volume)
     path.with_name("sub-01_ses-2_acq-swi_T2starw.json").write_text(
         '{"MagneticFieldStrength": 3, "EchoTime": 0.02, "PatientName": "Doe^Jane"}'
     )
@@ -118,6 +120,7 @@ def test_a_bids_name_gives_a_bids_derivative(phantom, head_affine, dark_spots, t
     description = json.loads((out / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
     assert len(description["Authors"]) >= 2
+    assert (out / description["DatasetLinks"]["raw"]).resolve() == (tmp_path / "raw").resolve()
     assert (out / ".bidsignore").read_text().splitlines() == ["*_report.html", "*.dcm"]
     assert (out / "README.md").is_file()
     summary = json.loads(done.files.summary.read_text())

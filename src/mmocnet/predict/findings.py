@@ -1,7 +1,6 @@
 """Outlined candidates become the lesion table: measured, ordered, counted or set aside."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,8 +145,3 @@ def _depth_mm(brain: NDArray[np.bool_], spacing_mm: Triple) -> FloatArray:
     if brain.all():
         return np.full(brain.shape, np.inf)
     return np.asarray(ndimage.distance_transform_edt(brain, sampling=spacing_mm))
-
-
-def counts(lesions: tuple[Lesion, ...]) -> Mapping[Certainty, int]:
-    """Return how many lesions are definite, possible, macrohaemorrhages."""
-    return {kind: sum(one.certainty is kind for one in lesions) for kind in Certainty}

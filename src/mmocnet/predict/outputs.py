@@ -5,6 +5,7 @@ summary is moved last, so that a scan with a summary is a scan that is done.
 """
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -47,6 +48,7 @@ class OutputFiles:
         stem: What their names begin with.
         image: Ending of the images, ".nii.gz" or ".png".
         source: Where the scan is, as a sidecar may say: a BIDS URI, or its name.
+        raw: Root of the dataset that the BIDS URI is below.
     """
 
     root: Path
@@ -54,11 +56,7 @@ class OutputFiles:
     stem: str
     image: str
     source: str
-
-    @property
-    def is_bids(self) -> bool:
-        """Whether the scan has a BIDS name."""
-        return self.folder != self.root
+    raw: Path | None = None
 
     @property
     def labels(self) -> Path:
@@ -98,8 +96,10 @@ def output_files(source: Path, out: Path) -> OutputFiles:
     place = Path(f"sub-{match['sub']}", *session, "anat")
     # What is written has a description of its own.
     name = re.sub(r"_(desc|label)-[A-Za-z0-9+]+", "", stem(source.name))
-    uri = f"bids:raw:{(place / source.name).as_posix()}"
-    return OutputFiles(out, out / place, name, image, uri)
+    inside = source.absolute().parent.parts[-len(place.parts) :] == place.parts
+    raw = source.absolute().parents[len(place.parts) if inside else 0]
+    uri = f"bids:raw:{(place / source.name if inside else Path(source.name)).as_posix()}"
+    return OutputFiles(out, out / place, name, image, uri, raw)
 
 
 def read_summary(files: OutputFiles) -> dict[str, Any] | None:
@@ -132,8 +132,8 @@ def write_outputs(result: Segmentation, files: OutputFiles) -> None:
         _write_tables(result, place)
         write_text(place.report, render_report(make_report(result)))
         _write_sidecars(result, place)
-    if files.is_bids:
-        _write_root(files.root)
+    if files.raw is not None:
+        _write_root(files.root, files.raw)
 
 
 @contextmanager
@@ -232,13 +232,15 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
     write_json(files.folder / f"{files.stem}_label-CMB_probseg.json", probability | about)
 
 
-def _write_root(root: Path) -> None:
+def _write_root(root: Path, raw: Path) -> None:
     """Write the files of a BIDS derivative, where they are not there yet."""
     made = {
         "Name": "mmocnet",
         "Version": __version__,
         "Description": f"mmocnet segment. {NOTICE}",
     }
+    # Relative, so that both may move together and no home folder is told.
+    link = Path(os.path.relpath(raw, root.absolute())).as_posix()
     description = {
         "Name": "Cerebral microbleeds",
         "BIDSVersion": BIDS_VERSION,
@@ -246,8 +248,8 @@ def _write_root(root: Path) -> None:
         "License": "n/a: as the raw data",
         "Authors": ["The mmocnet developers", "The mmocnet software"],
         "GeneratedBy": [made],
-        "DatasetLinks": {"raw": "../.."},
-        "SourceDatasets": [{"URL": "../.."}],
+        "DatasetLinks": {"raw": link},
+        "SourceDatasets": [{"URL": link}],
     }
     readme = (
         f"# Cerebral microbleeds\n\nMade by mmocnet {__version__} from susceptibility-weighted "
