@@ -137,38 +137,41 @@ def mining_slices(scan: TrainingScan, count: int, rng: np.random.Generator) -> l
     return sorted(int(s) for s in (*first, *rest))
 
 
-def save_mined(folder: Path, mined: Mined) -> None:
+def save_mined(folder: Path, mined: Mined, scans: Sides) -> None:
     """Write the candidates; `mined.json` comes last and says that stage 1 is finished."""
     for side, places in (("train", mined.train), ("validation", mined.validation)):
         for kind in KINDS:
             rows = np.concatenate([np.zeros((0, 4), np.float32), *places[kind]])
             np.save(folder / f"{side}-{kind}.npy", rows, allow_pickle=False)
-    text = json.dumps({"threshold": mined.threshold, "scores": mined.scores}, indent=2)
-    (folder / "mined.json").write_text(text + "\n", encoding="utf-8")
+    numbers = {"threshold": mined.threshold, "scores": mined.scores, "scans": _names(scans)}
+    (folder / "mined.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
 
 
-def load_mined(
-    folder: Path, train: Sequence[TrainingScan], validation: Sequence[TrainingScan]
-) -> Mined:
+def load_mined(folder: Path, scans: Sides) -> Mined:
     """Return what `save_mined` wrote.
 
     Raises:
-        InputError: If a candidate lies in no scan: the dataset was changed since.
+        InputError: If the scans are not those that stage 1 was trained on.
     """
     numbers = json.loads((folder / "mined.json").read_text(encoding="utf-8"))
-    sides = []
-    for side, scans in (("train", train), ("validation", validation)):
-        places = {}
-        for kind in KINDS:
-            rows = np.load(folder / f"{side}-{kind}.npy", allow_pickle=False)
-            if len(rows) and rows[:, 0].max() >= len(scans):
-                raise InputError(
-                    f"expected the dataset that stage 1 was trained on, got {len(scans)} scans "
-                    f"({side})"
-                )
-            places[kind] = [row[None] for row in rows]
-        sides.append(places)
-    return Mined(numbers["threshold"], sides[0], sides[1], numbers["scores"])
+    # Places name scans by their number.
+    if numbers["scans"] != _names(scans):
+        raise InputError(
+            f"expected the dataset and seed that stage 1 was trained on, with "
+            f"{sum(map(len, numbers['scans']))} scans, got {sum(map(len, scans))} scans or others"
+        )
+    train, validation = (
+        {
+            kind: [row[None] for row in np.load(folder / f"{side}-{kind}.npy", allow_pickle=False)]
+            for kind in KINDS
+        }
+        for side in ("train", "validation")
+    )
+    return Mined(numbers["threshold"], train, validation, numbers["scores"])
+
+
+def _names(scans: Sides) -> list[list[str]]:
+    return [[scan.name for scan in side] for side in scans]
 
 
 def _no_places() -> dict[str, list[Places]]:

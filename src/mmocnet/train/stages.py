@@ -148,7 +148,7 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
     # Maps of an earlier, interrupted attempt may be of other weights.
     shutil.rmtree(folder / "maps", ignore_errors=True)
     engine = _engine(detector, Segmenter(settings.cascade.segmenter), settings)
-    save_mined(folder, mine(engine, _sides(split), settings, folder))
+    save_mined(folder, mine(engine, _sides(split), settings, folder), _sides(split))
 
 
 def _finished_first_stage(detector: Detector, split: Split, folder: Path) -> Mined:
@@ -156,7 +156,7 @@ def _finished_first_stage(detector: Detector, split: Split, folder: Path) -> Min
         raise InputError(f"expected a finished stage 1 in {folder.parent.name}: train it first")
     load_weights(detector, folder / "detector.safetensors")
     detector.eval()
-    return load_mined(folder, split.train, split.validation)
+    return load_mined(folder, _sides(split))
 
 
 def _second_stage(

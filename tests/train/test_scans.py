@@ -1,0 +1,114 @@
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mmocnet.config import PreparationSettings
+from mmocnet.errors import InputError
+from mmocnet.prepare.geometry import working_grid
+from mmocnet.train.scans import load_training_scans, quantised, working_points
+from mmocnet.volume import Volume
+
+SETTINGS = PreparationSettings()
+AFFINE = np.array([[-0.8, 0, 0, 40], [0, 0.9, 0, -50], [0, 0, 2.0, -10], [0, 0, 0, 1.0]])
+SHAPE = (80, 90, 6)
+MIMIC_VOXEL = np.array([30, 50, 4])
+
+
+def write_dataset(folder: Path, subjects: int = 2) -> None:
+    rng = np.random.default_rng(3)
+    at = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    brain = ((at[0] - 40) / 30) ** 2 + ((at[1] - 45) / 38) ** 2 < 1
+    for i in range(subjects):
+        name = f"sub-{i:02d}_acq-swi"
+        image = np.where(brain, 100 + rng.normal(0, 2, SHAPE), 0).astype(np.float32)
+        labels = np.zeros(SHAPE, np.int16)
+        labels[38:42, 43:47, 2:4] = 1
+        image[labels > 0] = 20
+        anat = folder / f"sub-{i:02d}" / "anat"
+        reference = folder / "derivatives" / "reference" / f"sub-{i:02d}" / "anat"
+        for path in (anat, reference):
+            path.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(image, AFFINE), anat / f"{name}_T2starw.nii.gz")
+        nib.save(nib.Nifti1Image(labels, AFFINE), reference / f"{name}_desc-cmb_dseg.nii.gz")
+        mask = nib.Nifti1Image(brain.astype(np.uint8), AFFINE)
+        nib.save(mask, reference / f"{name}_desc-brain_mask.nii.gz")
+        rows = [(1, "microbleed", (39.5, 44.5, 2.5)), (0, "calcification", MIMIC_VOXEL)]
+        with (reference / f"{name}_desc-cmb_dseg.tsv").open("w", newline="") as file:
+            writer = csv.writer(file, delimiter="\t")
+            writer.writerow(["index", "kind", "x_mm", "y_mm", "z_mm"])
+            for index, kind, voxel in rows:
+                writer.writerow([index, kind, *(AFFINE[:3, :3] @ voxel + AFFINE[:3, 3])])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "set"
+    write_dataset(folder)
+    return folder
+
+
+def test_scans_are_dark_where_their_labels_are(dataset: Path, tmp_path: Path) -> None:
+    scans = load_training_scans(dataset, SETTINGS, tmp_path)
+    assert [scan.subject for scan in scans] == ["00", "01"]
+    for scan in scans:
+        assert scan.image.dtype == np.uint8
+        assert np.median(scan.image[scan.labels > 0]) < 0.3 * np.median(scan.image[scan.image > 0])
+        volume = (scan.labels > 0).sum() * np.prod(scan.spacing_mm)
+        assert volume == pytest.approx(4 * 4 * 2 * 0.8 * 0.9 * 2.0, rel=0.1)
+
+
+def test_mimics_lie_where_their_table_says(dataset: Path, tmp_path: Path) -> None:
+    scan = load_training_scans(dataset, SETTINGS, tmp_path)[0]
+    assert scan.mimic_points.shape == (1, 3)
+    row, col = scan.mimic_points[0, 1:] - np.argwhere(scan.labels > 0).mean(axis=0)[1:]
+    # Against the lesion's centre, in mm: rows grow to the right, against the first voxel axis.
+    assert scan.mimic_points[0, 0] == pytest.approx(4)
+    assert row * 0.5 == pytest.approx(-(30 - 39.5) * 0.8, abs=0.3)
+    assert col * 0.5 == pytest.approx((50 - 44.5) * 0.9, abs=0.3)
+
+
+def test_a_second_time_the_cache_is_read(dataset: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    for _ in range(2):
+        load_training_scans(dataset, SETTINGS, tmp_path, progress=lambda *n: told.append(n))
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_other_settings_prepare_anew(dataset: Path, tmp_path: Path) -> None:
+    scaled = PreparationSettings(pixel_mm=None, input_shape=(64, 96), normalisation="minmax")
+    load_training_scans(dataset, SETTINGS, tmp_path)
+    assert load_training_scans(dataset, scaled, tmp_path)[0].image.shape == (6, 64, 96)
+
+
+def test_processes_prepare_the_same(dataset: Path, tmp_path: Path) -> None:
+    one = load_training_scans(dataset, SETTINGS, tmp_path / "one")
+    two = load_training_scans(dataset, SETTINGS, tmp_path / "two", workers=2)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+        np.testing.assert_array_equal(a.labels, b.labels)
+
+
+def test_a_dataset_without_references_is_refused(dataset: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(dataset, tmp_path / "set")
+    shutil.rmtree(tmp_path / "set" / "derivatives")
+    with pytest.raises(InputError, match="with a reference, got none in set"):
+        load_training_scans(tmp_path / "set", SETTINGS, tmp_path / "cache")
+
+
+def test_working_points_undo_the_grid(rng: np.random.Generator) -> None:
+    volume = Volume(np.ones(SHAPE, np.float32), AFFINE)
+    grid = working_grid(volume, 0.5)
+    points = rng.uniform(0, 20, (7, 3))
+    np.testing.assert_allclose(working_points(grid, grid.to_voxel(points)), points, atol=1e-9)
+    assert working_points(grid, np.zeros((0, 3))).shape == (0, 3)
+
+
+def test_zero_is_kept_for_outside_the_brain() -> None:
+    array = np.array([0.0, 0.001, 0.5, 1.0, 0.0], np.float32)
+    brain = np.array([True, True, True, True, False])
+    assert quantised(array, brain).tolist() == [1, 1, 128, 255, 0]

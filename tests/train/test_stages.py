@@ -1,0 +1,189 @@
+import ast
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mmocnet.train
+from mmocnet.config import (
+    DetectorSettings,
+    LossSettings,
+    SegmenterSettings,
+    TrainSettings,
+    train_settings,
+)
+from mmocnet.errors import InputError
+from mmocnet.nets.checkpoint import load_cascade
+from mmocnet.train.patches import TrainingScan
+from mmocnet.train.stage_data import patch_scores
+from mmocnet.train.stages import split_by_subject, train_cascade
+
+MakeScan = Callable[..., TrainingScan]
+
+
+def tiny(preset: str = "compact") -> TrainSettings:
+    """Networks and lengths that train in seconds."""
+    settings = train_settings(preset)  # type: ignore[arg-type]
+    stage = {"steps_per_epoch": 5, "max_epochs": 2, "warmup_steps": 2, "ema_decay": 0.5}
+    return replace(
+        settings,
+        cascade=replace(
+            settings.cascade,
+            detector=DetectorSettings(widths=(4, 4, 8, 8, 8), output_bias=-2.0),
+            segmenter=SegmenterSettings(width=4, blocks=1),
+            roi_size=16,
+        ),
+        detector=replace(settings.detector, batch_size=4, **stage),
+        segmenter=replace(settings.segmenter, batch_size=8, **stage),
+        crop_shape=(48, 48),
+        validation_patches=(8, 16),
+        mining_slices=12,
+    )
+
+
+def scans_of(make: MakeScan, count: int, shape: tuple[int, int, int]) -> list[TrainingScan]:
+    rng = np.random.default_rng(5)
+    return [make(rng, f"{i:02d}", shape) for i in range(count)]
+
+
+def scan_named(subject: str, name: str) -> TrainingScan:
+    array = np.ones((1, 2, 2), np.uint8)
+    return TrainingScan(subject, array, array * 0, np.zeros((0, 3)), (1, 1, 1), name)
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=2, max_size=30).filter(lambda s: len(set(s)) > 1),
+    st.floats(0, 1),
+    st.integers(0, 5),
+)
+def test_no_subject_is_on_both_sides(subjects: list[int], share: float, seed: int) -> None:
+    scans = [scan_named(str(s), f"{s}-{i}") for i, s in enumerate(subjects)]
+    split = split_by_subject(scans, share, seed)
+    sides = [{scan.subject for scan in side} for side in (split.train, split.validation)]
+    assert not sides[0] & sides[1]
+    assert all(sides)
+    assert len(split.train) + len(split.validation) == len(scans)
+
+
+def test_the_split_depends_on_the_seed_but_not_on_the_order() -> None:
+    scans = [scan_named(str(i), str(i)) for i in range(40)]
+
+    def kept(order: list[TrainingScan], seed: int) -> list[str]:
+        return [scan.name for scan in split_by_subject(order, 0.2, seed).validation]
+
+    assert kept(scans, 1) == kept(scans[::-1], 1)
+    assert kept(scans, 1) != kept(scans, 2)
+    assert len(kept(scans, 1)) == 8
+
+
+def test_one_subject_is_too_few() -> None:
+    with pytest.raises(InputError, match="at least 2 subjects"):
+        split_by_subject([scan_named("1", "a"), scan_named("1", "b")], 0.2, 0)
+
+
+@pytest.mark.parametrize("preset", ["compact", "paper"])
+def test_both_stages_make_a_model_that_loads(
+    make_toy_scan: MakeScan, tmp_path: Path, preset: str
+) -> None:
+    scans = scans_of(make_toy_scan, 3, (6, 48, 48))
+    out = train_cascade(scans, tmp_path, tiny(preset), card={"dataset": "toy", "command": "x"})
+    assert out == tmp_path / "model"
+    cascade = load_cascade(tmp_path / "model")
+    assert cascade.card["dataset"] == "toy"
+    assert cascade.card["train_subjects"] == 2
+    assert 0.02 <= cascade.settings.candidate_threshold <= 0.5
+    points = cascade.settings.thresholds
+    assert points.screening <= points.balanced <= points.report
+
+
+def test_stages_run_apart_as_together(make_toy_scan: MakeScan, tmp_path: Path) -> None:
+    scans = scans_of(make_toy_scan, 3, (6, 48, 48))
+    train_cascade(scans, tmp_path / "both", tiny())
+    assert train_cascade(scans, tmp_path / "apart", tiny(), "1") is None
+    train_cascade(scans, tmp_path / "apart", tiny(), "2")
+    both, apart = (load_cascade(tmp_path / name / "model") for name in ("both", "apart"))
+    assert both.settings == apart.settings
+    assert both.sha256 == apart.sha256
+
+
+def test_a_finished_run_is_not_trained_again(make_toy_scan: MakeScan, tmp_path: Path) -> None:
+    scans = scans_of(make_toy_scan, 3, (6, 48, 48))
+    train_cascade(scans, tmp_path, tiny())
+    before = load_cascade(tmp_path / "model").sha256
+    history = (tmp_path / "stage2" / "history.jsonl").stat().st_mtime_ns
+    train_cascade(scans, tmp_path, tiny())
+    assert load_cascade(tmp_path / "model").sha256 == before
+    assert (tmp_path / "stage2" / "history.jsonl").stat().st_mtime_ns == history
+
+
+def test_stage_2_needs_stage_1(make_toy_scan: MakeScan, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="finished stage 1"):
+        train_cascade(scans_of(make_toy_scan, 2, (6, 48, 48)), tmp_path, tiny(), "2")
+
+
+def test_candidates_of_another_dataset_are_refused(make_toy_scan: MakeScan, tmp_path: Path) -> None:
+    scans = scans_of(make_toy_scan, 4, (6, 48, 48))
+    train_cascade(scans, tmp_path, tiny(), "1")
+    with pytest.raises(InputError, match="stage 1 was trained on"):
+        train_cascade(scans[:2], tmp_path, tiny(), "2")
+
+
+def test_the_card_is_json_without_nan(make_toy_scan: MakeScan, tmp_path: Path) -> None:
+    train_cascade(scans_of(make_toy_scan, 2, (6, 48, 48)), tmp_path, tiny())
+    text = (tmp_path / "model" / "card.json").read_text()
+
+    def refuse(name: str) -> float:
+        raise AssertionError(name)
+
+    card = json.loads(text, parse_constant=refuse)
+    assert card["notice"] == "Research use only - not a medical device."
+    assert card["training"]["seed"] == 0
+
+
+def test_patch_scores_take_the_best_dice() -> None:
+    masks = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    masks[0, 0, :2] = True
+    logits = torch.where(masks, torch.tensor(-1.0), torch.tensor(-3.0))
+    scores = patch_scores(logits, masks, LossSettings())
+    assert scores["score"] == 1.0
+    assert scores["val_dice"] == scores["val_sensitivity"] == 0.0
+
+
+def test_patches_without_lesions_are_scored_by_their_loss() -> None:
+    scores = patch_scores(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4) > 0, LossSettings())
+    assert scores["score"] == -scores["val_loss"]
+    assert np.isnan(scores["val_dice"])
+
+
+def test_training_imports_nothing_that_a_gpu_machine_lacks() -> None:
+    folder = Path(mmocnet.train.__file__).parent
+    for path in folder.glob("*.py"):
+        if path.name == "scans.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            assert not {n.split(".")[0] for n in names} & {"nibabel", "nilearn", "tyro"}, path
+
+
+def test_a_minute_of_training_finds_and_outlines_toy_lesions(
+    make_toy_scan: MakeScan, tmp_path: Path
+) -> None:
+    settings = tiny()
+    full = train_settings("compact")
+    settings = replace(
+        settings,
+        cascade=replace(full.cascade, detector=replace(full.cascade.detector)),
+        detector=replace(settings.detector, max_epochs=24, ema_decay=0.95),
+        segmenter=replace(settings.segmenter, max_epochs=24, ema_decay=0.95),
+    )
+    train_cascade(scans_of(make_toy_scan, 4, (8, 80, 80)), tmp_path, settings)
+    card = load_cascade(tmp_path / "model").card
+    assert card["validation"]["pooled_dice"] > 0.5
+    assert card["validation"]["balanced"]["sensitivity"] > 0.5
