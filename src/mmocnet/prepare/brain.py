@@ -1,23 +1,18 @@
 """Find the brain in a scan: skull-stripped or a whole head, a slice or a volume."""
 
-import importlib.util
-import tempfile
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmocnet.io.nifti import read_nifti, write_nifti
-from mmocnet.prepare.geometry import slice_axis
 from mmocnet.prepare.head import close_mm, distance, fill_slices, head_brain, largest
 from mmocnet.prepare.orient import block_means, is_axial, slices_back, slices_first
 from mmocnet.prepare.sampling import resampling_matrix, sample_positions
 from mmocnet.types import IntTriple, Mask3D, Triple
 from mmocnet.volume import Volume
 
-BrainMethod = Literal["stripped", "deepbet", "classical"]
+BrainMethod = Literal["stripped", "classical"]
 
 COARSE_MM = 2.0
 """Voxel at which the brain is looked for."""
@@ -30,7 +25,6 @@ _PART_SHARE = 0.1
 """Hemispheres may be apart in a slice; smaller parts are not brain."""
 
 _SKULL_SHELL_MM = np.arange(2.0, 24.0, 2.0)
-_DEEPBET_MIN_SLICES = 16
 
 
 def is_stripped(volume: Volume) -> bool:
@@ -53,9 +47,6 @@ def brain_method(volume: Volume) -> BrainMethod:
     """Return how `brain_mask` will find the brain of a volume."""
     if is_stripped(volume):
         return "stripped"
-    slices = volume.shape[slice_axis(volume)]
-    if slices >= _DEEPBET_MIN_SLICES and importlib.util.find_spec("deepbet") is not None:
-        return "deepbet"
     return "classical"
 
 
@@ -66,14 +57,12 @@ def brain_mask(volume: Volume, method: BrainMethod | None = None) -> Mask3D:
         volume: SWI or T2*-weighted magnitude, one slice or more, any orientation.
         method: None takes `brain_method`. "stripped": all that is not background, closed and
             filled, so that black veins and lesions are inside, at the surface too. "classical":
-            see `mmocnet.prepare.head`. "deepbet": that network, where it is installed.
+            see `mmocnet.prepare.head`.
 
     Returns:
         Bool, shape (I, J, K).
     """
     chosen = brain_method(volume) if method is None else method
-    if chosen == "deepbet":
-        return _deepbet(volume)
     array, spacing_mm = slices_first(volume)
     if chosen == "stripped":
         found = _stripped_brain(array, spacing_mm)
@@ -113,20 +102,6 @@ def _has_skull(coarse: NDArray[np.float32], spacing_mm: Triple) -> bool:
     return levels[darkest] < 0.6 * float(np.median(deep)) and levels[darkest] < 0.8 * max(
         levels[:darkest]
     )
-
-
-def _deepbet(volume: Volume) -> Mask3D:
-    """Return the brain that deepbet finds; it reads and writes files only."""
-    from deepbet import run_bet
-
-    with tempfile.TemporaryDirectory() as folder:
-        source, brain, mask, size = (
-            str(Path(folder) / name)
-            for name in ("scan.nii.gz", "brain.nii.gz", "mask.nii.gz", "size.csv")
-        )
-        write_nifti(Path(source), volume, np.float32)
-        run_bet([source], [brain], [mask], [size], threshold=0.5, n_dilate=0, no_gpu=True)
-        return np.asarray(read_nifti(Path(mask)).array > 0)
 
 
 def _border(array: NDArray[np.float32]) -> NDArray[np.float32]:
