@@ -7,7 +7,7 @@ import torch
 from mmocnet.simulate.settings import ProtocolName, StudySettings
 from mmocnet.simulate.study import simulate_study
 
-PROTOCOLS: tuple[ProtocolName, ...] = ("clinical", "dou", "ukb")
+PROTOCOLS: tuple[ProtocolName, ...] = ("ukb", "clinical", "reference3t", "dou")
 
 
 def _seconds(protocol: ProtocolName, seed: int, device: str) -> tuple[float, float]:

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mmocnet.simulate.grid import Grid, sample, smooth_noise, upsample
+from mmocnet.simulate.grid import (
+    Grid,
+    plane_blocks,
+    sample,
+    smooth_noise,
+    upsample,
+    upsample_planes,
+)
 from mmocnet.simulate.nuclei import NUCLEI, signed_distance_mm
+from mmocnet.simulate.subject import Traits, Warp
 from mmocnet.simulate.templates import COARSE_MM, Templates
-from mmocnet.types import FloatArray
 
-WARP_MM = ((90.0, 1.8), (40.0, 0.7), (16.0, 0.5), (8.0, 0.25))
-"""Wavelength and SD of the displacement along each axis, mm."""
-SCALE_SD = 0.05
 CORTEX_MM = 2.6
 """Thickness of the cortex."""
 GROUPS = (
@@ -31,86 +35,6 @@ GROUPS = (
     "brainstem",
 )
 """Location classes; a voxel's class is its index here."""
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What distinguishes one subject.
-
-    Attributes:
-        age: Years.
-        atrophy: 0 (young) to about 1: widens sulci and ventricles.
-        iron: Factor on the nuclei's susceptibility.
-        white_matter_lesions: 0 to 1: extent of hyperintensities around the ventricles.
-        rotation: Shape (3, 3), head position.
-        scale: Shape (3,), head size relative to the template.
-    """
-
-    age: float
-    atrophy: float
-    iron: float
-    white_matter_lesions: float
-    rotation: FloatArray
-    scale: FloatArray
-
-
-def draw_traits(rng: np.random.Generator) -> Traits:
-    """Return a subject aged 50 to 88; atrophy, iron and lesions rise with age."""
-    age = float(rng.uniform(50, 88))
-    years = (age - 50) / 38
-    angles = np.deg2rad(rng.normal(0, (4, 2.5, 3)))
-    rotation = np.eye(3)
-    for axis, angle in enumerate(angles):
-        a, b = [n for n in range(3) if n != axis]
-        turn = np.eye(3)
-        turn[a, a] = turn[b, b] = np.cos(angle)
-        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
-        rotation = turn @ rotation
-    return Traits(
-        age=age,
-        atrophy=float(np.clip(0.15 + 0.6 * years + rng.normal(0, 0.2), 0, 1.3)),
-        iron=float(np.clip(0.85 + 0.35 * years + rng.normal(0, 0.2), 0.4, 1.9)),
-        white_matter_lesions=float(np.clip(rng.beta(1.2, 3) * (0.4 + years), 0, 1)),
-        rotation=rotation,
-        scale=rng.normal(1.0, SCALE_SD, 3),
-    )
-
-
-class Warp:
-    """Subject mm to MNI mm and back.
-
-    Attributes:
-        grid: The coarse grid that carries the displacement.
-        mni_mm: MNI coordinates of its voxels, shape (3, I, J, K).
-    """
-
-    def __init__(self, grid: Grid, traits: Traits, rng: np.random.Generator, device: str) -> None:
-        self.grid = grid
-        self._linear = traits.rotation / traits.scale[:, None]
-        mni = self.linear_mni(grid.centres_mm(device))
-        for wavelength, sd in WARP_MM:
-            mni = mni + sd * smooth_noise(grid, wavelength, rng, device, channels=3)
-        self.mni_mm = mni
-
-    def linear_mni(self, points_mm: torch.Tensor) -> torch.Tensor:
-        """Return MNI mm of subject points, both (3, ...), by head position and size alone."""
-        linear = torch.tensor(self._linear, dtype=torch.float32, device=points_mm.device)
-        mni: torch.Tensor = torch.tensordot(linear, points_mm, dims=1)
-        return mni
-
-    def to_mni(self, points_mm: FloatArray) -> FloatArray:
-        """Return MNI mm of subject points, both of shape (N, 3)."""
-        voxel = torch.tensor(self.grid.voxel(points_mm).T, dtype=torch.float32)
-        out = sample(self.mni_mm, voxel.to(self.mni_mm.device)[:, None])
-        return np.asarray(out[:, 0].T.cpu(), np.float64)
-
-    def to_subject(self, mni_mm: FloatArray) -> FloatArray:
-        """Return subject mm of MNI points, both of shape (N, 3), by fixed-point iteration."""
-        inverse = np.linalg.inv(self._linear)
-        points = mni_mm @ inverse.T
-        for _ in range(6):
-            points = points + (mni_mm - self.to_mni(points)) @ inverse.T
-        return np.asarray(points)
 
 
 @dataclass(frozen=True)
@@ -259,6 +183,27 @@ def _locate(
     return groups
 
 
+def _sharp_maps(fields: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Return what varies within a millimetre, drawn on the spin grid.
+
+    Args:
+        fields: Those of `_draw_tissues`, then the susceptibility of the nearest nucleus and the
+            share of hyperintensity; shape (10, ...) on a coarser grid over the same box.
+        grid: The spin grid.
+
+    Returns:
+        White, grey and CSF share, iron in ppm, share of hyperintense white matter.
+    """
+    maps = torch.empty((5, *grid.shape), device=fields.device)
+    for planes in plane_blocks(grid.shape[0], fields.device):
+        here = upsample_planes(fields, grid.shape, planes)
+        white, grey, csf, share = _draw_tissues(here[:8])
+        maps[0, planes], maps[1, planes], maps[2, planes] = white, grey, csf
+        torch.mul(here[8], share, out=maps[3, planes])
+        torch.mul(here[9], white, out=maps[4, planes])
+    return maps
+
+
 def make_anatomy(
     grid: Grid, templates: Templates, traits: Traits, rng: np.random.Generator, device: str
 ) -> Anatomy:
@@ -272,30 +217,18 @@ def make_anatomy(
         device: Where the tensors live.
     """
     coarse = grid.with_spacing(float(COARSE_MM))
-    middle = grid.with_spacing(1.0)
     warp = Warp(coarse, traits, rng, device)
     origin = torch.tensor(templates.origin_mm, dtype=torch.float32, device=device)
     template_voxel = warp.mni_mm - origin[:, None, None, None]
-    channels = sample(templates.coarse, template_voxel / COARSE_MM)
+    depth, cortex, ventricle, hind = sample(templates.coarse, template_voxel / COARSE_MM)
     sheets = _sheets_mm(coarse, rng, device)
     noise = smooth_noise(coarse, 18.0, rng, device)[0]
     spots = smooth_noise(coarse, 9.0, rng, device)[0]
-    extent = 14 * traits.white_matter_lesions
-    hyper = _softstep(1.0 - spots * 1.5 - (extent - channels[2]) / 4, 2.0)
-    nucleus, chi = _nuclei(warp.mni_mm, noise, traits)
-    # Distances are smooth, so they are computed on 1 and 2 mm and cut sharp on the spin grid.
-    smooth = upsample(
-        torch.stack([channels[0], channels[1], sheets, channels[2], noise]), middle.shape
-    )
-    fine = sample(templates.fine, upsample(template_voxel, middle.shape))
-    far, folds, half = _cortical_distances(fine, smooth, traits)
-    white_m, csf_m = _template_shares(fine, smooth, traits)
-    more = upsample(torch.stack([nucleus, chi, hyper]), middle.shape)
-    fields = torch.stack([far, folds, smooth[2], half, smooth[1], white_m, csf_m, more[0]])
-    white, grey, csf, share = _draw_tissues(upsample(fields, grid.shape))
-    chi, lesion = upsample(more[1:], grid.shape)
+    smooth = torch.stack([depth, cortex, sheets, ventricle, noise])
+    fields = _smooth_fields(smooth, spots, template_voxel, warp, templates, traits)
+    white, grey, csf, iron, lesion = _sharp_maps(fields, grid)
     low = upsample(torch.stack([white, csf]), coarse.shape)
-    parts = {"depth": channels[0], "cortex": channels[1], "hind": channels[3], "csf": low[1]}
+    parts = {"depth": depth, "cortex": cortex, "hind": hind, "csf": low[1]}
     return Anatomy(
         grid=grid,
         coarse=coarse,
@@ -304,12 +237,46 @@ def make_anatomy(
         white=white,
         grey=grey,
         csf=csf,
-        iron_ppm=chi * share,
-        lesion_white=lesion * white,
-        depth_mm=channels[0],
-        cortex=channels[1],
-        ventricle_mm=channels[2],
-        hind=channels[3],
+        iron_ppm=iron,
+        lesion_white=lesion,
+        depth_mm=depth,
+        cortex=cortex,
+        ventricle_mm=ventricle,
+        hind=hind,
         sulcus_mm=sheets,
         groups=_locate(parts, warp.mni_mm, low[0]),
     )
+
+
+def _smooth_fields(
+    smooth: torch.Tensor,
+    spots: torch.Tensor,
+    template_voxel: torch.Tensor,
+    warp: Warp,
+    templates: Templates,
+    traits: Traits,
+) -> torch.Tensor:
+    """Return the fields that `_sharp_maps` cuts: distances vary slowly, so 1 mm will do.
+
+    Args:
+        smooth: Depth, cortex share, sheet distance, ventricle distance, thickness noise, 2 mm.
+        spots: Noise that hyperintensities follow, 2 mm.
+        template_voxel: Voxel of the 1 mm template maps at each 2 mm voxel.
+        warp: Subject to MNI.
+        templates: The MNI152 maps.
+        traits: The subject.
+    """
+    nucleus, chi = _nuclei(warp.mni_mm, smooth[4], traits)
+    extent = 14 * traits.white_matter_lesions
+    hyper = _softstep(1.0 - spots * 1.5 - (extent - smooth[3]) / 4, 2.0)
+    shape = warp.grid.with_spacing(1.0).shape
+    fields = torch.empty((10, *shape), device=spots.device)
+    wide = torch.cat([smooth, template_voxel, torch.stack([nucleus, chi, hyper])])
+    for planes in plane_blocks(shape[0], spots.device):
+        here = upsample_planes(wide, shape, planes)
+        fine = sample(templates.fine, here[5:8])
+        far, folds, half = _cortical_distances(fine, here[:5], traits)
+        white, csf = _template_shares(fine, here[:5], traits)
+        parts = [far, folds, here[2], half, here[1], white, csf]
+        torch.stack([*parts, *here[8:]], out=fields[:, planes])
+    return fields

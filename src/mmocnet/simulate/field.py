@@ -106,7 +106,25 @@ def upsample(field: Tensor, shape: IntTriple) -> Tensor:
 
 def downsample(volume: Tensor, shape: IntTriple) -> Tensor:
     """Return the mean of a real or complex map over each voxel of a coarser grid."""
-    return along_axes(volume, {a: box_matrix(volume.shape[a], n) for a, n in enumerate(shape)})
+    for axis, (old, new) in enumerate(zip(volume.shape, shape, strict=True)):
+        if new < old and old % new == 0:
+            volume = _block_mean(volume, old // new, axis)
+    matrices = {
+        axis: box_matrix(old, new)
+        for axis, (old, new) in enumerate(zip(volume.shape, shape, strict=True))
+        if old != new
+    }
+    return along_axes(volume, matrices)
+
+
+def _block_mean(volume: Tensor, count: int, axis: int) -> Tensor:
+    """Return the mean of each `count` neighbours along an axis: faster than a matrix."""
+    shape = volume.shape
+    parts = volume.reshape(*shape[:axis], -1, count, *shape[axis + 1 :]).unbind(axis + 1)
+    total = parts[0].clone()
+    for part in parts[1:]:
+        total.add_(part)
+    return total.div_(count)
 
 
 def _polar(points_mm: Tensor, b0_direction: Triple) -> tuple[Tensor, Tensor]:

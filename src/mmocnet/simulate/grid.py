@@ -1,5 +1,6 @@
 """Boxes of voxels in subject space, smooth random fields, and sampling at points."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,29 @@ class Grid:
         return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
+PLANES = 8
+"""Planes that a processor works on at a time: they and what is made of them stay in its cache."""
+
+
+def plane_blocks(length: int, device: torch.device) -> Iterator[slice]:
+    """Return slices that cut an axis into blocks; a GPU takes it whole."""
+    step = PLANES if device.type == "cpu" else length
+    return (slice(first, min(first + step, length)) for first in range(0, length, step))
+
+
+def upsample_planes(channels: torch.Tensor, shape: IntTriple, planes: slice) -> torch.Tensor:
+    """Return only some planes of the first axis of `upsample(channels, shape)`."""
+    count = channels.shape[1]
+    at = torch.arange(planes.start, planes.stop, device=channels.device, dtype=torch.float32)
+    at = ((at + 0.5) * (count / shape[0]) - 0.5).clamp_(0, count - 1)
+    low = at.long()
+    part = (at - low)[None, :, None, None]
+    out = torch.lerp(channels[:, low], channels[:, (low + 1).clamp_max_(count - 1)], part)
+    if tuple(out.shape[2:]) == tuple(shape[1:]):
+        return out
+    return F.interpolate(out, size=tuple(shape[1:]), mode="bilinear", align_corners=False)
+
+
 def upsample(channels: torch.Tensor, shape: IntTriple) -> torch.Tensor:
     """Return channels (C, I, J, K) of a box at another number of voxels, trilinear."""
     if tuple(channels.shape[1:]) == tuple(shape):
@@ -92,6 +116,24 @@ def smooth_noise(
     Returns:
         Shape (channels, I, J, K).
     """
+    return upsample(coarse_noise(grid, wavelength_mm, rng, device, channels), grid.shape)
+
+
+def coarse_noise(
+    grid: Grid, wavelength_mm: float, rng: np.random.Generator, device: str, channels: int = 1
+) -> torch.Tensor:
+    """Return `smooth_noise` on its own coarse grid over the box, to be upsampled.
+
+    Args:
+        grid: The box.
+        wavelength_mm: Scale of the fluctuation.
+        rng: Randomness.
+        device: Where the tensor lives.
+        channels: Number of independent fields.
+
+    Returns:
+        Shape (channels, ...), about four voxels per wavelength.
+    """
     coarse = grid.with_spacing(max(wavelength_mm / 4, min(grid.spacing_mm)))
     white = torch.from_numpy(
         rng.standard_normal((channels, 1, *coarse.shape), dtype=np.float32)
@@ -107,4 +149,4 @@ def smooth_noise(
         white = F.conv3d(white, kernel.view(view), padding=(pad[0], pad[1], pad[2]))
     # The SD away from the zero-padded border, in closed form.
     gain = float((kernel**2).sum().sqrt() ** 3)
-    return upsample(white[:, 0] / gain, grid.shape)
+    return white[:, 0] / gain

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from mmocnet.simulate.anatomy import Warp
 from mmocnet.simulate.field import field_shift_ppm
 from mmocnet.simulate.grid import Grid, sample
+from mmocnet.simulate.subject import Warp
 from mmocnet.simulate.templates import COARSE_MM, Templates
 
 BONE_PPM, AIR_PPM = -2.1, 9.2

@@ -4,6 +4,7 @@ Centres and half-axes were read off the MNI152 template by eye; susceptibilities
 of the quantitative susceptibility mapping literature and rise with age through `iron`.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -54,10 +55,7 @@ def signed_distance_mm(nucleus: Nucleus, mni_mm: torch.Tensor) -> torch.Tensor:
     x, y, z = mni_mm.unbind(0)
     dx = x.abs() - nucleus.centre_mm[0]
     dy, dz = y - nucleus.centre_mm[1], z - nucleus.centre_mm[2]
-    cos, sin = (
-        torch.cos(torch.tensor(nucleus.yaw)).item(),
-        torch.sin(torch.tensor(nucleus.yaw)).item(),
-    )
+    cos, sin = math.cos(nucleus.yaw), math.sin(nucleus.yaw)
     # Frontal ends lie nearer the midline than occipital ones.
     u, v = cos * dx + sin * dy, -sin * dx + cos * dy
     a, b, c = nucleus.radii_mm

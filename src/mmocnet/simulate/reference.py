@@ -62,7 +62,7 @@ def apparent_labels(
         Int16, shape (I, J, K). Where outlines overlap the nearer centre wins.
     """
     labels = np.zeros(difference.shape, np.int16)
-    nearest = np.full(difference.shape, np.inf, np.float32)
+    nearest = np.zeros(difference.shape, np.float32)  # only read where there is a label
     for index, source in enumerate(sources, 1):
         box = _box(grid, source.centre_mm, 5 * source.reach_mm + 4.0)
         if any(s.stop - s.start < 1 for s in box):
@@ -71,7 +71,7 @@ def apparent_labels(
         mask = _outline(difference[box], signal[box], distance, source)
         if mask is None:
             continue
-        mine = mask & (distance < nearest[box])
+        mine = mask & ((labels[box] == 0) | (distance < nearest[box]))
         labels[box][mine] = index
         nearest[box][mine] = distance[mine]
     return labels

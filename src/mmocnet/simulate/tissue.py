@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mmocnet.simulate.anatomy import Anatomy
-from mmocnet.simulate.grid import smooth_noise, upsample
+from mmocnet.simulate.grid import coarse_noise, plane_blocks, upsample, upsample_planes
 from mmocnet.simulate.settings import Protocol
 from mmocnet.simulate.signal import (
     IRON_R2PRIME_HZ_PER_PPM,
@@ -79,7 +79,7 @@ def _flash(name: str, protocol: Protocol, t1_factor: float = 1.0, inflow: float 
 
 def _blend(target: torch.Tensor, share: torch.Tensor, value: float) -> None:
     """Replace a share of each voxel by a value, in place."""
-    target.add_(share * (value - target))
+    target.add_((value - target).mul_(share))
 
 
 def _add_falx(m0: torch.Tensor, r2star: torch.Tensor, anatomy: Anatomy, value: float) -> None:
@@ -103,12 +103,68 @@ def _add_falx(m0: torch.Tensor, r2star: torch.Tensor, anatomy: Anatomy, value: f
     _blend(r2star[columns], share, 60.0)
 
 
-def _skull_signal(m0: torch.Tensor, out: torch.Tensor, protocol: Protocol) -> torch.Tensor:
-    """Return the signal with skull, scalp and air painted outside the brain."""
+def _add_skull(m0: torch.Tensor, out: torch.Tensor, signals: dict[str, float]) -> None:
+    """Paint skull, scalp and air outside the brain, in place."""
     for low, high, name in ((1.0, 6.5, "bone"), (6.5, 9.5, "fat"), (9.5, 12.5, "skin")):
-        band = (out > low) & (out <= high)
-        m0 = torch.where(band, torch.full_like(m0, _flash(name, protocol)), m0)
-    return torch.where(out > 12.5, torch.zeros_like(m0), m0)
+        m0.masked_fill_((out > low) & (out <= high), signals[name])
+    m0.masked_fill_(out > 12.5, 0.0)
+
+
+def _rest(share: torch.Tensor) -> torch.Tensor:
+    return share.neg().add_(1.0)
+
+
+def _mix(parts: tuple[torch.Tensor, ...], values: tuple[float, ...]) -> torch.Tensor:
+    """Return the sum of shares times values."""
+    total = parts[0] * values[0]
+    for part, value in zip(parts[1:], values[1:], strict=True):
+        total.add_(part, alpha=value)
+    return total
+
+
+def _signals(protocol: Protocol, rng: np.random.Generator) -> dict[str, float]:
+    """Return the signal at TE = 0 of each tissue.
+
+    T1 of tissue varies between subjects by the range that published values span.
+    """
+    factors = {"wm": float(rng.uniform(0.95, 1.25)), "gm": float(rng.uniform(0.82, 1.05))}
+    names = ("wm", "gm", "csf", "bone", "fat", "skin", "vein")
+    signals = {name: _flash(name, protocol, factors.get(name, 1.0)) for name in names}
+    signals["artery"] = _flash("artery", protocol, 1.0, 0.25)
+    return signals
+
+
+def _add_tissue(
+    head: Head,
+    anatomy: Anatomy,
+    fluid: torch.Tensor,
+    signals: dict[str, float],
+    protocol: Protocol,
+    rng: np.random.Generator,
+) -> None:
+    """Draw the brain without vessels, in place."""
+    field = protocol.field_t
+    names = ("wm", "gm", "csf")
+    decay = [TISSUES[name].r2star(field) for name in names]
+    iron_hz_per_ppm = IRON_R2PRIME_HZ_PER_PPM * field / 3
+    grid = anatomy.grid
+    speckle = coarse_noise(grid, 4.0, rng, str(fluid.device))
+    grain = float(rng.uniform(0.005, 0.02))
+    for at in plane_blocks(grid.shape[0], fluid.device):
+        solid = _rest(fluid[at])
+        white, grey = torch.mul(anatomy.white[at], solid, out=head.white[at]), solid
+        grey.mul_(anatomy.grey[at])
+        parts = (white, grey, _rest(white).sub_(grey))
+        noise = upsample_planes(speckle, grid.shape, at)[0]
+        lesion = anatomy.lesion_white[at]
+        # Iron is grainy, and so is tissue: unresolved vessels and fibres.
+        iron = (noise * 0.45).add_(1).clamp_min_(0).mul_(anatomy.iron_ppm[at])
+        m0 = _mix(parts, tuple(signals[name] for name in names))
+        m0.mul_(1 - 0.10 * lesion).mul_(noise.mul_(grain).add_(1))
+        r2star = _mix(parts, tuple(decay)).mul_(1 - 0.25 * lesion)
+        head.m0[at] = m0
+        head.r2star_hz[at] = r2star.add_(iron, alpha=iron_hz_per_ppm)
+        head.chi_ppm[at] = _mix(parts, tuple(CHI_PPM[name] for name in names)).add_(iron)
 
 
 def make_head(
@@ -119,44 +175,28 @@ def make_head(
     rng: np.random.Generator,
 ) -> Head:
     """Return the head's signal properties at a protocol's field, TR and flip angle."""
-    device = str(anatomy.white.device)
-    field = protocol.field_t
-    grid = anatomy.grid
-    r2 = {name: tissue.r2star(field) for name, tissue in TISSUES.items()}
-    # T1 of tissue varies between subjects by the range that published values span.
-    white_t1, grey_t1 = float(rng.uniform(0.95, 1.25)), float(rng.uniform(0.82, 1.05))
-    wm, gm, csf = (
-        _flash("wm", protocol, white_t1),
-        _flash("gm", protocol, grey_t1),
-        _flash("csf", protocol),
-    )
+    device, grid = str(anatomy.white.device), anatomy.grid
+    signals = _signals(protocol, rng)
+    head = Head(*(torch.empty_like(anatomy.white) for _ in range(4)))
     fluid = splat(clouds.fluid, grid, device)[0]
-    white, grey = anatomy.white * (1 - fluid), anatomy.grey * (1 - fluid)
-    water = 1 - white - grey
-    m0 = wm * white + gm * grey + csf * water
-    r2star = r2["wm"] * white + r2["gm"] * grey + r2["csf"] * water
-    chi = CHI_PPM["wm"] * white + CHI_PPM["gm"] * grey + CHI_PPM["csf"] * water
-    m0 *= 1 - 0.10 * anatomy.lesion_white
-    r2star *= 1 - 0.25 * anatomy.lesion_white
-    speckle = smooth_noise(grid, 4.0, rng, device)[0]
-    # Iron is grainy, and so is tissue: unresolved vessels and fibres.
-    iron = anatomy.iron_ppm * (1 + 0.45 * speckle).clamp_min(0)
-    chi += iron
-    r2star += iron * (IRON_R2PRIME_HZ_PER_PPM * field / 3)
-    m0 *= 1 + float(rng.uniform(0.005, 0.02)) * speckle
-    depth = upsample(anatomy.depth_mm[None], grid.shape)[0]
-    _add_falx(m0, r2star, anatomy, 0.35 * gm)
-    artery = splat(clouds.arteries, grid, device)[0]
+    _add_tissue(head, anatomy, fluid, signals, protocol, rng)
+    _add_falx(head.m0, head.r2star_hz, anatomy, 0.35 * signals["gm"])
     # Inflow brightens arteries in 3D; without flow compensation they lose their signal.
-    bright = protocol.flow_compensated and rng.random() < 0.4
-    _blend(m0, artery, _flash("artery", protocol, 1.0, 0.25) if bright else 0.15 * gm)
-    for cloud, decay, m in (
-        (clouds.veins, venous_r2star(field, blood.oxygenation), _flash("vein", protocol)),
-        (clouds.iron, 120.0 * field / 3, 0.8 * gm),
-    ):
-        share, weighted = splat(cloud, grid, device)
-        _blend(m0, share, m)
-        _blend(r2star, share, decay)
-        chi = chi * (1 - share) + weighted
-    m0 = _skull_signal(m0, -depth, protocol)
-    return Head(m0=m0, r2star_hz=r2star, chi_ppm=chi, white=white)
+    bright = protocol.flow_compensated and rng.random() < 0.25
+    artery = splat(clouds.arteries, grid, device)[0]
+    veins, iron = splat(clouds.veins, grid, device), splat(clouds.iron, grid, device)
+    field = protocol.field_t
+    for at in plane_blocks(grid.shape[0], artery.device):
+        m0, r2star, chi = head.m0[at], head.r2star_hz[at], head.chi_ppm[at]
+        _blend(m0, artery[at], signals["artery"] if bright else 0.15 * signals["gm"])
+        for cloud, decay, m in (
+            (veins, venous_r2star(field, blood.oxygenation), signals["vein"]),
+            (iron, 120.0 * field / 3, 0.8 * signals["gm"]),
+        ):
+            share = cloud[0, at]
+            _blend(m0, share, m)
+            _blend(r2star, share, decay)
+            chi.mul_(_rest(share)).add_(cloud[1, at])
+        depth = upsample_planes(anatomy.depth_mm[None], grid.shape, at)[0]
+        _add_skull(m0, depth.neg_(), signals)
+    return head

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmocnet.simulate.anatomy import Anatomy
-from mmocnet.simulate.grid import Grid, sample, smooth_noise, upsample
+from mmocnet.simulate.grid import Grid, plane_blocks, sample, smooth_noise, upsample
 from mmocnet.types import FloatArray, Triple
 
 STEP_MM = 0.5
@@ -67,27 +67,31 @@ def splat(cloud: Cloud, grid: Grid, device: str) -> torch.Tensor:
     Returns:
         Shape (2, I, J, K); the share is clipped at 1 and the second scaled alike.
     """
-    voxel = torch.from_numpy(grid.voxel(cloud.points_mm)).to(device, torch.float32)
-    share = torch.from_numpy(cloud.volume_mm3 / np.prod(grid.spacing_mm)).to(device, torch.float32)
-    weight = torch.from_numpy(cloud.weight).to(device, torch.float32)
-    low = voxel.floor()
-    part = voxel - low
-    low = low.long()
-    shape = grid.shape
-    out = torch.zeros((2, shape[0] * shape[1] * shape[2]), device=device)
+    voxel = grid.voxel(cloud.points_mm)
+    near = ((voxel > -1) & (voxel < grid.shape)).all(1)
+    at = torch.from_numpy(voxel[near]).to(device, torch.float32)
+    share = torch.from_numpy(cloud.volume_mm3[near] / np.prod(grid.spacing_mm))
+    share = share.to(device, torch.float32)
+    weight = torch.from_numpy(cloud.weight[near]).to(device, torch.float32)
+    # A border of one voxel takes what falls outside.
+    i, j, k = (n + 2 for n in grid.shape)
+    low = at.floor()
+    part = (at - low).unbind(1)
+    x, y, z = (low.long() + 1).unbind(1)
+    flat = (x * j + y) * k + z
+    out = torch.zeros((2, i * j * k), device=device)
     for corner in range(8):
-        bits = [(corner >> axis) & 1 for axis in range(3)]
-        index = [low[:, axis] + bits[axis] for axis in range(3)]
-        fraction = share.clone()
-        inside = torch.ones_like(index[0], dtype=torch.bool)
-        for axis in range(3):
-            fraction *= part[:, axis] if bits[axis] else 1 - part[:, axis]
-            inside &= (index[axis] >= 0) & (index[axis] < shape[axis])
-        flat = ((index[0] * shape[1] + index[1]) * shape[2] + index[2])[inside]
-        values = torch.stack([fraction, fraction * weight])[:, inside]
-        out.index_add_(1, flat, values)
-    out = out.reshape(2, *shape)
-    return out / out[0].clamp_min(1.0)
+        a, b, c = corner & 1, corner >> 1 & 1, corner >> 2
+        fraction = share
+        for bit, inner in zip((a, b, c), part, strict=True):
+            fraction = fraction * (inner if bit else 1 - inner)
+        index = flat + ((a * j + b) * k + c)
+        out[0].index_add_(0, index, fraction)
+        out[1].index_add_(0, index, fraction * weight)
+    out = out.reshape(2, i, j, k)[:, 1:-1, 1:-1, 1:-1]
+    for planes in plane_blocks(grid.shape[0], out.device):
+        out[:, planes] /= out[0, planes].clamp_min(1.0)
+    return out
 
 
 def tube(
@@ -274,8 +278,61 @@ def draw_veins(anatomy: Anatomy, chi_ppm: float, rng: np.random.Generator, devic
     return merge(clouds)
 
 
-def draw_arteries(anatomy: Anatomy, rng: np.random.Generator) -> Cloud:
-    """Return the large arteries of the base and their first branches; the weight is 1."""
+def _walk_cistern(guide: Guide, start: FloatArray, steps: int) -> FloatArray:
+    """Return winding paths that keep to CSF, shape (steps, N, 3)."""
+    position = start.copy()
+    heading = np.zeros_like(start)
+    path = []
+    for _ in range(steps):
+        path.append(position.copy())
+        f = guide.at(position)
+        heading = _unit(heading + 2.5 * f[:, 9:12] + 0.35 * f[:, 12:15])
+        position = position + STEP_MM * heading
+    return np.asarray(path)
+
+
+def _sulcal_arteries(anatomy: Anatomy, rng: np.random.Generator, device: str) -> list[Cloud]:
+    """Return the arteries of sulci and fissures, the insula's above all; parts in CSF only."""
+    guide = Guide(anatomy, rng, device)
+    grid = anatomy.coarse
+    share = grid.size_mm[2] / 150.0
+    x, y, z = anatomy.warp.mni_mm
+    sylvian = (x.abs() > 32) & (x.abs() < 56) & (y > -42) & (y < 24) & (z > -16) & (z < 28)
+    open_csf = (guide.csf > 0.45) & (anatomy.depth_mm > 1.5) & (anatomy.ventricle_mm > 8)
+    starts = [
+        _pick(open_csf & sylvian, int(rng.uniform(30, 90) * share) + 2, grid, rng),
+        _pick(open_csf, int(rng.uniform(60, 260) * share) + 4, grid, rng),
+    ]
+    start = np.concatenate(starts)
+    if len(start) == 0:
+        return []
+    paths = _walk_cistern(guide, start, 50)
+    radii = np.clip(rng.lognormal(np.log(0.48), 0.35, len(start)), 0.25, 1.2)
+    clouds = []
+    for n in range(paths.shape[1]):
+        path = paths[:, n]
+        outside = np.flatnonzero(guide.at(path)[:, 2] < 0.3)
+        path = path[: outside[0]] if len(outside) else path
+        if len(path) >= 4:
+            clouds.append(tube(path, np.full(len(path), radii[n]), 1.0, rng))
+    return clouds
+
+
+_AQUEDUCT: tuple[Triple, ...] = ((0, -25, -2), (0, -30, -9), (0, -34, -16), (0, -37, -22))
+
+
+def draw_arteries(anatomy: Anatomy, rng: np.random.Generator, device: str) -> Cloud:
+    """Return what flows fast: arteries, and CSF in the aqueduct; the weight is 1.
+
+    Args:
+        anatomy: The head.
+        rng: Randomness.
+        device: Where the anatomy lives.
+    """
     both = np.array([-1.0, 1.0])
     clouds = _named(anatomy, _MIDLINE_ARTERIES, np.array([1.0]), 1.0, rng)
-    return merge(clouds + _named(anatomy, _PAIRED_ARTERIES, both, 1.0, rng))
+    clouds += _named(anatomy, _PAIRED_ARTERIES, both, 1.0, rng)
+    if rng.random() < 0.8:
+        path = anatomy.warp.to_subject(spline(np.asarray(_AQUEDUCT, float), 0.5, rng))
+        clouds.append(tube(path, np.full(len(path), rng.uniform(0.6, 1.4)), 1.0, rng))
+    return merge(clouds + _sulcal_arteries(anatomy, rng, device))
