@@ -69,6 +69,10 @@ def test_digests_are_those_of_the_files(folder: Path) -> None:
         assert digest == hashlib.sha256((folder / file).read_bytes()).hexdigest()
 
 
+def test_weight_files_are_for_all_to_read(folder: Path) -> None:
+    assert (folder / "detector.safetensors").stat().st_mode & 0o777 == 0o644
+
+
 def test_saving_again_replaces_the_folder(folder: Path, cascade: Cascade) -> None:
     cascade.card = {"seed": 4}
     save_cascade(folder, cascade)

@@ -92,6 +92,8 @@ def save_cascade(folder: str | Path, cascade: Cascade) -> dict[str, str]:
     networks: tuple[nn.Module, ...] = (cascade.detector, cascade.segmenter)
     for file, network in zip(WEIGHT_FILES, networks, strict=True):
         save_file(_half(network, file), partial / file)
+        # safetensors keeps its files to their owner; a model is for all to read.
+        (partial / file).chmod(0o644)
     digests = {file: file_sha256(partial / file) for file in WEIGHT_FILES}
     _write_json(partial / "settings.json", settings_to_json(cascade.settings))
     _write_json(partial / "card.json", cascade.card)

@@ -154,11 +154,12 @@ def load_mined(folder: Path, scans: Sides) -> Mined:
         InputError: If the scans are not those that stage 1 was trained on.
     """
     numbers = json.loads((folder / "mined.json").read_text(encoding="utf-8"))
-    # Places name scans by their number.
-    if numbers["scans"] != _names(scans):
+    # Places name scans by their number; the first runs did not yet write the names.
+    before = numbers.get("scans", _names(scans))
+    if before != _names(scans):
         raise InputError(
             f"expected the dataset and seed that stage 1 was trained on, with "
-            f"{sum(map(len, numbers['scans']))} scans, got {sum(map(len, scans))} scans or others"
+            f"{sum(map(len, before))} scans, got {sum(map(len, scans))} scans or others"
         )
     train, validation = (
         {

@@ -124,7 +124,7 @@ class Trainer:
 
     def progress(self) -> float:
         """Return the share of the training that is done, by steps or by time."""
-        done = self.step / max(1, self.total_steps)
+        done = self.step / self.total_steps if self.total_steps else 1.0
         if self.settings.budget_minutes is not None:
             done = max(done, self.result.elapsed_s / (60 * self.settings.budget_minutes))
         return min(1.0, done)
@@ -201,7 +201,8 @@ class Trainer:
             ) from error
         on_device = {key: value.to(self.device) for key, value in state.tensors.items()}
         self.ema, self.best = under("ema", on_device), under("best", on_device)
-        restore_optimiser(self.optimiser, on_device)
+        # Torch moves the moments to the device itself, and keeps step counts on the CPU.
+        restore_optimiser(self.optimiser, state.tensors)
         self.loss_sum = on_device["loss_sum"]
         self.step = int(state.numbers["step"])
         self.smoothed = state.numbers["smoothed"]

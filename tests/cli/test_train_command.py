@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mmocnet.cli import main
+from mmocnet.cli.train import Train
+from mmocnet.config import train_settings
+from mmocnet.nets.checkpoint import load_cascade
+
+
+def write_study(folder: Path, label: str) -> None:
+    at = np.meshgrid(np.arange(64), np.arange(72), np.arange(4), indexing="ij")
+    brain = ((at[0] - 32) / 28) ** 2 + ((at[1] - 36) / 32) ** 2 < 1
+    labels = (((at[0] - 30) ** 2 + (at[1] - 30) ** 2 < 9) & (at[2] == 2)).astype(np.int16)
+    image = np.where(brain, 100.0 - 70 * labels, 0.0).astype(np.float32)
+    anat = folder / f"sub-{label}" / "anat"
+    reference = folder / "derivatives" / "reference" / f"sub-{label}" / "anat"
+    name = f"sub-{label}_acq-swi"
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    for path in (anat, reference):
+        path.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(image, affine), anat / f"{name}_T2starw.nii.gz")
+    nib.save(nib.Nifti1Image(labels, affine), reference / f"{name}_desc-cmb_dseg.nii.gz")
+
+
+def test_a_dataset_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in ("01", "02"):
+        write_study(tmp_path / "set", label)
+    words = ["train", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*words, "--epochs", "0", "0", "--seed", "7"]) == 0
+    assert "not a medical device" in capsys.readouterr().out
+    cascade = load_cascade(tmp_path / "run" / "model")
+    assert (cascade.card["dataset"], cascade.card["seed"]) == ("set", 7)
+
+
+def test_a_missing_dataset_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(tmp_path / "none"), "-o", str(tmp_path / "run")]) == 2
+    assert "none" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_budget_lifts_the_limit_of_epochs() -> None:
+    settings = Train(Path("a"), Path("b"), budget_minutes_stage1=5.0).settings()
+    compact = train_settings("compact")
+    assert settings.detector.budget_minutes == 5.0
+    assert settings.detector.max_epochs > 10_000
+    assert settings.segmenter == compact.segmenter
+
+
+def test_options_reach_the_settings() -> None:
+    command = Train(Path("a"), Path("b"), preset="paper", roi_size=64, epochs=(3, 4), seed=9)
+    settings = command.settings()
+    assert settings.cascade.roi_size == 64
+    assert (settings.detector.max_epochs, settings.segmenter.max_epochs) == (3, 4)
+    assert settings.detector.loss.sensitivity_weight == 10.0
+    assert settings.seed == 9
