@@ -278,15 +278,19 @@ def draw_veins(anatomy: Anatomy, chi_ppm: float, rng: np.random.Generator, devic
     return merge(clouds)
 
 
-def _walk_cistern(guide: Guide, start: FloatArray, steps: int) -> FloatArray:
-    """Return winding paths that keep to CSF, shape (steps, N, 3)."""
+def _walk_cistern(
+    guide: Guide, start: FloatArray, steps: int, rng: np.random.Generator
+) -> FloatArray:
+    """Return winding paths that keep to CSF, many of them upright, shape (steps, N, 3)."""
     position = start.copy()
     heading = np.zeros_like(start)
+    climb = np.zeros_like(start)
+    climb[:, 2] = rng.uniform(-0.6, 0.6, len(start))
     path = []
     for _ in range(steps):
         path.append(position.copy())
         f = guide.at(position)
-        heading = _unit(heading + 2.5 * f[:, 9:12] + 0.35 * f[:, 12:15])
+        heading = _unit(heading + 2.5 * f[:, 9:12] + 0.25 * f[:, 12:15] + climb)
         position = position + STEP_MM * heading
     return np.asarray(path)
 
@@ -300,14 +304,14 @@ def _sulcal_arteries(anatomy: Anatomy, rng: np.random.Generator, device: str) ->
     sylvian = (x.abs() > 32) & (x.abs() < 56) & (y > -42) & (y < 24) & (z > -16) & (z < 28)
     open_csf = (guide.csf > 0.45) & (anatomy.depth_mm > 1.5) & (anatomy.ventricle_mm > 8)
     starts = [
-        _pick(open_csf & sylvian, int(rng.uniform(30, 90) * share) + 2, grid, rng),
-        _pick(open_csf, int(rng.uniform(60, 260) * share) + 4, grid, rng),
+        _pick(open_csf & sylvian, int(rng.uniform(40, 130) * share) + 2, grid, rng),
+        _pick(open_csf, int(rng.uniform(80, 350) * share) + 4, grid, rng),
     ]
     start = np.concatenate(starts)
     if len(start) == 0:
         return []
-    paths = _walk_cistern(guide, start, 50)
-    radii = np.clip(rng.lognormal(np.log(0.48), 0.35, len(start)), 0.25, 1.2)
+    paths = _walk_cistern(guide, start, 50, rng)
+    radii = np.clip(rng.lognormal(np.log(0.58), 0.35, len(start)), 0.25, 1.3)
     clouds = []
     for n in range(paths.shape[1]):
         path = paths[:, n]
