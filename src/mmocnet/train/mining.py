@@ -154,8 +154,8 @@ def load_mined(folder: Path, scans: Sides) -> Mined:
         InputError: If the scans are not those that stage 1 was trained on.
     """
     numbers = json.loads((folder / "mined.json").read_text(encoding="utf-8"))
-    # Places name scans by their number; the first runs did not yet write the names.
-    before = numbers.get("scans", _names(scans))
+    # Places name scans by their number.
+    before = numbers["scans"]
     if before != _names(scans):
         raise InputError(
             f"expected the dataset and seed that stage 1 was trained on, with "
