@@ -44,6 +44,9 @@ class Train:
     """Recompute activations to halve the memory, at a third more time."""
     pretrained_encoder: Path | None = None
     """Safetensors of ImageNet ResNet-34 weights for stage 1 of the paper preset."""
+    thresholds_on: Path | None = None
+    """Dataset with references, of other subjects and with natural lesion counts, on whose whole
+    scans the operating points are chosen; None takes validation scans of DATASET."""
     cache: Path | None = None
     """Folder of prepared scans; None takes OUT/cache."""
     workers: int = 1
@@ -70,7 +73,25 @@ class Train:
         if model is None:
             print(f"stage 1 is trained: {self.out}")
         else:
+            if self.thresholds_on is not None:
+                self._choose_thresholds(model, self.thresholds_on, device)
             print(f"model: {model}  (research use only - not a medical device)")
+
+    def _choose_thresholds(self, model: Path, dataset: Path, device: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from mmocnet.train.thresholds import choose_thresholds
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("Choosing thresholds", total=None)
+            points = choose_thresholds(
+                model,
+                dataset,
+                device,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        print(f"operating points: {points}")
 
     def settings(self) -> TrainSettings:
         """Return the preset with this command's changes."""
