@@ -71,12 +71,15 @@ def _vary(protocol: Protocol, rng: np.random.Generator) -> Protocol:
     pixel = float(np.clip(protocol.voxel_mm[0] * rng.uniform(0.85, 1.25), 0.4, 1.1))
     thickness = float(protocol.voxel_mm[2] * rng.uniform(0.8, 1.4))
     te = tuple(float(t * rng.uniform(0.85, 1.2)) for t in protocol.te_ms)
+    tr = float(protocol.tr_ms * rng.uniform(0.8, 1.4))
+    if protocol.te_ms[-1] < protocol.tr_ms:  # the Dou sequence shifts its echo past the next pulse
+        tr = max(tr, te[-1] + 3.0)
     processed = protocol.image == "swi"
     return replace(
         protocol,
         voxel_mm=(pixel, pixel, thickness),
         te_ms=te,
-        tr_ms=float(protocol.tr_ms * rng.uniform(0.8, 1.4)),
+        tr_ms=tr,
         flip_deg=float(protocol.flip_deg * rng.uniform(0.7, 1.2)),
         image="magnitude" if processed and rng.random() < 0.1 else protocol.image,
         output_mm=0.5 if protocol.output_mm and rng.random() < 0.9 else None,

@@ -67,10 +67,12 @@ class Warp:
     def __init__(self, grid: Grid, traits: Traits, rng: np.random.Generator, device: str) -> None:
         self.grid = grid
         self._linear = traits.rotation / traits.scale[:, None]
-        mni = self.linear_mni(grid.centres_mm(device))
+        linear = self.linear_mni(grid.centres_mm(device))
+        mni = linear
         for wavelength, sd in WARP_MM:
             mni = mni + sd * smooth_noise(grid, wavelength, rng, device, channels=3)
         self.mni_mm = mni
+        self._shift_mm = mni - linear
 
     def linear_mni(self, points_mm: torch.Tensor) -> torch.Tensor:
         """Return MNI mm of subject points, both (3, ...), by head position and size alone."""
@@ -79,10 +81,13 @@ class Warp:
         return mni
 
     def to_mni(self, points_mm: FloatArray) -> FloatArray:
-        """Return MNI mm of subject points, both of shape (N, 3)."""
+        """Return MNI mm of subject points, both of shape (N, 3).
+
+        Outside the grid the displacement is that of its border.
+        """
         voxel = torch.tensor(self.grid.voxel(points_mm).T, dtype=torch.float32)
-        out = sample(self.mni_mm, voxel.to(self.mni_mm.device)[:, None])
-        return np.asarray(out[:, 0].T.cpu(), np.float64)
+        shift = sample(self._shift_mm, voxel.to(self._shift_mm.device)[:, None])[:, 0]
+        return np.asarray(points_mm @ self._linear.T + shift.T.cpu().numpy())
 
     def to_subject(self, mni_mm: FloatArray) -> FloatArray:
         """Return subject mm of MNI points, both of shape (N, 3), by fixed-point iteration."""
