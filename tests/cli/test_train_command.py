@@ -14,11 +14,12 @@ def write_study(folder: Path, label: str) -> None:
     at = np.meshgrid(np.arange(64), np.arange(72), np.arange(4), indexing="ij")
     brain = ((at[0] - 32) / 28) ** 2 + ((at[1] - 36) / 32) ** 2 < 1
     labels = (((at[0] - 30) ** 2 + (at[1] - 30) ** 2 < 9) & (at[2] == 2)).astype(np.int16)
-    image = np.where(brain, 100.0 - 70 * labels, 0.0).astype(np.float32)
+    grain = np.random.default_rng(int(label)).normal(0, 4, brain.shape)
+    image = np.where(brain, 100.0 + grain - 70 * labels, 0.0).astype(np.float32)
     anat = folder / f"sub-{label}" / "anat"
     reference = folder / "derivatives" / "reference" / f"sub-{label}" / "anat"
     name = f"sub-{label}_acq-swi"
-    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    affine = np.diag([2.5, 2.5, 3.0, 1.0])
     for path in (anat, reference):
         path.mkdir(parents=True)
     nib.save(nib.Nifti1Image(image, affine), anat / f"{name}_T2starw.nii.gz")
@@ -33,6 +34,19 @@ def test_a_dataset_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "not a medical device" in capsys.readouterr().out
     cascade = load_cascade(tmp_path / "run" / "model")
     assert (cascade.card["dataset"], cascade.card["seed"]) == ("set", 7)
+
+
+def test_operating_points_come_from_another_dataset(tmp_path: Path) -> None:
+    for folder in ("set", "natural"):
+        for label in ("01", "02"):
+            write_study(tmp_path / folder, label)
+    words = ["train", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    natural = ["--thresholds-on", str(tmp_path / "natural")]
+    assert main([*words, "--epochs", "0", "0", *natural]) == 0
+    cascade = load_cascade(tmp_path / "run" / "model")
+    points = cascade.card["operating_points"]
+    assert (points["dataset"], points["scans"]) == ("natural", 2)
+    assert points["balanced"]["threshold"] == cascade.settings.thresholds.balanced
 
 
 def test_a_missing_dataset_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def choose_thresholds(
         if progress is not None:
             progress(number, len(scans))
     tables = [_table(scored, scans, float(level)) for level in LEVELS]
-    points = _best_points(tables)
+    points = best_points(tables)
     cascade.settings = replace(cascade.settings, thresholds=points)
     cascade.card = {
         **cascade.card,
@@ -111,7 +111,7 @@ def _f_beta(rows: Sequence[ScanLesions], beta: float) -> float:
     return (1 + weight) * found / total if total else float("nan")
 
 
-def _best_points(tables: Sequence[list[ScanLesions]]) -> Thresholds:
+def best_points(tables: Sequence[list[ScanLesions]]) -> Thresholds:
     """Return the middle of the levels near the best of each score, in ascending order."""
     if not any(row.references for row in tables[0]):
         raise InputError("expected at least one lesion to choose thresholds on, got none")
