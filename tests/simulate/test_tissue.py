@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from mmocnet.simulate.anatomy import Anatomy
+from mmocnet.simulate.cloud import Cloud, merge
 from mmocnet.simulate.grid import upsample
 from mmocnet.simulate.protocols import PROTOCOLS
 from mmocnet.simulate.signal import TISSUES, venous_r2star
 from mmocnet.simulate.tissue import Blood, Clouds, Head, draw_blood, make_head
-from mmocnet.simulate.vessels import Cloud, merge
 
 PROTOCOL = PROTOCOLS["reference3t"]
 BLOOD = Blood(0.4, 0.6)

@@ -2,17 +2,9 @@ import numpy as np
 import pytest
 
 from mmocnet.simulate.anatomy import Anatomy
+from mmocnet.simulate.cloud import STEP_MM, Cloud, merge, splat, spline, tube
 from mmocnet.simulate.grid import Grid
-from mmocnet.simulate.vessels import (
-    STEP_MM,
-    Cloud,
-    draw_arteries,
-    draw_veins,
-    merge,
-    splat,
-    spline,
-    tube,
-)
+from mmocnet.simulate.vessels import draw_arteries, draw_veins
 
 GRID = Grid((0.0, 0.0, 0.0), (0.6, 0.6, 1.0), (30, 32, 20))
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmocnet.simulate.anatomy import GROUPS, Anatomy
+from mmocnet.simulate.cloud import Cloud, merge, spline, tube
 from mmocnet.simulate.field import Sphere
-from mmocnet.simulate.vessels import Cloud, merge, spline, tube
 from mmocnet.types import FloatArray
 
 COUNT_MAX = 83

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmocnet.simulate.anatomy import Anatomy, make_anatomy
+from mmocnet.simulate.cloud import merge
 from mmocnet.simulate.grid import Grid
 from mmocnet.simulate.lesions import (
     Source,
@@ -19,7 +20,7 @@ from mmocnet.simulate.settings import Protocol, StudySettings
 from mmocnet.simulate.subject import draw_traits
 from mmocnet.simulate.templates import load_templates
 from mmocnet.simulate.tissue import Blood, Clouds, draw_blood
-from mmocnet.simulate.vessels import draw_arteries, draw_veins, merge
+from mmocnet.simulate.vessels import draw_arteries, draw_veins
 from mmocnet.types import IntTriple
 
 BRAIN_BOX_MM = ((-80.0, 80.0), (-114.0, 82.0), (-66.0, 88.0))

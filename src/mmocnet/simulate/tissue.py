@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from mmocnet.simulate.anatomy import Anatomy
+from mmocnet.simulate.cloud import Cloud, splat
 from mmocnet.simulate.grid import coarse_noise, plane_blocks, upsample, upsample_planes
 from mmocnet.simulate.settings import Protocol
 from mmocnet.simulate.signal import (
@@ -14,7 +15,6 @@ from mmocnet.simulate.signal import (
     spoiled_gre,
     venous_r2star,
 )
-from mmocnet.simulate.vessels import Cloud, splat
 
 CHI_PPM = {"wm": -0.030, "gm": 0.020, "csf": 0.017}
 VENOUS_PPM_PER_HCT = 4 * np.pi * 0.273
