@@ -70,6 +70,21 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class ContextSettings:
+    """Logistic regression that gives a candidate of a volume its confidence.
+
+    The features are named in `mmocnet.predict.context`.
+    """
+
+    mean: tuple[float, ...]
+    """Of each feature."""
+    scale: tuple[float, ...]
+    """Standard deviation of each feature."""
+    weights: tuple[float, ...]
+    """Of the standardised features, of their products in pairs, and the intercept."""
+
+
+@dataclass(frozen=True)
 class CascadeSettings:
     """All that both stages need at the time of use; saved in every checkpoint."""
 
@@ -81,6 +96,10 @@ class CascadeSettings:
     candidate_threshold: float = 0.5
     """Stage-1 probability at or above which a pixel belongs to a candidate."""
     thresholds: Thresholds = field(default_factory=Thresholds)
+    slice_thresholds: Thresholds | None = None
+    """For fewer than 8 slices, which have no context; None takes `thresholds`."""
+    context: ContextSettings | None = None
+    """Confidence in context, for volumes; None leaves the stage-2 probability."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 
 from mmocnet.errors import InputError, ModelError
 from mmocnet.evaluate.lesions import ScanLesions
-from mmocnet.train.thresholds import LEVELS, best_points, choose_thresholds
+from mmocnet.train.thresholds import LEVELS, best_points, calibrate
 
 
 def scan(references: int, found: int, false: int) -> ScanLesions:
@@ -43,4 +43,4 @@ def test_scans_without_any_lesion_are_refused() -> None:
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="none"):
-        choose_thresholds(tmp_path / "none", tmp_path)
+        calibrate(tmp_path / "none", [], tmp_path)

@@ -143,6 +143,7 @@ class Evaluate:
         from mmocnet.io.picture import picture_array
         from mmocnet.io.read import read_scan
         from mmocnet.nets.checkpoint import load_cascade
+        from mmocnet.predict.context import limits_for
         from mmocnet.predict.pipeline import segment
 
         assert self.model is not None
@@ -157,7 +158,7 @@ class Evaluate:
                 confidence[one.index - 1] = one.confidence
             listed = Instances(picture_array(found.candidate_labels), confidence)
             predictions.append(listed.without(found.siderosis))
-        balanced = cascade.settings.thresholds.balanced
+        balanced = limits_for(cascade.settings, 1).balanced
         return predictions, balanced if self.threshold is None else self.threshold
 
     def _measure_realism(self) -> None:

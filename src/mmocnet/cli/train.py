@@ -45,8 +45,9 @@ class Train:
     pretrained_encoder: Path | None = None
     """Safetensors of ImageNet ResNet-34 weights for stage 1 of the paper preset."""
     thresholds_on: Path | None = None
-    """Dataset with references, of other subjects and with natural lesion counts, on whose whole
-    scans the operating points are chosen; None takes validation scans of DATASET."""
+    """Dataset with references, of other subjects and with natural lesion counts: on it and on the
+    validation scans of DATASET the confidence in context is fitted and the operating points are
+    chosen. None leaves the context out and takes the validation scans alone."""
     cache: Path | None = None
     """Folder of prepared scans; None takes OUT/cache."""
     workers: int = 1
@@ -74,20 +75,32 @@ class Train:
             print(f"stage 1 is trained: {self.out}")
         else:
             if self.thresholds_on is not None:
-                self._choose_thresholds(model, self.thresholds_on, device)
+                self._calibrate(model, self.thresholds_on, scans, device)
             print(f"model: {model}  (research use only - not a medical device)")
 
-    def _choose_thresholds(self, model: Path, dataset: Path, device: str) -> None:
+    def _calibrate(
+        self, model: Path, natural: Path, scans: "tuple[TrainingScan, ...]", device: str
+    ) -> None:
         from rich.console import Console
         from rich.progress import Progress
 
-        from mmocnet.train.thresholds import choose_thresholds
+        from mmocnet.io.dataset import read_dataset
+        from mmocnet.train.stages import split_by_subject
+        from mmocnet.train.thresholds import calibrate
 
+        split = split_by_subject(scans, self.settings().validation_share, self.seed)
+        kept = {scan.subject for scan in split.validation}
+        validation = [
+            scan
+            for scan in read_dataset(self.dataset)
+            if scan.subject in kept and scan.labels is not None
+        ]
         with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("Choosing thresholds", total=None)
-            points = choose_thresholds(
+            task = bar.add_task("Choosing operating points", total=None)
+            points = calibrate(
                 model,
-                dataset,
+                validation,
+                natural,
                 device,
                 lambda done, total: bar.update(task, completed=done, total=total),
             )

@@ -17,6 +17,7 @@ from mmocnet.config import CascadeSettings, SegmentSettings
 from mmocnet.io.read import Scan, read_scan
 from mmocnet.nets.checkpoint import Cascade, default_model, load_cascade
 from mmocnet.predict.candidates import cut_rois, find_candidates, roi_around
+from mmocnet.predict.context import limits_for, with_context
 from mmocnet.predict.engine import Engine, Progress, make_engine
 from mmocnet.predict.findings import list_findings
 from mmocnet.predict.fuse import outline_candidates, paste_rois, place_on_input
@@ -69,7 +70,9 @@ def segment(
     settings = SegmentSettings() if settings is None else settings
     if cascade is None:
         cascade = load_cascade(settings.model or default_model(), settings.device)
-    threshold = operating_threshold(settings, cascade.settings)
+    volume = scan.volume
+    limits = limits_for(cascade.settings, volume.shape[slice_axis(volume)])
+    threshold = operating_threshold(settings, limits)
     engine = make_engine(
         cascade.detector,
         cascade.segmenter,
@@ -77,18 +80,15 @@ def segment(
         crop=cascade.settings.preparation.pixel_mm is not None,
     )
 
-    volume = scan.volume
     check_values(volume)
     if brain is None:
         brain = brain_mask(volume)
     warnings = [*scan.warnings, *check_scan(scan, brain)]
     slices = prepare_slices(volume, cascade.settings.preparation, brain)
     fused = fused_probability(slices, engine, cascade.settings, progress)
-    outlines = outline_candidates(fused)
+    outlines = with_context(outline_candidates(fused), slices, cascade.settings.context)
     labels, probability = place_on_input(outlines, fused, slices.grid)
-    findings = list_findings(
-        volume.like(labels), outlines.confidence, brain, cascade.settings.thresholds, threshold
-    )
+    findings = list_findings(volume.like(labels), outlines.confidence, brain, limits, threshold)
 
     if findings.siderosis:
         warnings.append(
@@ -169,7 +169,8 @@ def segment_file(
     brain = None if options.mask is None else read_mask(options.mask, scan.volume)
     if cascade is None:
         cascade = load_cascade(settings.model or default_model(), settings.device)
-    expected = provenance(scan, settings, cascade, operating_threshold(settings, cascade.settings))
+    limits = limits_for(cascade.settings, scan.volume.shape[slice_axis(scan.volume)])
+    expected = provenance(scan, settings, cascade, operating_threshold(settings, limits))
     expected["Input"] |= given_record(path, options)
     if not options.overwrite and is_done(files, expected):
         return SegmentedFile(files, None)

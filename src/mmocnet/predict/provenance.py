@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from mmocnet import __version__
-from mmocnet.config import CascadeSettings, SegmentSettings
+from mmocnet.config import SegmentSettings, Thresholds
 from mmocnet.errors import InputError
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import read_picture
 from mmocnet.io.read import Scan
 from mmocnet.nets.checkpoint import Cascade, file_sha256
+from mmocnet.predict.context import limits_for
 from mmocnet.predict.fuse import CANDIDATE_FLOOR
 from mmocnet.predict.outputs import OutputFiles, read_summary
+from mmocnet.prepare.geometry import slice_axis
 from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
 
@@ -56,17 +58,17 @@ def read_mask(path: Path, scan: Volume) -> Mask3D:
     return np.asarray(inside)
 
 
-def operating_threshold(settings: SegmentSettings, model: CascadeSettings) -> float:
+def operating_threshold(settings: SegmentSettings, limits: Thresholds) -> float:
     """Return the confidence from which a candidate is a lesion.
 
     Raises:
         InputError: If a threshold was given that is not 0.05 to 1.
 
-    >>> operating_threshold(SegmentSettings(operating_point="report"), CascadeSettings())
+    >>> operating_threshold(SegmentSettings(operating_point="report"), Thresholds())
     0.7
     """
     if settings.threshold is None:
-        return float(getattr(model.thresholds, settings.operating_point))
+        return float(getattr(limits, settings.operating_point))
     if not CANDIDATE_FLOOR <= settings.threshold <= 1:
         raise InputError(f"threshold must be {CANDIDATE_FLOOR} to 1, got {settings.threshold}")
     return settings.threshold
@@ -92,6 +94,7 @@ def provenance(
     scan: Scan, settings: SegmentSettings, cascade: Cascade, threshold: float
 ) -> dict[str, Any]:
     """Return the record of a run, plain JSON values; times and file options come later."""
+    scan_slices = scan.volume.shape[slice_axis(scan.volume)]
     point = "given" if settings.threshold is not None else settings.operating_point
     return {
         "Version": __version__,
@@ -100,7 +103,7 @@ def provenance(
         "Settings": asdict(cascade.settings),
         "OperatingPoint": point,
         "Threshold": threshold,
-        "Thresholds": asdict(cascade.settings.thresholds),
+        "Thresholds": asdict(limits_for(cascade.settings, scan_slices)),
         "CandidateFloor": CANDIDATE_FLOOR,
         "Device": settings.device,
         "Engine": settings.engine,
