@@ -36,17 +36,18 @@ def test_a_dataset_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (cascade.card["dataset"], cascade.card["seed"]) == ("set", 7)
 
 
-def test_operating_points_come_from_another_dataset(tmp_path: Path) -> None:
+def test_a_model_too_poor_to_calibrate_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for folder in ("set", "natural"):
         for label in ("01", "02"):
             write_study(tmp_path / folder, label)
     words = ["train", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
     natural = ["--thresholds-on", str(tmp_path / "natural")]
-    assert main([*words, "--epochs", "0", "0", *natural]) == 0
-    cascade = load_cascade(tmp_path / "run" / "model")
-    points = cascade.card["operating_points"]
-    assert (points["dataset"], points["scans"]) == ("natural", 2)
-    assert points["balanced"]["threshold"] == cascade.settings.thresholds.balanced
+    # Untrained networks find no candidate, so that there is nothing to fit on.
+    assert main([*words, "--epochs", "0", "0", *natural]) == 2
+    assert "among the candidates to fit on" in capsys.readouterr().err
+    assert load_cascade(tmp_path / "run" / "model").settings.context is None
 
 
 def test_a_missing_dataset_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

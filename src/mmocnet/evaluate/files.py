@@ -80,7 +80,13 @@ def _index(folder: Path) -> dict[str, dict[Role, Path]]:
     if folder.is_file():
         files = [folder]
     elif folder.is_dir():
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        # Hidden folders hold what an interrupted `segment` had not finished.
+        files = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
     else:
         raise InputError(f"expected a file or folder, got {folder.name!r}, which is none")
     found: dict[str, dict[Role, Path]] = {}
