@@ -226,7 +226,7 @@ def test_seeds_of_the_test_set_cannot_be_trained_on() -> None:
 
 def test_the_dataset_is_valid_bids(written: Path) -> None:
     validator = Path(sys.executable).with_name("bids-validator-deno")
-    if not validator.exists():
+    if not validator.exists() and os.environ.get("CI") != "true":
         pytest.skip("bids-validator-deno is not installed")
     for folder in (written, written / "derivatives" / "reference"):
         done = subprocess.run(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.optimize import minimize
 
 from mmocnet.config import ContextSettings
@@ -16,10 +15,11 @@ from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.context import context_features, expanded
 from mmocnet.predict.engine import make_engine
-from mmocnet.predict.fuse import Outlines, outline_candidates
+from mmocnet.predict.fuse import outline_candidates
 from mmocnet.predict.pipeline import fused_probability
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.slices import prepare_slices
+from mmocnet.train.operate import lesions_hit
 from mmocnet.types import FloatArray
 
 RIDGE = 3e-3
@@ -75,7 +75,7 @@ def collect(scan: DatasetScan, cascade: Cascade, device: str = "cpu") -> Collect
     return Collected(
         subject=scan.subject,
         features=context_features(slices, outlines),
-        hit=_hits(outlines, placed),
+        hit=lesions_hit(outlines.labels, placed, len(outlines.confidence)),
         references=int((np.unique(reference) > 0).sum()),
         slices=tuple(
             _slice_candidates(fused[k : k + 1], placed[k : k + 1])
@@ -87,16 +87,8 @@ def collect(scan: DatasetScan, cascade: Cascade, device: str = "cpu") -> Collect
 def _slice_candidates(fused: FloatArray, placed: NDArray[np.int64]) -> SliceCandidates:
     outlines = outline_candidates(fused)
     references = int((np.unique(placed) > 0).sum())
-    return SliceCandidates(outlines.confidence, _hits(outlines, placed), references)
-
-
-def _hits(outlines: Outlines, placed: NDArray[np.int64]) -> NDArray[np.int64]:
-    hit = np.zeros(len(outlines.confidence), np.int64)
-    for number, box in enumerate(ndimage.find_objects(outlines.labels)):
-        inside = placed[box][outlines.labels[box] == number + 1]
-        if (inside > 0).any():
-            hit[number] = np.bincount(inside[inside > 0]).argmax()
-    return hit
+    hit = lesions_hit(outlines.labels, placed, len(outlines.confidence))
+    return SliceCandidates(outlines.confidence, hit, references)
 
 
 def fit_context(volumes: Sequence[Collected]) -> ContextSettings:

@@ -156,7 +156,7 @@ def find_in_scan(
     firm = fused >= 0.5
     return ScanFindings(
         confidence=outlines.confidence,
-        hit=_hits(outlines.labels, labels, len(outlines.confidence)),
+        hit=lesions_hit(outlines.labels, labels, len(outlines.confidence)),
         lesions=np.unique(labels[labels > 0]),
         overlap=int((firm & (labels > 0)).sum()),
         found_px=int(firm.sum()),
@@ -164,9 +164,10 @@ def find_in_scan(
     )
 
 
-def _hits(
+def lesions_hit(
     found: NDArray[np.integer], labels: NDArray[np.integer], count: int
 ) -> NDArray[np.integer]:
+    """Return which reference lesion each found object covers most of, 0 for none: (count,)."""
     hits = np.zeros(count, np.int64)
     for number, box in enumerate(ndimage.find_objects(found), start=1):
         inside = labels[box][found[box] == number]
