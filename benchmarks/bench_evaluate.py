@@ -7,10 +7,8 @@ from scipy import ndimage
 
 from mmocnet.evaluate.cases import Case
 from mmocnet.evaluate.instances import Instances
-from mmocnet.evaluate.lesions import froc, lesion_scores
 from mmocnet.evaluate.matching import BoolArray, components
-from mmocnet.evaluate.pixels import pixel_scores, precision_recall
-from mmocnet.evaluate.score import CaseScore, score_case
+from mmocnet.evaluate.score import Report, ScoreSettings, score_case, summarise
 
 SHAPE = (100, 100, 100)
 SPACING_MM = (1.0, 1.0, 1.0)
@@ -49,18 +47,9 @@ def synthetic_case(seed: int = 0) -> Case:
     )
 
 
-def _score(case: Case) -> CaseScore:
-    """Score a scan under every rule, with its intervals, FROC and precision-recall curve."""
-    score = score_case(case)
-    for scans in score.lesions.values():
-        lesion_scores([scans])
-    for counts in (score.pixels, *score.slices):
-        pixel_scores(counts)
-    assert score.sample is not None  # the case has a probability and candidates
-    assert score.candidates is not None
-    precision_recall([score.sample])
-    froc([score.candidates], [score.confidence])
-    return score
+def _score(case: Case) -> None:
+    """Score a scan and summarise it: every rule, intervals, FROC and precision-recall curve."""
+    summarise(Report((score_case(case),), (), (), ScoreSettings()))
 
 
 def measure() -> list[tuple[str, float, str]]:
