@@ -45,12 +45,17 @@ def test_centres_must_be_closer_than_the_distance_in_voxels_whatever_their_size(
     assert (near.found, near.f1, near.dice) == (1, 1.0, 0.0)
 
 
-def test_of_two_predictions_the_reference_keeps_the_nearest():
+def test_of_two_predictions_one_is_found_and_both_enter_the_dice():
     reference = marked((10, 10, 4))
     case = valdo_case(reference, marked((11, 10, 4), (7, 10, 4)), SPACING)
     assert (case.found, case.predicted) == (1, 2)
     assert case.f1 == pytest.approx(2 / 3)
-    assert case.dice == pytest.approx(0.5)
+    assert case.dice == pytest.approx(2 * 4 / (8 + 16))
+
+
+def test_two_predictions_equally_near_are_still_one_found():
+    case = valdo_case(marked((10, 10, 4)), marked((7, 10, 4), (13, 10, 4)), SPACING)
+    assert (case.found, case.f1) == (1, pytest.approx(2 / 3))
 
 
 def test_greedy_loses_a_match_that_one_to_one_finds():
@@ -91,19 +96,22 @@ def test_lesions_that_touch_at_a_corner_are_one():
     assert valdo_case(image, image, (1.0, 1.0, 1.0)).references == 1
 
 
-def test_means_leave_undefined_scans_out_and_count_them():
+def test_medians_and_means_leave_undefined_scans_out_and_count_them():
     full, empty = marked((4, 4, 4)), marked()
     cases = [
+        valdo_case(full, full, SPACING),
         valdo_case(full, full, SPACING),
         valdo_case(full, empty, SPACING),
         valdo_case(empty, marked((4, 4, 4), (20, 20, 4), (30, 4, 4)), SPACING),
     ]
     scores = valdo_scores(cases)
-    assert scores["f1"] == pytest.approx(0.5)
-    assert scores["dice"] == pytest.approx(0.5)
-    assert scores["count_difference"] == pytest.approx(4 / 3)
-    assert scores["volume_difference_mm3"] == pytest.approx((4 + 12) / 3)
-    assert (scores["scans"], scores["undefined_scans"]) == (3, 1)
+    assert (scores["f1"], scores["f1_q25"], scores["f1_q75"]) == (1.0, 0.5, 1.0)
+    assert scores["f1_mean"] == pytest.approx(2 / 3)
+    assert scores["dice_mean"] == pytest.approx(2 / 3)
+    assert scores["count_difference"] == pytest.approx(0.5)
+    assert scores["count_difference_mean"] == pytest.approx(1.0)
+    assert scores["volume_difference_mm3_mean"] == pytest.approx((4 + 12) / 4)
+    assert (scores["scans"], scores["undefined_scans"]) == (4, 1)
 
 
 def test_no_scan_is_undefined():
