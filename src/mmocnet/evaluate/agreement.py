@@ -13,7 +13,7 @@ from mmocnet.types import FloatArray
 
 IntArray = NDArray[np.integer[Any]]
 BURDEN_NAMES = ("0", "1-4", "5-9", "10+")
-"""Classes of lesions a scan; 5 and 10 are where trials and risk scores commonly draw the line."""
+"""Classes by lesions a scan."""
 BURDEN_STARTS = (1, 5, 10)
 LIMITS_Z = 1.96
 
