@@ -1,12 +1,16 @@
 """The loss of both stages: BCE + Dice loss + lambda x sensitivity loss."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mmocnet.config import LossSettings
+
+Reduce = Callable[[Tensor], Tensor]
+"""Adds a tensor over the processes that share a batch, differentiably."""
 
 SMOOTHING_PX = 1.0
 """Added to both sides of the Dice ratio, in pixels."""
@@ -63,28 +67,54 @@ def batch_sums(logits: Tensor, reference: Tensor, settings: LossSettings) -> Los
     )
 
 
-def loss_parts(sums: LossSums) -> LossParts:
+def loss_parts(sums: LossSums, reduce: Reduce | None = None) -> LossParts:
     """Return the three terms from their sums.
 
     Where the reference is empty the sensitivity term is 0. The Dice term is
     1 - (2 sum(py) + 1) / (sum(p) + sum(y) + 1): the one pixel on both sides makes it 0 for an
     empty prediction on an empty reference, below 1 for any other, and differentiable always.
+
+    Args:
+        sums: Of this process's share of the batch.
+        reduce: Makes the terms those of the whole batch, in every process; None where one
+            process has it all.
     """
+    if reduce is not None:
+        sums = _joined(sums, reduce)
     dice = 1 - (2 * sums.overlap + SMOOTHING_PX) / (
         sums.probability + sums.reference + SMOOTHING_PX
     )
     missed = 1 - sums.overlap / sums.reference.clamp(min=1)
     sensitivity = torch.where(sums.reference > 0, missed, torch.zeros_like(missed))
-    return LossParts(bce=sums.bce / sums.pixels, dice=dice.mean(), sensitivity=sensitivity.mean())
+    bce = sums.bce / sums.pixels
+    if reduce is None or dice.ndim == 0:
+        return LossParts(bce, dice.mean(), sensitivity.mean())
+    # Shares may differ in size, so means are not averaged: their sums and counts are added.
+    images = dice.new_tensor(float(dice.numel()))
+    total = reduce(torch.stack([dice.sum(), sensitivity.sum(), images]))
+    return LossParts(bce, total[0] / total[2], total[1] / total[2])
 
 
-def joint_loss(logits: Tensor, reference: Tensor, settings: LossSettings) -> Tensor:
+def _joined(sums: LossSums, reduce: Reduce) -> LossSums:
+    """Return the sums over all processes; those per image stay each process's own."""
+    if sums.overlap.ndim > 0:
+        bce, pixels = reduce(torch.stack([sums.bce, sums.pixels])).unbind()
+        return replace(sums, bce=bce, pixels=pixels)
+    mine = [sums.bce, sums.pixels, sums.overlap, sums.probability, sums.reference]
+    return LossSums(*reduce(torch.stack(mine)).unbind())
+
+
+def joint_loss(
+    logits: Tensor, reference: Tensor, settings: LossSettings, reduce: Reduce | None = None
+) -> Tensor:
     """Return BCE + Dice loss + lambda x sensitivity loss, a scalar in float32.
 
     Args:
         logits: Shape (B, 1, H, W).
         reference: 0 or 1, same shape; slices without a lesion are safe (see `loss_parts`).
         settings: lambda, and whether the last two terms are over the batch or per image.
+        reduce: Adds over the processes that each hold a share of the batch, so that Dice and
+            sensitivity are the whole batch's; None where one process has it all.
 
     Reference:
         Wei et al. 2022, doi:10.3389/fbioe.2022.937314.
@@ -93,5 +123,5 @@ def joint_loss(logits: Tensor, reference: Tensor, settings: LossSettings) -> Ten
     >>> bool(joint_loss(empty - 30, empty, LossSettings()) < 1e-5)
     True
     """
-    parts = loss_parts(batch_sums(logits, reference, settings))
+    parts = loss_parts(batch_sums(logits, reference, settings), reduce)
     return parts.bce + parts.dice + settings.sensitivity_weight * parts.sensitivity

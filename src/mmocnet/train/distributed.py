@@ -8,11 +8,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from mmocnet.errors import InputError
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(hours=24)
 """How long a process waits: the first one validates, mines and writes while others wait."""
@@ -61,7 +66,7 @@ def barrier() -> None:
         dist.barrier()
 
 
-def from_main[T](value: T) -> T:
+def from_main(value: T) -> T:
     """Return the first process's value in every process."""
     if world_size() == 1:
         return value
@@ -71,7 +76,7 @@ def from_main[T](value: T) -> T:
     return result
 
 
-def on_main[T](work: Callable[[], T]) -> T | None:
+def on_main(work: Callable[[], T]) -> T | None:
     """Do the work in the first process while the others wait; they get None."""
     result = work() if is_main() else None
     barrier()
@@ -88,6 +93,31 @@ def sum_over_processes(values: Tensor) -> Tensor:
         return values
     result: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
     return result
+
+
+def own_rows(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return this process's rows of images and masks; shares may differ by one row.
+
+    Raises:
+        InputError: If a process would get none.
+    """
+    images, masks = batch
+    if len(images) < world_size():
+        raise InputError(
+            "expected at most as many processes as images in a batch, "
+            f"got {world_size()} for {len(images)}"
+        )
+    return images[rank() :: world_size()], masks[rank() :: world_size()]
+
+
+def parallel(network: nn.Module) -> nn.Module:
+    """Return the network to train with: gradients are the mean over processes.
+
+    All processes then have the first one's weights and statistics. Alone, the network itself comes back.
+    """
+    if world_size() == 1:
+        return network
+    return DistributedDataParallel(network)
 
 
 class _Sum(torch.autograd.Function):

@@ -21,12 +21,17 @@ class TrainLog:
 
     Each epoch becomes a line on the console and in `history.jsonl`. TensorBoard events are
     written where tensorboard is installed.
+
+    Args:
+        folder: Made if missing.
+        silent: Whether to show and write nothing, as all processes but one do.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, silent: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.console = Console(stderr=True)
+        self.silent = silent
+        self.console = Console(stderr=True, quiet=silent)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -34,13 +39,14 @@ class TrainLog:
             TextColumn("step {task.fields[step]}, loss {task.fields[loss]:.3f}"),
             TextColumn("{task.fields[left]} left"),
             console=self.console,
+            disable=silent,
         )
         self.task = self.progress.add_task(folder.name, total=1.0, step=0, loss=math.nan, left="?")
         self.writer: Any = None
 
     def __enter__(self) -> "TrainLog":
         self.progress.start()
-        if importlib.util.find_spec("tensorboard") is not None:
+        if not self.silent and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(str(self.folder))
@@ -58,7 +64,7 @@ class TrainLog:
 
     def step(self, step: int, loss: Tensor, progress: float, seconds_left: float) -> None:
         """Show a step; every 25th only, because reading a loss makes a GPU wait."""
-        if step % STEPS_BETWEEN:
+        if self.silent or step % STEPS_BETWEEN:
             return
         value, left = float(loss), clock_text(seconds_left)
         self.progress.update(self.task, completed=progress, step=step, loss=value, left=left)
@@ -67,6 +73,8 @@ class TrainLog:
 
     def epoch(self, history: Sequence[Mapping[str, float]]) -> None:
         """Print the last epoch's row and write all rows."""
+        if self.silent:
+            return
         row = history[-1]
         words = [f"{key} {value:.4g}" for key, value in row.items()]
         self.console.print(f"{self.folder.name}: " + ", ".join(words), highlight=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from mmocnet.config import StageSettings
+from mmocnet.train.distributed import barrier, is_main
 from mmocnet.train.log import TrainLog
 from mmocnet.train.trainer import Batch, FitResult, Trainer, Validate
 
@@ -34,6 +35,10 @@ def fit(
     kept is the running average of the weights, chosen on the smoothed score, once the average
     has had time to forget the start.
 
+    Where several processes are joined, each calls this with the same arguments and takes its
+    rows of every batch; the first one validates and writes. The result, and the state to resume
+    from, are those of one process but for rounding.
+
     Args:
         network: On its device; trained in place.
         draw: Gives the batch of a step, on any device.
@@ -49,7 +54,7 @@ def fit(
     trainer = Trainer(network, settings, run_folder)
     ahead = DRAWN_AHEAD[trainer.device.type]
     coming = _batches(draw, trainer.step, trainer.total_steps, ahead)
-    with TrainLog(run_folder) as log, coming as batches:
+    with TrainLog(run_folder, silent=not is_main()) as log, coming as batches:
         while not trainer.finished() and trainer.step != max_steps:
             loss = trainer.train_step(next(batches))
             log.step(trainer.step, loss, trainer.progress(), trainer.seconds_left())
@@ -58,6 +63,7 @@ def fit(
                 log.epoch(trainer.result.history)
             trainer.save_now_and_then()
     trainer.save()
+    barrier()
     if trainer.finished():
         trainer.keep_best()
     return trainer.result

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmocnet.config import StageSettings
 from mmocnet.errors import InputError, MmocnetError
 from mmocnet.nets.losses import joint_loss
+from mmocnet.nets.sync_norm import synchronise_norms
 from mmocnet.nets.train_state import (
     TrainState,
     copy_tensors,
@@ -23,6 +24,15 @@ from mmocnet.nets.train_state import (
     save_train_state,
     under,
 )
+from mmocnet.train.distributed import (
+    from_main,
+    is_main,
+    own_rows,
+    parallel,
+    sum_over_processes,
+    world_size,
+)
+from mmocnet.train.optimiser import make_optimiser
 
 Batch = tuple[Tensor, Tensor]
 Validate = Callable[[nn.Module], Mapping[str, float]]
@@ -67,12 +77,17 @@ class Trainer:
         if settings.steps_per_epoch is None:
             raise InputError("steps_per_epoch must be a number to train, got None")
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Alone, the reduction is none and the network is its own parallel form.
+        self.reduce = sum_over_processes if world_size() > 1 else None
+        if self.reduce is not None:
+            synchronise_norms(network, self.reduce)
+        self.parallel = parallel(network)
         self.settings = settings
         self.device = next(network.parameters()).device
         self.epoch_steps = settings.steps_per_epoch
         self.total_steps = settings.max_epochs * self.epoch_steps
         self.state_path = run_folder / "state.safetensors"
-        self.optimiser = _optimiser(network, settings)
+        self.optimiser = make_optimiser(network, settings)
         self.ema = copy_tensors(network)
         self.best = copy_tensors(network)
         self.best_score = -math.inf
@@ -88,17 +103,21 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def train_step(self, batch: Batch) -> Tensor:
-        """Take one step and return its loss."""
+        """Take one step and return its loss.
+
+        Args:
+            batch: The whole of it; joined processes each take their rows.
+        """
         images, masks = (
             part.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-            for part in batch
+            for part in own_rows(batch)
         )
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits = self.network(images)
-        loss = joint_loss(logits, masks, self.settings.loss)
+            logits = self.parallel(images)
+        loss = joint_loss(logits, masks, self.settings.loss, self.reduce)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
@@ -173,7 +192,9 @@ class Trainer:
             self.save()
 
     def save(self) -> None:
-        """Save the state."""
+        """Save the state; nothing in it says how many processes trained."""
+        if not is_main():
+            return
         model = self.network.state_dict()
         tensors = {
             **prefixed("model", model),
@@ -242,7 +263,7 @@ class Trainer:
         self.network.load_state_dict(self.ema)
         self.network.eval()
         with torch.inference_mode():
-            scores = dict(validate(self.network))
+            scores = from_main(dict(validate(self.network)) if is_main() else {})
         self.network.load_state_dict(live)
         self._tick()
         return scores
@@ -263,20 +284,9 @@ class Trainer:
         now = time.monotonic()
         self.result.elapsed_s += now - self.mark
         self.mark = now
-
-
-def _optimiser(network: nn.Module, settings: StageSettings) -> torch.optim.Optimizer:
-    rate = settings.learning_rate
-    if settings.optimiser == "adam":
-        return torch.optim.Adam(network.parameters(), rate)
-    # Norms and biases are not weights to shrink.
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, rate)
+        if self.settings.budget_minutes is not None:
+            # Rate and end follow the time, so all must read one clock.
+            self.result.elapsed_s = from_main(self.result.elapsed_s)
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
