@@ -50,12 +50,30 @@ def panel(
     truth, called = components(np.asarray(reference) > 0), components(np.asarray(predicted) > 0)
     pair = pairing(truth, called, (1.0, 1.0))
     result = match(pair)
-    for place in result.pairs[:, 1]:
-        outline(ax, called == pair.predicted.ids[place], FOUND)
-    for place in result.missed:
-        _mark(ax, truth == pair.reference.ids[place], MISSED, ring=True)
-    for place in result.false:
-        _mark(ax, called == pair.predicted.ids[place], FALSE, ring=False)
+    draw_outcomes(
+        ax,
+        np.isin(called, pair.predicted.ids[result.pairs[:, 1]]),
+        np.isin(truth, pair.reference.ids[result.missed]),
+        np.isin(called, pair.predicted.ids[result.false]),
+    )
+
+
+def draw_outcomes(
+    ax: Axes, found: NDArray[np.bool_], missed: NDArray[np.bool_], false: NDArray[np.bool_]
+) -> None:
+    """Outline lesions by outcome; each missed one gets a ring, each false call a square.
+
+    Args:
+        ax: Where to draw.
+        found: Shape (R, C), what was called and is a lesion.
+        missed: Lesions that were not found.
+        false: What was called and is no lesion.
+    """
+    outline(ax, found, FOUND)
+    for mask, colour, ring in ((missed, MISSED, True), (false, FALSE, False)):
+        pieces = components(mask)
+        for number in range(1, int(pieces.max(initial=0)) + 1):
+            _mark(ax, pieces == number, colour, ring)
 
 
 def outline(ax: Axes, mask: NDArray[np.bool_], colour: str) -> None:

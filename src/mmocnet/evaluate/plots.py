@@ -6,13 +6,14 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
 from mmocnet.errors import InputError
+from mmocnet.evaluate.agreement import CountAgreement
+from mmocnet.evaluate.calibration import Calibration
 from mmocnet.evaluate.lesions import Froc
 from mmocnet.evaluate.panels import panel
 from mmocnet.evaluate.statistics import Interval, bootstrap
@@ -35,37 +36,12 @@ __all__ = (
     "reliability",
     "save_png",
 )
+Curve = Sequence[float] | FloatArray
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 """Okabe and Ito's colours, which stay apart for colour-blind readers."""
 DPI = 150
 INK, SOFT = "#222222", "#8a9299"
 FP_TICKS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-
-
-class Agreement(Protocol):
-    """What a Bland-Altman plot needs to know, predicted minus reference."""
-
-    @property
-    def mean_difference(self) -> float: ...
-    @property
-    def limits_low(self) -> float: ...
-    @property
-    def limits_high(self) -> float: ...
-
-
-class Reliability(Protocol):
-    """What a reliability diagram needs to know, one entry a bin."""
-
-    @property
-    def mean_confidence(self) -> FloatArray: ...
-    @property
-    def share_true(self) -> FloatArray: ...
-    @property
-    def count(self) -> NDArray[Any]: ...
-    @property
-    def ece(self) -> float: ...
-    @property
-    def brier(self) -> float: ...
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
@@ -156,7 +132,7 @@ def raincloud(
             count += f", {int((~defined).sum())} undefined"
         names[row] = f"{name}\n{count}"
     ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.5, -0.6)
+    ax.set_ylim(len(names) - 0.42, -0.6)
     _plain(ax, label, "")
     ax.grid(visible=False, axis="y")
 
@@ -194,9 +170,7 @@ def _one_cloud(ax: Axes, row: int, values: FloatArray, subjects: Sequence[str] |
                 ha="center", va="top", fontsize=7, color=INK)  # fmt: skip
 
 
-def precision_recall_curves(
-    ax: Axes, curves: Mapping[str, tuple[Sequence[float], Sequence[float], float]]
-) -> None:
+def precision_recall_curves(ax: Axes, curves: Mapping[str, tuple[Curve, Curve, float]]) -> None:
     """Draw precision against recall, one curve a name, each (recall, precision, AP)."""
     for index, (name, (recall, precision, area)) in enumerate(curves.items()):
         text = f"{name} (AP {_number(area, 3)})"
@@ -251,7 +225,7 @@ def froc_plot(ax: Axes, curves: Mapping[str, Froc]) -> None:
 
 
 def bland_altman(
-    ax: Axes, reference: Sequence[int], predicted: Sequence[int], agreement: Agreement
+    ax: Axes, reference: Sequence[int], predicted: Sequence[int], agreement: CountAgreement
 ) -> None:
     """Draw the difference of lesion counts against their mean; a bigger dot is more scans."""
     first, second = np.asarray(reference, dtype=float), np.asarray(predicted, dtype=float)
@@ -281,7 +255,7 @@ def bland_altman(
     _plain(ax, "mean of reference and predicted count", "predicted - reference")
 
 
-def reliability(ax: Axes, calibration: Reliability) -> None:
+def reliability(ax: Axes, calibration: Calibration) -> None:
     """Draw the share of true candidates against confidence; a number is a bin's candidates."""
     ax.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--")
     confidence, share = np.asarray(calibration.mean_confidence), np.asarray(calibration.share_true)
@@ -289,7 +263,15 @@ def reliability(ax: Axes, calibration: Reliability) -> None:
     count = np.asarray(calibration.count)
     ax.plot(confidence[shown], share[shown], color=COLOURS[0], marker="o", linewidth=1.6)
     for x, y, n in zip(confidence[shown], share[shown], count[shown], strict=True):
-        ax.annotate(f"{n}", (x, y), (5, -9), textcoords="offset points", fontsize=7, color=INK)
+        # Under the point, but not on the axis.
+        ax.annotate(
+            f"{n}",
+            (x, y),
+            (5, -9) if y > 0.1 else (-3, 6),
+            textcoords="offset points",
+            fontsize=7,
+            color=INK,
+        )
     text = f"ECE {_number(calibration.ece, 3)}\nBrier {_number(calibration.brier, 3)}"
     ax.text(0.03, 0.97, text, transform=ax.transAxes, va="top", fontsize=8)
     _plain(ax, "mean confidence", "share matched to a lesion")

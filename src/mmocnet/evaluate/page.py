@@ -1,0 +1,148 @@
+"""The scores as one HTML page that holds its own style and pictures."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mmocnet.errors import InputError
+from mmocnet.evaluate.page_plots import Picture, score_pictures, worst_pictures
+from mmocnet.evaluate.page_tables import (
+    cell,
+    lesion_section,
+    pixel_section,
+    section,
+    section_of,
+    strata_section,
+    valdo_section,
+)
+from mmocnet.evaluate.panels import LEGEND
+from mmocnet.evaluate.score import Report
+from mmocnet.evaluate.worst import Kind
+from mmocnet.io.dataset import write_text
+from mmocnet.io.report import NOTICE
+
+FILE_NAME = "scores.html"
+_COUNT_NOTE = "Lesions per scan, predicted less reference, scans without lesions included."
+_CALIBRATION_NOTE = "Confidence of each candidate against whether it matches a lesion one to one."
+_COMPARISON_NOTE = (
+    "Second less first on the subjects that both have; 95 % bootstrap interval over subjects, "
+    "drawn in pairs."
+)
+
+
+def write_page(report: Report, summary: Mapping[str, Any], out: Path) -> Path:
+    """Write scores.html, which loads nothing from elsewhere, and return its path.
+
+    What the summary lacks is left out; without matplotlib the page says so in place of plots.
+
+    Args:
+        report: From `evaluate_folder`.
+        summary: Its scores.
+        out: Folder, made where there is none.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / FILE_NAME
+    write_text(path, render_page(report, summary))
+    return path
+
+
+def render_page(report: Report, summary: Mapping[str, Any]) -> str:
+    """Return the page of `write_page`."""
+    style = files("mmocnet.evaluate").joinpath("page.css").read_text(encoding="utf-8")
+    parts = [
+        _header(summary),
+        _missing(summary),
+        lesion_section(summary),
+        section_of(summary, "comparison", "Comparison", _COMPARISON_NOTE),
+        _plots(report, summary),
+        section_of(summary, "counts", "Counts", _COUNT_NOTE),
+        section_of(summary, "calibration", "Calibration", _CALIBRATION_NOTE),
+        valdo_section(summary),
+        strata_section(summary),
+        pixel_section(summary),
+        _worst(report),
+        section_of(summary, "settings", "How this was scored"),
+        f"<footer><strong>{NOTICE}</strong> n/a: undefined.</footer>",
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>Microbleed scores</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _header(summary: Mapping[str, Any]) -> str:
+    known = [
+        ("scans", "scans"),
+        ("subjects", "subjects"),
+        ("lesion_free_scans", "scans without a lesion"),
+        ("reference_lesions", "reference lesions"),
+        ("slices_with_a_lesion", "slices with a lesion"),
+    ]
+    cards = "".join(
+        f'<div class="card"><b>{cell(summary[key])}</b><span>{name}</span></div>'
+        for key, name in known
+        if summary.get(key) is not None
+    )
+    return (
+        f'<header><p class="notice">{NOTICE}</p>\n<h1>Microbleed scores</h1>\n'
+        '<p class="lead">Predictions against a reference, scan by scan.</p></header>\n'
+        f'<section><div class="cards">{cards}</div></section>'
+    )
+
+
+def _missing(summary: Mapping[str, Any]) -> str:
+    lists = (
+        ("Not scored", summary.get("missing") or ()),
+        ("Predictions without a reference", summary.get("predictions_without_reference") or ()),
+    )
+    return "\n".join(
+        f'<section class="warnings"><h2>{name} ({len(items)})</h2><ul>'
+        + "".join(f"<li>{escape(str(item))}</li>" for item in items)
+        + "</ul></section>"
+        for name, items in lists
+        if items
+    )
+
+
+def _plots(report: Report, summary: Mapping[str, Any]) -> str:
+    try:
+        pictures = score_pictures(report, summary)
+    except InputError as error:
+        return section("Plots", f"<p>{escape(str(error))}</p>")
+    return section("Plots", _gallery("plots", pictures))
+
+
+def _worst(report: Report) -> str:
+    parts = []
+    for kind, heading in ((Kind.MISSED, "Largest misses"), (Kind.FALSE, "Surest false calls")):
+        try:
+            pictures = worst_pictures(report, kind)
+        except InputError:  # the plots' section has said that matplotlib is missing
+            return ""
+        if pictures:
+            parts += [f"<h3>{heading}</h3>", _gallery("crops", pictures)]
+    note = f'<p class="small">{escape(LEGEND.capitalize())}. Front is up.</p>'
+    return section("Worst misses and false calls", note, *parts) if parts else ""
+
+
+def _gallery(name: str, pictures: Sequence[Picture]) -> str:
+    if not pictures:
+        return ""
+    return f'<div class="{name}">' + "\n".join(map(_figure, pictures)) + "</div>"
+
+
+def _figure(picture: Picture) -> str:
+    coded = base64.b64encode(picture.png).decode("ascii")
+    title = f"<b>{escape(picture.title)}.</b> " if picture.title else ""
+    text = escape(picture.title or picture.caption)
+    return (
+        f'<figure><img alt="{text}" src="data:image/png;base64,{coded}">'
+        f"<figcaption>{title}{escape(picture.caption)}</figcaption></figure>"
+    )
