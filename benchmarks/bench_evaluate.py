@@ -8,7 +8,8 @@ from scipy import ndimage
 from mmocnet.evaluate.cases import Case
 from mmocnet.evaluate.instances import Instances
 from mmocnet.evaluate.matching import BoolArray, components
-from mmocnet.evaluate.score import Report, ScoreSettings, score_case, summarise
+from mmocnet.evaluate.score import Report, ScoreSettings, score_case
+from mmocnet.evaluate.summary import summarise
 
 SHAPE = (100, 100, 100)
 SPACING_MM = (1.0, 1.0, 1.0)

@@ -8,7 +8,7 @@ from mmocnet.evaluate.matching import pairing
 from mmocnet.evaluate.statistics import bootstrap
 
 SCANS = [
-    ScanLesions("a", "a", references=4, found=3, false_positives=1, matched_dice=(0.5, 0.7, 0.9)),
+    ScanLesions("a", "a", 4, 3, 1, matched_dice=(0.5, 0.7, 0.9), volume_error_mm3=(-4.0, 1.0, 0.0)),
     ScanLesions("b", "b", references=0, found=0, false_positives=2),
     ScanLesions("c", "c", references=1, found=0, false_positives=0),
 ]
@@ -23,6 +23,8 @@ def test_scores_are_those_computed_by_hand():
     assert scores["fp_per_scan"] == pytest.approx(1.0)
     assert scores["fp_per_lesion_free_scan"] == pytest.approx(2.0)
     assert scores["matched_dice"] == pytest.approx(0.7)
+    assert scores["matched_volume_bias_mm3"] == pytest.approx(-1.0)
+    assert scores["matched_volume_error_mm3"] == pytest.approx(5 / 3)
 
 
 def test_nothing_to_find_and_nothing_found_is_undefined_but_for_false_positives():
@@ -35,6 +37,8 @@ def test_nothing_to_find_and_nothing_found_is_undefined_but_for_false_positives(
         "lesion_f1",
         "lesion_f2",
         "matched_dice",
+        "matched_volume_bias_mm3",
+        "matched_volume_error_mm3",
     }
 
 
@@ -69,6 +73,13 @@ def test_outcome_counts_and_dice_of_a_small_case():
     result = outcome(pairing(reference, predicted, (1.0, 1.0)), "s", "s")
     assert (result.references, result.found, result.false_positives) == (2, 1, 1)
     assert result.matched_dice == (pytest.approx(2 / 3),)
+
+
+def test_volume_errors_of_matched_lesions_are_predicted_less_reference():
+    reference = np.array([[1, 1, 0, 0, 2, 2]])
+    predicted = np.array([[1, 0, 0, 0, 2, 2]])
+    result = outcome(pairing(reference, predicted, (1.0, 2.0)), "s", "s", voxel_mm3=2.0)
+    assert result.volume_error_mm3 == (-2.0, 0.0)
 
 
 def test_froc_follows_the_confidences():

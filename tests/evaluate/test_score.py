@@ -9,7 +9,8 @@ from PIL import Image
 from mmocnet.errors import InputError
 from mmocnet.evaluate.files import pair_files
 from mmocnet.evaluate.matching import Rule
-from mmocnet.evaluate.score import ScoreSettings, evaluate_folder, pixel_table, summarise
+from mmocnet.evaluate.score import ScoreSettings, evaluate_folder, pixel_table
+from mmocnet.evaluate.summary import summarise
 from mmocnet.evaluate.tables import write_report
 from mmocnet.io.nifti import write_nifti
 from mmocnet.volume import Volume

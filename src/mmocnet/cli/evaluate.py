@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mmocnet.evaluate.instances import Prediction
     from mmocnet.evaluate.planes import PlaneScores, ReferencePlane
     from mmocnet.evaluate.realism import Realism
+    from mmocnet.evaluate.score import Report
 
 FP_RATES = (2.0, 1.0, 0.5, 0.25)
 """False positives a plane at which the curve is printed."""
@@ -37,6 +38,10 @@ class Evaluate:
     """Folder for the tables; made if missing."""
     ignore: Path | None = None
     """Masks of what is left out of the score, named as the references."""
+    window: Path | None = None
+    """Masks of where the references are complete, one each; nothing outside is scored."""
+    compare_with: Path | None = None
+    """Predictions of a second method: its scores less those of the first, subjects paired."""
     spacing_mm: float | None = None
     """Pixel size of PNG and TIFF files in mm; --realism takes 0.5 where it is not given."""
     allow_missing: bool = False
@@ -75,29 +80,41 @@ class Evaluate:
         return self.out
 
     def _score_folders(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        from mmocnet.evaluate.score import ScoreSettings, evaluate_folder
-        from mmocnet.evaluate.tables import score_markdown, write_report
+        from mmocnet.evaluate.sections import score_markdown
+        from mmocnet.evaluate.tables import write_report
 
         if self.predictions is None or self.references is None:
             raise InputError("expected PREDICTIONS and REFERENCES, --planes or --realism")
         out = self._out()
-        settings = ScoreSettings(self.spacing_mm, self.allow_missing, self.seed)
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("Scoring", total=None)
-            report = evaluate_folder(
-                self.predictions,
-                self.references,
-                settings,
-                self.ignore,
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
-        print(score_markdown(write_report(report, out)))
+        report = self._report(self.predictions, self.references)
+        other = None
+        if self.compare_with is not None:
+            other = self._report(self.compare_with, self.references)
+        summary = write_report(report, out, other)
+        print(score_markdown(summary))
         if report.unused:
             names = ", ".join(report.unused[:10])
             print(f"{len(report.unused)} predictions have no reference: {names}")
+        if summary["page"].startswith("no page"):
+            print(summary["page"])
+
+    def _report(self, predictions: Path, references: Path) -> "Report":
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from mmocnet.evaluate.score import ScoreSettings, evaluate_folder
+
+        settings = ScoreSettings(self.spacing_mm, self.allow_missing, self.seed)
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task(f"Scoring {predictions.name}", total=None)
+            return evaluate_folder(
+                predictions,
+                references,
+                settings,
+                self.ignore,
+                lambda done, total: bar.update(task, completed=done, total=total),
+                self.window,
+            )
 
     def _score_planes(self, folder: Path) -> None:
         from mmocnet.evaluate.planes import read_planes, score_planes

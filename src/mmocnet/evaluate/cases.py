@@ -1,6 +1,7 @@
 """One scan's prediction and reference, read from whatever holds them, on one grid."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
-from mmocnet.evaluate.files import CaseFiles, split_ending
+from mmocnet.evaluate.facts import read_field_t, read_regions, table_beside
+from mmocnet.evaluate.files import CaseFiles
 from mmocnet.evaluate.instances import Instances, ProbabilityMap, from_mask
 from mmocnet.evaluate.matching import BoolArray, Labels, restrict
 from mmocnet.io import nifti, picture
@@ -37,6 +39,9 @@ class Case:
         candidates: Every candidate with its confidence, or None.
         probability: Shape of the reference, 0 to 1, or None.
         valid: False where voxels are left out, or None.
+        regions: Region of each reference lesion that has one, by its number.
+        field_t: Field strength in tesla; NaN where unknown.
+        thickness_mm: Slice thickness of the reference; NaN of a picture.
     """
 
     name: str
@@ -48,6 +53,9 @@ class Case:
     candidates: Instances | None
     probability: FloatArray | None
     valid: BoolArray | None
+    regions: Mapping[int, str] = field(default_factory=dict)
+    field_t: float = float("nan")
+    thickness_mm: float = float("nan")
 
 
 def read_image(path: Path, spacing_mm: float | None) -> Volume:
@@ -121,9 +129,27 @@ def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
     return Instances(labels, confidence).without(aside)
 
 
-def _table_beside(path: Path) -> Path:
-    parts = split_ending(path)
-    return path.with_name((path.stem if parts is None else parts[0]) + ".tsv")
+def _named_regions(files: CaseFiles, array: NDArray[Any], reference: Labels) -> dict[int, str]:
+    """Return the regions by lesion number: a table goes by the value in the file."""
+    listed = read_regions(files.reference)
+    numbers, first = np.unique(reference.ravel(), return_index=True)
+    values = array.ravel()[first]
+    pairs = [(int(n), int(v)) for n, v in zip(numbers, values, strict=True) if n > 0]
+    # A mask's pieces all have one value, so its table's rows cannot be told apart.
+    if len({value for _, value in pairs}) < len(pairs):
+        return {}
+    return {number: listed[value] for number, value in pairs if value in listed}
+
+
+def _left_out(files: CaseFiles, truth: Volume, spacing_mm: float | None) -> BoolArray | None:
+    """Return where nothing is scored: in the ignore mask and outside the window."""
+    ignore = None
+    if files.ignore is not None:
+        ignore = _on_grid(files.ignore, truth, spacing_mm) != 0
+    if files.window is not None:
+        outside = _on_grid(files.window, truth, spacing_mm) == 0
+        ignore = outside if ignore is None else ignore | outside
+    return ignore
 
 
 def read_case(files: CaseFiles, spacing_mm: float | None = None) -> Case:
@@ -144,22 +170,25 @@ def read_case(files: CaseFiles, spacing_mm: float | None = None) -> Case:
     candidates = None
     if files.candidates is not None:
         labels = _on_grid(files.candidates, truth, spacing_mm)
-        candidates = read_candidates(labels, _table_beside(files.candidates))
-    ignore = None
-    if files.ignore is not None:
-        ignore = _on_grid(files.ignore, truth, spacing_mm) != 0
-        if candidates is not None:
-            candidates = Instances(restrict(candidates.labels, ignore), candidates.confidence)
+        candidates = read_candidates(labels, table_beside(files.candidates))
+    ignore = _left_out(files, truth, spacing_mm)
+    if candidates is not None:
+        candidates = Instances(restrict(candidates.labels, ignore), candidates.confidence)
+    axis = slice_axis(truth)
+    is_picture = not files.reference.name.lower().endswith(nifti.SUFFIXES)
     return Case(
         name=files.name,
         subject=files.subject,
         spacing_mm=truth.spacing_mm,
-        slice_axis=slice_axis(truth),
+        slice_axis=axis,
         reference=restrict(reference, ignore),
         predicted=restrict(predicted, ignore),
         candidates=candidates,
         probability=probability,
         valid=None if ignore is None else ~ignore,
+        regions=_named_regions(files, truth.array, reference),
+        field_t=read_field_t(files.reference, files.name),
+        thickness_mm=float("nan") if is_picture else truth.spacing_mm[axis],
     )
 
 

@@ -1,5 +1,6 @@
 """Which prediction belongs to which reference, by the files' names."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ _ROLES: tuple[tuple[str, Role | None], ...] = (
     ("_desc-source_dseg", None),
     ("_desc-brain_mask", None),
     ("_desc-ignore_mask", None),
+    ("_desc-window_mask", None),
     ("_desc-cmb_mask", None),
     ("_overlay", None),
     ("_T2starw", None),
@@ -41,6 +43,7 @@ class CaseFiles:
         candidates: Predicted candidates, numbered, with a table beside them, or None.
         probability: Predicted probability of each voxel, or None.
         ignore: Mask of what is left out, or None.
+        window: Mask of where the reference is complete, or None.
     """
 
     name: str
@@ -50,6 +53,7 @@ class CaseFiles:
     candidates: Path | None = None
     probability: Path | None = None
     ignore: Path | None = None
+    window: Path | None = None
 
 
 def split_ending(path: Path) -> tuple[str, str] | None:
@@ -119,7 +123,7 @@ def _same_visit(key: str, predictions: dict[str, dict[Role, Path]]) -> str | Non
 
 
 def pair_files(
-    predictions: Path, references: Path, ignore: Path | None = None
+    predictions: Path, references: Path, ignore: Path | None = None, window: Path | None = None
 ) -> tuple[list[CaseFiles], tuple[str, ...]]:
     """Find the prediction of each reference, by name.
 
@@ -128,13 +132,15 @@ def pair_files(
             numbered lesions or probability maps of any origin.
         references: Folder or file of masks or numbered lesions.
         ignore: Folder or file of masks of what is left out, named as the references.
+        window: Folder or file of masks of where the reference is complete, one a reference.
 
     Returns:
         One entry a reference, its predictions None where there are none, and the names of
         predictions without a reference.
 
     Raises:
-        InputError: If there is no reference, or two files claim the same name.
+        InputError: If there is no reference, two files claim the same name, or a window is
+            missing.
     """
     truth = {k: v["lesions"] for k, v in _index(references).items() if "lesions" in v}
     if not truth:
@@ -142,7 +148,12 @@ def pair_files(
     found = _index(predictions)
     if predictions.is_file() and references.is_file() and len(found) == 1:
         found = dict(zip(truth, found.values(), strict=True))
-    left_out = {} if ignore is None else _ignore_index(ignore)
+    left_out = {} if ignore is None else _mask_index(ignore)
+    windows = {} if window is None else _mask_index(window)
+    # Without its window a scan would be scored where nobody looked.
+    bare = [key for key in truth if key not in windows] if window is not None else []
+    if bare:
+        raise InputError(f"expected a window for each reference, got none for {bare[0]}")
     cases, used = [], set()
     for key, path in truth.items():
         other = key if key in found else _same_visit(key, found)
@@ -157,16 +168,17 @@ def pair_files(
                 candidates=roles.get("candidates"),
                 probability=roles.get("probability"),
                 ignore=left_out.get(key),
+                window=windows.get(key),
             )
         )
     return cases, tuple(sorted(set(found) - used))
 
 
-def _ignore_index(folder: Path) -> dict[str, Path]:
+def _mask_index(folder: Path) -> dict[str, Path]:
     files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     named = ((split_ending(path), path) for path in files if path.is_file())
     return {
-        name[0].removesuffix("_desc-ignore_mask").removesuffix("_mask"): path
+        re.sub(r"(_desc-(ignore|window))?(_mask)?$", "", name[0]): path
         for name, path in named
         if name is not None
     }

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.evaluate.matching import Pairing, match
-from mmocnet.evaluate.statistics import DRAWS, Interval, bootstrap
+from mmocnet.evaluate.statistics import DRAWS, Interval, bootstrap_sums, ratio
 from mmocnet.types import FloatArray
 
 MAX_LEVELS = 60
@@ -25,6 +25,8 @@ class ScanLesions:
         found: Those with a match.
         false_positives: Predicted lesions without one.
         matched_dice: Dice of each matched pair.
+        volume_error_mm3: Predicted less reference volume of each matched pair; empty where the
+            voxel size was not known.
     """
 
     subject: str
@@ -33,6 +35,7 @@ class ScanLesions:
     found: int
     false_positives: int
     matched_dice: tuple[float, ...] = ()
+    volume_error_mm3: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,50 +63,62 @@ class Froc:
         return float(self.threshold[np.flatnonzero(self.lesion_f1 == best)[-1]])
 
 
-def _divide(part: float, whole: float) -> float:
-    return float(part / whole) if whole > 0 else float("nan")
-
-
 def outcome(
-    pair: Pairing, subject: str, scan: str, keep: NDArray[np.bool_] | None = None
+    pair: Pairing,
+    subject: str,
+    scan: str,
+    keep: NDArray[np.bool_] | None = None,
+    voxel_mm3: float | None = None,
 ) -> ScanLesions:
-    """Match one scan's lesions one to one, those of the predicted that are kept, and count."""
+    """Match one scan's lesions one to one, those of the predicted that are kept, and count.
+
+    With the volume of a voxel, volume errors are listed too.
+    """
     result = match(pair, keep)
-    dice = pair.dice()[result.pairs[:, 0], result.pairs[:, 1]]
+    rows, columns = result.pairs.T
+    error = (pair.predicted.sizes[columns] - pair.reference.sizes[rows]) * (voxel_mm3 or 0.0)
     return ScanLesions(
         subject=subject,
         scan=scan,
         references=len(pair.reference.ids),
         found=len(result.pairs),
         false_positives=len(result.false),
-        matched_dice=tuple(float(d) for d in dice),
+        matched_dice=tuple(pair.dice()[rows, columns].tolist()),
+        volume_error_mm3=() if voxel_mm3 is None else tuple(error.tolist()),
     )
 
 
-def _f_score(beta: float) -> Callable[[FloatArray], float]:
-    def score(sums: FloatArray) -> float:
-        references, found, false = sums[:3]
+def _f_score(beta: float) -> Callable[[FloatArray], FloatArray]:
+    def score(sums: FloatArray) -> FloatArray:
+        references, found, false = (sums[..., column] for column in range(3))
         weighted = (1 + beta**2) * found
-        return _divide(weighted, weighted + beta**2 * (references - found) + false)
+        return ratio(weighted, weighted + beta**2 * (references - found) + false)
 
     return score
 
 
-# Each score of the weighted sums (references, found, false positives, scans, lesion-free scans,
-# false positives in those, sum of matched Dice).
-_SCORES: dict[str, Callable[[FloatArray], float]] = {
-    "lesion_sensitivity": lambda s: _divide(s[1], s[0]),
-    "lesion_precision": lambda s: _divide(s[1], s[1] + s[2]),
+LESION_FORMULAS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "lesion_sensitivity": lambda s: ratio(s[..., 1], s[..., 0]),
+    "lesion_precision": lambda s: ratio(s[..., 1], s[..., 1] + s[..., 2]),
     "lesion_f1": _f_score(1.0),
     "lesion_f2": _f_score(2.0),
-    "fp_per_scan": lambda s: _divide(s[2], s[3]),
-    "fp_per_lesion_free_scan": lambda s: _divide(s[5], s[4]),
-    "matched_dice": lambda s: _divide(s[6], s[1]),
+    "fp_per_scan": lambda s: ratio(s[..., 2], s[..., 3]),
+    "fp_per_lesion_free_scan": lambda s: ratio(s[..., 5], s[..., 4]),
+    "matched_dice": lambda s: ratio(s[..., 6], s[..., 1]),
+    "matched_volume_bias_mm3": lambda s: ratio(s[..., 7], s[..., 9]),
+    "matched_volume_error_mm3": lambda s: ratio(s[..., 8], s[..., 9]),
 }
-LESION_SCORE_NAMES = tuple(_SCORES)
+"""Each score of the sums over scans of the columns of `lesion_table`."""
+LESION_SCORE_NAMES = tuple(LESION_FORMULAS)
+LESION_COLUMNS = 10
 
 
-def _table(scans: Sequence[ScanLesions]) -> FloatArray:
+def lesion_table(scans: Sequence[ScanLesions]) -> FloatArray:
+    """Return what each scan adds to the sums that scores are made of, shape (N, 10).
+
+    Columns: references, found, false positives, scans, lesion-free scans, false positives in
+    those, sums of matched Dice, of matched volume errors and of their sizes, volume errors.
+    """
     rows = [
         (
             scan.references,
@@ -113,10 +128,13 @@ def _table(scans: Sequence[ScanLesions]) -> FloatArray:
             scan.references == 0,
             scan.false_positives if scan.references == 0 else 0,
             sum(scan.matched_dice),
+            sum(scan.volume_error_mm3),
+            sum(map(abs, scan.volume_error_mm3)),
+            len(scan.volume_error_mm3),
         )
         for scan in scans
     ]
-    return np.array(rows, dtype=float).reshape(-1, 7)
+    return np.array(rows, dtype=float).reshape(-1, LESION_COLUMNS)
 
 
 def lesion_scores(
@@ -125,19 +143,15 @@ def lesion_scores(
     """Return each lesion score, lesions pooled over scans, with its interval over subjects.
 
     Sensitivity is NaN without a reference lesion, precision without a predicted one, matched
-    Dice without a match; F1 and F2 when neither side has a lesion.
+    Dice and volume errors without a match; F1 and F2 when neither side has a lesion. The volume
+    bias is the mean of predicted less reference, the volume error the mean of its size.
 
     >>> scan = ScanLesions("a", "a", references=4, found=3, false_positives=1)
     >>> lesion_scores([scan])["lesion_f1"].value
     0.75
     """
-    table = _table(scans)
     subjects = [scan.subject for scan in scans]
-
-    def scored(formula: Callable[[FloatArray], float]) -> Interval:
-        return bootstrap(lambda times: formula(times @ table), subjects, seed, draws)
-
-    return {name: scored(formula) for name, formula in _SCORES.items()}
+    return bootstrap_sums(LESION_FORMULAS, lesion_table(scans), subjects, seed, draws)
 
 
 def froc(pairs: Sequence[Pairing], confidences: Sequence[FloatArray]) -> Froc:
@@ -155,8 +169,8 @@ def froc(pairs: Sequence[Pairing], confidences: Sequence[FloatArray]) -> Froc:
             outcome(pair, "", "", confidence >= level)
             for pair, confidence in zip(pairs, confidences, strict=True)
         ]
-        sums = _table(scans).sum(axis=0)
-        rows.append([_SCORES[name](sums) for name in names])
+        sums = lesion_table(scans).sum(axis=0)
+        rows.append([float(LESION_FORMULAS[name](sums)) for name in names])
     sensitivity, false, f1 = np.array(rows).reshape(-1, 3).T
     return Froc(levels, sensitivity, false, f1)
 

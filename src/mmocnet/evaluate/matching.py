@@ -1,5 +1,6 @@
 """Which predicted lesion is which reference lesion: one to one, under a named rule."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -130,10 +131,28 @@ def pairing(
     Raises:
         InputError: If the shapes differ.
     """
+    return pairings(reference, predicted, spacing_mm, (rule,))[rule]
+
+
+def pairings(
+    reference: Labels,
+    predicted: Labels,
+    spacing_mm: tuple[float, ...],
+    rules: Iterable[Rule] = tuple(Rule),
+) -> dict[Rule, Pairing]:
+    """Compare lesions under several rules; the lesions are measured once.
+
+    Raises:
+        InputError: If the shapes differ.
+    """
     if reference.shape != predicted.shape:
         raise InputError(f"expected a prediction of {reference.shape}, got {predicted.shape}")
     first, second = objects(reference, spacing_mm), objects(predicted, spacing_mm)
     overlap = _overlap(reference, predicted, first, second)
+    return {rule: _under(rule, first, second, overlap) for rule in rules}
+
+
+def _under(rule: Rule, first: Objects, second: Objects, overlap: Labels) -> Pairing:
     union = first.sizes[:, None] + second.sizes[None, :] - overlap
     iou = overlap / np.maximum(union, 1)
     if rule is Rule.OVERLAP:

@@ -1,12 +1,13 @@
 """Pixel scores from TP, FP, FN and TN, and the precision-recall curve."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
+from mmocnet.evaluate.statistics import DRAWS, Interval, bootstrap_sums, ratio
 from mmocnet.types import FloatArray
 
 BoolArray = NDArray[np.bool_]
@@ -115,6 +116,66 @@ def mean_scores(images: Iterable[Counts]) -> PixelScores:
     defined = np.isfinite(table)
     total, count = np.where(defined, table, 0.0).sum(axis=0), defined.sum(axis=0)
     return PixelScores(*(_ratio(t, n) for t, n in zip(total, count, strict=True)))
+
+
+POOLED_FORMULAS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "sen": lambda s: ratio(s[..., 0], s[..., 0] + s[..., 2]),
+    "pre": lambda s: ratio(s[..., 0], s[..., 0] + s[..., 1]),
+    "dsc": lambda s: ratio(2 * s[..., 0], 2 * s[..., 0] + s[..., 1] + s[..., 2]),
+    "f2": lambda s: ratio(5 * s[..., 0], 5 * s[..., 0] + s[..., 1] + 4 * s[..., 2]),
+    "jsc": lambda s: ratio(s[..., 0], s[..., 0] + s[..., 1] + s[..., 2]),
+}
+"""Scores of the sums over images of the columns of `pooled_table`."""
+
+
+def _mean_of(position: int) -> Callable[[FloatArray], FloatArray]:
+    return lambda s: ratio(s[..., 2 * position], s[..., 2 * position + 1])
+
+
+MEAN_FORMULAS = {name: _mean_of(position) for position, name in enumerate(POOLED_FORMULAS)}
+"""Scores of the sums over images of the columns of `mean_table`."""
+
+
+def pooled_table(groups: Sequence[Iterable[Counts]]) -> FloatArray:
+    """Return TP, FP and FN summed over each group of images, shape (N, 3)."""
+    sums = [sum(group, Counts(0, 0, 0, 0)) for group in groups]
+    return np.array([(s.tp, s.fp, s.fn) for s in sums], dtype=float).reshape(-1, 3)
+
+
+def mean_table(groups: Sequence[Iterable[Counts]]) -> FloatArray:
+    """Return, for each score, its sum over each group's images and where it is defined."""
+    rows = []
+    for group in groups:
+        values = pooled_table([[image] for image in group])
+        scores = np.stack([formula(values) for formula in POOLED_FORMULAS.values()])
+        defined = np.isfinite(scores)
+        both = np.stack([np.where(defined, scores, 0.0).sum(axis=1), defined.sum(axis=1)], axis=1)
+        rows.append(both.ravel())
+    return np.array(rows, dtype=float).reshape(-1, 2 * len(POOLED_FORMULAS))
+
+
+def pixel_intervals(
+    groups: Sequence[Sequence[Counts]],
+    subjects: Sequence[str],
+    pooled: bool,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, Interval]:
+    """Return pixel scores with their intervals over subjects.
+
+    Args:
+        groups: The images of each scan.
+        subjects: Whose each scan is.
+        pooled: All pixels taken together; False averages over the images.
+        seed: Of the bootstrap.
+        draws: Of the bootstrap.
+
+    >>> pixel_intervals([[Counts(3, 1, 1, 95)]], ["a"], True)["dsc"].value
+    0.75
+    """
+    table = pooled_table(groups) if pooled else mean_table(groups)
+    formulas = POOLED_FORMULAS if pooled else MEAN_FORMULAS
+    return bootstrap_sums(formulas, table, subjects, seed, draws)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """Score a folder of predictions against a folder of references."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.cases import Case, read_case
 from mmocnet.evaluate.files import pair_files
-from mmocnet.evaluate.lesions import Froc, ScanLesions, froc, lesion_scores, outcome
-from mmocnet.evaluate.matching import Pairing, Rule, pairing
+from mmocnet.evaluate.lesions import Froc, ScanLesions, froc, outcome
+from mmocnet.evaluate.matching import BoolArray, Labels, Pairing, Rule, match, pairing, pairings
 from mmocnet.evaluate.pixels import (
     Counts,
     PixelSample,
@@ -19,14 +19,15 @@ from mmocnet.evaluate.pixels import (
     count_pixels,
     mean_scores,
     pooled_scores,
-    precision_recall,
     sample_pixels,
 )
 from mmocnet.evaluate.statistics import DRAWS
+from mmocnet.evaluate.valdo import ValdoCase, valdo_case
+from mmocnet.evaluate.worst import Crop, read_scan, worst_crops
 from mmocnet.types import FloatArray
 
 FROC_RULE = Rule.OVERLAP
-"""The rule of the FROC."""
+"""The rule of the FROC, of strata and of which candidates are lesions."""
 MAX_NAMED = 10
 """Most missing predictions that an error spells out."""
 
@@ -55,9 +56,17 @@ class CaseScore:
         lesions: Lesion counts under each matching rule.
         pixels: Outcomes of all its voxels.
         slices: Outcomes of each slice that has a reference lesion.
+        diameter_mm: Equivalent diameter of each reference lesion, of a disc on a single slice.
+        regions: Region of each reference lesion, n/a where unknown.
+        found: Whether each reference lesion was, lesions overlapping.
+        valdo: Its part of VALDO's own numbers.
+        field_t: Field strength; NaN where unknown.
+        thickness_mm: Slice thickness; NaN of a picture.
         sample: Its voxels for the precision-recall curve, or None without a probability.
         candidates: Its candidates against its reference, or None without candidates.
         confidence: Of those candidates.
+        is_lesion: Whether each of those candidates has a reference lesion of its own.
+        crops: Its worst misses and false calls.
     """
 
     name: str
@@ -65,9 +74,27 @@ class CaseScore:
     lesions: dict[Rule, ScanLesions]
     pixels: Counts
     slices: tuple[Counts, ...]
+    diameter_mm: FloatArray
+    regions: tuple[str, ...]
+    found: BoolArray
+    valdo: ValdoCase
+    field_t: float = float("nan")
+    thickness_mm: float = float("nan")
     sample: PixelSample | None = None
     candidates: Pairing | None = None
     confidence: FloatArray = field(default_factory=lambda: np.zeros(0))
+    is_lesion: BoolArray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    crops: tuple[Crop, ...] = ()
+
+    @property
+    def reference_count(self) -> int:
+        """Lesions in the reference."""
+        return self.lesions[FROC_RULE].references
+
+    @property
+    def predicted_count(self) -> int:
+        """Lesions that were called."""
+        return self.lesions[FROC_RULE].found + self.lesions[FROC_RULE].false_positives
 
 
 @dataclass(frozen=True)
@@ -87,29 +114,56 @@ class Report:
     settings: ScoreSettings
 
 
-def score_case(case: Case) -> CaseScore:
-    """Score one scan."""
-    pairs = {rule: pairing(case.reference, case.predicted, case.spacing_mm, rule) for rule in Rule}
-    truth, called = case.reference > 0, case.predicted > 0
+def score_case(case: Case, read_image: Callable[[], FloatArray | None] | None = None) -> CaseScore:
+    """Score one scan; the image that `read_image` returns is shown behind what went wrong."""
+    pairs = pairings(case.reference, case.predicted, case.spacing_mm)
+    voxel_mm3 = float(np.prod(case.spacing_mm))
     sample = None
     if case.probability is not None:
-        sample = sample_pixels(truth, case.probability, case.valid)
-    candidates = None
-    confidence: FloatArray = np.zeros(0)
-    if case.candidates is not None:
-        listed = case.candidates
-        candidates = pairing(case.reference, listed.labels, case.spacing_mm, FROC_RULE)
-        confidence = np.asarray(listed.confidence)[candidates.predicted.ids - 1]
+        sample = sample_pixels(case.reference > 0, case.probability, case.valid)
+    candidates, confidence, is_lesion = _candidates(case)
+    truth = pairs[FROC_RULE].reference
+    found = np.zeros(len(truth.ids), dtype=bool)
+    found[match(pairs[FROC_RULE]).pairs[:, 0]] = True
     return CaseScore(
         name=case.name,
         subject=case.subject,
-        lesions={rule: outcome(pair, case.subject, case.name) for rule, pair in pairs.items()},
-        pixels=count_pixels(truth, called, case.valid),
+        lesions={
+            rule: outcome(pair, case.subject, case.name, voxel_mm3=voxel_mm3)
+            for rule, pair in pairs.items()
+        },
+        pixels=count_pixels(case.reference > 0, case.predicted > 0, case.valid),
         slices=_lesion_slices(case),
+        diameter_mm=equivalent_diameter_mm(truth.sizes, case),
+        regions=tuple(case.regions.get(int(number), "n/a") for number in truth.ids),
+        found=found,
+        valdo=valdo_case(case.reference, case.predicted, case.spacing_mm),
+        field_t=case.field_t,
+        thickness_mm=case.thickness_mm,
         sample=sample,
         candidates=candidates,
         confidence=confidence,
+        is_lesion=is_lesion,
+        crops=worst_crops(case, read_image=read_image),
     )
+
+
+def equivalent_diameter_mm(voxels: Labels, case: Case) -> FloatArray:
+    """Return the diameter of the sphere of each volume; on a single slice, of the disc."""
+    if case.reference.shape[case.slice_axis] == 1:
+        in_plane = [mm for axis, mm in enumerate(case.spacing_mm) if axis != case.slice_axis]
+        return np.asarray(2 * np.sqrt(voxels * np.prod(in_plane) / np.pi))
+    return np.asarray(np.cbrt(6 * voxels * np.prod(case.spacing_mm) / np.pi))
+
+
+def _candidates(case: Case) -> tuple[Pairing | None, FloatArray, BoolArray]:
+    """Return every candidate against the reference, its confidence, and whether it is one."""
+    if case.candidates is None:
+        return None, np.zeros(0), np.zeros(0, dtype=bool)
+    pair = pairing(case.reference, case.candidates.labels, case.spacing_mm, FROC_RULE)
+    is_lesion = np.zeros(len(pair.predicted.ids), dtype=bool)
+    is_lesion[match(pair).pairs[:, 1]] = True
+    return pair, np.asarray(case.candidates.confidence)[pair.predicted.ids - 1], is_lesion
 
 
 def _lesion_slices(case: Case) -> tuple[Counts, ...]:
@@ -128,6 +182,7 @@ def evaluate_folder(
     settings: ScoreSettings | None = None,
     ignore: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    window: Path | None = None,
 ) -> Report:
     """Score predictions against references that have the same names.
 
@@ -137,17 +192,19 @@ def evaluate_folder(
         settings: How to score.
         ignore: Masks of what is left out, named as the references.
         progress: Told how many scans are done, and of how many.
+        window: Masks of where the references are complete: nothing outside is scored.
 
     Raises:
         InputError: If a prediction is missing or not on its reference's grid (named; with
             `allow_missing` they are listed in the report), or none can be scored.
     """
     settings = ScoreSettings() if settings is None else settings
-    paired, unused = pair_files(predictions, references, ignore)
+    paired, unused = pair_files(predictions, references, ignore, window)
     cases, missing = [], []
     for done, files in enumerate(paired, 1):
         try:
-            cases.append(score_case(read_case(files, settings.spacing_mm)))
+            read_image = partial(read_scan, files.reference, files.name, settings.spacing_mm)
+            cases.append(score_case(read_case(files, settings.spacing_mm), read_image))
         except InputError as error:
             missing.append(str(error))
         if progress is not None:
@@ -183,42 +240,3 @@ def case_froc(cases: Sequence[CaseScore]) -> Froc | None:
     if not pairs or len(pairs) < len(cases):
         return None
     return froc(pairs, [case.confidence for case in cases])
-
-
-def summarise(report: Report) -> dict[str, Any]:
-    """Return all scores as plain values, NaN where undefined."""
-    cases = report.cases
-    samples = [case.sample for case in cases if case.sample is not None]
-    average: dict[str, float] = {"average_precision": float("nan"), "recall_ceiling": float("nan")}
-    if len(samples) == len(cases):
-        curve = precision_recall(samples)
-        average = {
-            "average_precision": curve.average_precision,
-            "recall_ceiling": curve.recall_ceiling,
-        }
-    curve_of_lesions = case_froc(cases)
-    return {
-        "scans": len(cases),
-        "subjects": len({case.subject for case in cases}),
-        "lesion_free_scans": sum(case.lesions[FROC_RULE].references == 0 for case in cases),
-        "reference_lesions": sum(case.lesions[FROC_RULE].references for case in cases),
-        "slices_with_a_lesion": sum(len(case.slices) for case in cases),
-        "missing": list(report.missing),
-        "predictions_without_reference": list(report.unused),
-        "lesion": {rule.value: _lesion_summary(report, rule) for rule in Rule},
-        "pixel": {name: asdict(scores) for name, scores in pixel_table(cases).items()},
-        "pixel_precision_recall": average,
-        "froc": None if curve_of_lesions is None else _froc_summary(curve_of_lesions),
-        "settings": asdict(report.settings),
-    }
-
-
-def _froc_summary(curve: Froc) -> dict[str, Any]:
-    values = {name: column.tolist() for name, column in vars(curve).items()}
-    return {"best_f1_threshold": curve.best_threshold, **values}
-
-
-def _lesion_summary(report: Report, rule: Rule) -> dict[str, Any]:
-    scans = [case.lesions[rule] for case in report.cases]
-    scores = lesion_scores(scans, report.settings.seed, report.settings.draws)
-    return {name: asdict(interval) for name, interval in scores.items()}

@@ -1,6 +1,6 @@
 """Confidence intervals that respect who the lesions belong to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,9 +48,59 @@ def bootstrap(
     names, whose = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
     if len(names) == 0:
         return Interval(value, float("nan"), float("nan"), draws)
+    times = _draw(len(names), seed, draws)
+    return _interval(value, np.array([statistic(row[whose].astype(float)) for row in times]))
+
+
+def bootstrap_sums(
+    formulas: Mapping[str, Callable[[FloatArray], FloatArray]],
+    table: FloatArray,
+    subjects: Sequence[str],
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, Interval]:
+    """Return scores that depend on sums over scans alone, each with its interval over subjects.
+
+    The same as `bootstrap` with `formula(times @ table)`, for many scores at once.
+
+    Args:
+        formulas: From sums, shape (..., C), to a score, shape (...), NaN where undefined.
+        table: Shape (N, C), what each scan adds to the sums.
+        subjects: Whose each of the N scans is.
+        seed: Of the drawing.
+        draws: How many samples of subjects.
+    """
+    names, whose = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    by_subject = np.zeros((len(names), table.shape[1]))
+    np.add.at(by_subject, whose, table)
+    total = by_subject.sum(axis=0)
+    if len(names) == 0:
+        return {
+            name: Interval(float(formula(total)), float("nan"), float("nan"), draws)
+            for name, formula in formulas.items()
+        }
+    drawn = _draw(len(names), seed, draws) @ by_subject
+    return {
+        name: _interval(float(formula(total)), formula(drawn)) for name, formula in formulas.items()
+    }
+
+
+def ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """Return part / whole, NaN where the whole is 0.
+
+    >>> ratio(np.array([1.0, 0.0]), np.array([2.0, 0.0]))
+    array([0.5, nan])
+    """
+    part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
+
+
+def _draw(count: int, seed: int, draws: int) -> FloatArray:
     rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    drawn = np.array([statistic(row[whose].astype(float)) for row in times])
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
+
+
+def _interval(value: float, drawn: FloatArray) -> Interval:
     defined = drawn[np.isfinite(drawn)]
     undefined = int(len(drawn) - len(defined))
     if not len(defined):

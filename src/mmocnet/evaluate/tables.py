@@ -1,63 +1,40 @@
-"""Scores as files: CSV, JSON and Markdown."""
+"""Scores as files: CSV, JSON, Markdown, LaTeX and a page."""
 
-import csv
-import io
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmocnet.evaluate.matching import Rule
+from mmocnet.errors import InputError
 from mmocnet.evaluate.pixels import SCORE_NAMES, pixel_scores, pooled_scores
 from mmocnet.evaluate.planes import PlaneScores
 from mmocnet.evaluate.realism import Range, Realism, ranges
-from mmocnet.evaluate.score import CaseScore, Report, case_froc, summarise
+from mmocnet.evaluate.score import CaseScore, Report, case_froc
+from mmocnet.evaluate.sections import score_latex, score_markdown
+from mmocnet.evaluate.strata import case_levels
+from mmocnet.evaluate.summary import summarise
+from mmocnet.evaluate.text_tables import NOTICE, cell, markdown_table, write_csv
 from mmocnet.io.dataset import write_json, write_text
 
-NOTICE = "Research use only - not a medical device."
-RULE_TITLES = {
-    Rule.OVERLAP: "any overlap",
-    Rule.CENTROID: "centroids within 3 mm",
-    Rule.IOU: "IoU over 0.1",
-}
-
-
-def cell(value: object, digits: int = 3) -> str:
-    """Return a value as a table shows it; NaN and None are n/a.
-
-    >>> cell(0.5), cell(float("nan")), cell(3)
-    ('0.500', 'n/a', '3')
-    """
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "n/a"
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-
-
-def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a Markdown table.
-
-    >>> print(markdown_table(["a", "b"], [[1, 0.25]]))
-    | a | b |
-    |---|---|
-    | 1 | 0.250 |
-    """
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a CSV; NaN and None become n/a."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([cell(row.get(column), 6) for column in columns])
-    write_text(path, text.getvalue())
+__all__ = [
+    "NOTICE",
+    "PLANE_COLUMNS",
+    "case_row",
+    "cell",
+    "markdown_table",
+    "plane_markdown",
+    "range_markdown",
+    "score_latex",
+    "score_markdown",
+    "write_csv",
+    "write_planes",
+    "write_realism",
+    "write_report",
+]
 
 
 def case_row(case: CaseScore) -> dict[str, object]:
-    """Return one scan's row: lesion counts under each rule, then pixels."""
+    """Return one scan's row: lesion counts under each rule, what kind of scan, then pixels."""
+    nan = float("nan")
     row: dict[str, object] = {"scan": case.name, "subject": case.subject}
     for rule, lesions in case.lesions.items():
         row["reference_lesions"] = lesions.references
@@ -65,7 +42,10 @@ def case_row(case: CaseScore) -> dict[str, object]:
         dice = lesions.matched_dice
         row[f"{rule.value}_found"] = lesions.found
         row[f"{rule.value}_false_positives"] = lesions.false_positives
-        row[f"{rule.value}_matched_dice"] = sum(dice) / len(dice) if dice else float("nan")
+        row[f"{rule.value}_matched_dice"] = sum(dice) / len(dice) if dice else nan
+        volume = lesions.volume_error_mm3
+        row[f"{rule.value}_volume_bias_mm3"] = sum(volume) / len(volume) if volume else nan
+    row |= dict(case_levels(case))
     row["slices_with_a_lesion"] = len(case.slices)
     ways = {"scan": pixel_scores(case.pixels), "lesion_slices": pooled_scores(case.slices)}
     for way, scores in ways.items():
@@ -73,76 +53,50 @@ def case_row(case: CaseScore) -> dict[str, object]:
     return row
 
 
-def _interval(scores: Mapping[str, Any]) -> str:
-    low, high = cell(scores["low"]), cell(scores["high"])
-    return f"{cell(scores['value'])} ({low} to {high})"
+def write_report(report: Report, out: Path, other: Report | None = None) -> dict[str, Any]:
+    """Write scores.json, .md and .tex, scans.csv, with candidates froc.csv, and the page.
 
-
-def score_markdown(summary: Mapping[str, Any]) -> str:
-    """Return the scores of `summarise` as Markdown."""
-    lesion = summary["lesion"]
-    names = list(next(iter(lesion.values())))
-    lesion_rows = [
-        [name.replace("_", " "), *(_interval(lesion[rule.value][name]) for rule in Rule)]
-        for name in names
-    ]
-    pixel_rows = [
-        [way, *(scores[name] for name in SCORE_NAMES)] for way, scores in summary["pixel"].items()
-    ]
-    area = summary["pixel_precision_recall"]
-    missing = [f"- {reason}" for reason in summary["missing"]]
-    return "\n".join(
-        [
-            "# Scores",
-            "",
-            f"{NOTICE} {summary['scans']} scans of {summary['subjects']} subjects, "
-            f"{summary['lesion_free_scans']} without a lesion; "
-            f"{summary['reference_lesions']} reference lesions.",
-            "",
-            "## Lesions",
-            "",
-            "One-to-one matching; 95 % bootstrap interval over subjects.",
-            "",
-            markdown_table(["score", *(RULE_TITLES[rule] for rule in Rule)], lesion_rows),
-            "",
-            "## Pixels",
-            "",
-            markdown_table(["", *(name.upper() for name in SCORE_NAMES)], pixel_rows),
-            "",
-            f"Average precision, all voxels: {cell(area['average_precision'])}; highest recall at "
-            f"a probability above 0: {cell(area['recall_ceiling'])}.",
-            *(["", f"## Not scored ({len(missing)})", "", *missing] if missing else []),
-            "",
-        ]
-    )
-
-
-def write_report(report: Report, out: Path) -> dict[str, Any]:
-    """Write scores.json, scores.md, scans.csv and, with candidates, froc.csv; return the summary.
+    The page needs matplotlib; without it there is none, and `page` of the summary says why.
 
     Args:
         report: From `evaluate_folder`.
         out: Folder, made where there is none.
+        other: A second method on the same references, to be compared with the first.
+
+    Returns:
+        The summary.
     """
     out.mkdir(parents=True, exist_ok=True)
-    summary = summarise(report)
+    summary = summarise(report, other)
     write_json(out / "scores.json", summary)
     write_text(out / "scores.md", score_markdown(summary))
+    write_text(out / "scores.tex", score_latex(summary))
     rows = [case_row(case) for case in report.cases]
     write_csv(out / "scans.csv", list(rows[0]), rows)
+    _write_froc(report, out)
+    return summary | {"page": _write_page(report, summary, out)}
+
+
+def _write_froc(report: Report, out: Path) -> None:
     curve = case_froc(report.cases)
-    if curve is not None:
-        columns = [vars(curve)[name] for name in vars(curve)]
-        names = list(vars(curve))
-        write_csv(
-            out / "froc.csv",
-            names,
-            (
-                dict(zip(names, map(float, values), strict=True))
-                for values in zip(*columns, strict=True)
-            ),
-        )
-    return summary
+    if curve is None:
+        return
+    names = list(vars(curve))
+    values = zip(*vars(curve).values(), strict=True)
+    rows = (dict(zip(names, map(float, one), strict=True)) for one in values)
+    write_csv(out / "froc.csv", names, rows)
+
+
+def _write_page(report: Report, summary: dict[str, Any], out: Path) -> str:
+    """Return the page's file name, or why there is none."""
+    try:
+        from mmocnet.evaluate.page import write_page
+
+        return str(write_page(report, summary, out).name)
+    except ImportError as error:
+        return f"no page: {error}"
+    except InputError as error:
+        return f"no page: {error}"
 
 
 PLANE_COLUMNS = (

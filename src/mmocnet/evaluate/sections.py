@@ -1,0 +1,169 @@
+"""The sections of the scores, the same in Markdown and in LaTeX."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmocnet.evaluate.matching import Rule
+from mmocnet.evaluate.pixels import SCORE_NAMES
+from mmocnet.evaluate.text_tables import (
+    NOTICE,
+    Section,
+    cell,
+    latex_table,
+    latex_text,
+    markdown_section,
+)
+
+RULE_TITLES = {
+    Rule.OVERLAP: "any overlap",
+    Rule.CENTROID: "centroids within 3 mm",
+    Rule.IOU: "IoU over 0.1",
+}
+SCAN_SCORES = ("lesion_sensitivity", "lesion_precision", "lesion_f1", "fp_per_scan")
+"""What the table of scan strata shows; scores.json has all."""
+
+
+def interval_text(scores: Mapping[str, Any]) -> str:
+    """Return a value and its interval.
+
+    >>> interval_text({"value": 0.5, "low": 0.25, "high": 0.75})
+    '0.500 (0.250 to 0.750)'
+    """
+    low, high = cell(scores["low"]), cell(scores["high"])
+    return f"{cell(scores['value'])} ({low} to {high})"
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _lesions(summary: Mapping[str, Any]) -> Section:
+    lesion = summary["lesion"]
+    names = list(next(iter(lesion.values())))
+    rows = [
+        (_title(name), *(interval_text(lesion[rule.value][name]) for rule in Rule))
+        for name in names
+    ]
+    text = "One-to-one matching; 95 % bootstrap interval over subjects."
+    return Section("Lesions", text, ("score", *RULE_TITLES.values()), tuple(rows))
+
+
+def _counts(summary: Mapping[str, Any]) -> Section:
+    counts = summary["counts"]
+    limits = f"{cell(counts['limits_low'])} to {cell(counts['limits_high'])}"
+    icc = {"value": counts["icc"], "low": counts["icc_low"], "high": counts["icc_high"]}
+    rows = (
+        ("mean difference", counts["mean_difference"]),
+        ("limits of agreement (Bland-Altman)", limits),
+        ("mean absolute error", counts["mean_absolute_error"]),
+        ("ICC(2,1), absolute agreement", interval_text(icc)),
+        ("kappa of burden classes, linear weights", counts["kappa"]),
+        ("kappa of burden classes, quadratic weights", counts["kappa_quadratic"]),
+    )
+    text = "Lesions a scan, predicted less reference. Burden classes: 0, 1-4, 5-9, 10+."
+    return Section("Counts", text, ("", "value"), rows)
+
+
+def _calibration(summary: Mapping[str, Any]) -> Section:
+    found = summary["calibration"]
+    if found is None:
+        text = "Needs candidates with confidences from 0 to 1 for every scan."
+        return Section("Calibration", text, (), ())
+    rows = (
+        ("expected calibration error", found["ece"]),
+        ("Brier score", found["brier"]),
+        ("candidates", found["candidates"]),
+    )
+    text = "Confidence of each candidate against whether it matches a lesion by overlap."
+    return Section("Calibration", text, ("", "value"), rows)
+
+
+def _valdo(summary: Mapping[str, Any]) -> Section:
+    valdo = summary["valdo"]
+    rows = tuple((_title(name), valdo[name]) for name in valdo if name != "differs")
+    return Section("VALDO 2021 task 2's own numbers", valdo["differs"], ("", "value"), rows)
+
+
+def _strata(summary: Mapping[str, Any]) -> list[Section]:
+    counts, sections = summary["strata_counts"], []
+    for stratum, levels in summary["strata"].items():
+        of_lesions = all(list(scores) == ["lesion_sensitivity"] for scores in levels.values())
+        names = ("lesion_sensitivity",) if of_lesions else SCAN_SCORES
+        rows = [
+            (level, counts[stratum][level], *(interval_text(scores[name]) for name in names))
+            for level, scores in levels.items()
+        ]
+        columns = (stratum, "lesions" if of_lesions else "scans", *map(_title, names))
+        sections.append(Section(f"By {stratum}", "", columns, tuple(rows)))
+    return sections
+
+
+def _pixels(summary: Mapping[str, Any]) -> Section:
+    intervals, area = summary["pixel_intervals"], summary["pixel_precision_recall"]
+
+    def shown(way: str, name: str, value: float) -> object:
+        # The two headline scores have their interval here, all but MCC in scores.json.
+        return interval_text(intervals[way][name]) if name in ("dsc", "f2") else value
+
+    rows = [
+        (way, *(shown(way, name, scores[name]) for name in SCORE_NAMES))
+        for way, scores in summary["pixel"].items()
+    ]
+    note = (
+        f"Average precision, all voxels: {cell(area['average_precision'])}; highest recall at "
+        f"a probability above 0: {cell(area['recall_ceiling'])}."
+    )
+    columns = ("", *(name.upper() for name in SCORE_NAMES))
+    return Section("Pixels", "", columns, tuple(rows), note)
+
+
+def _comparison(summary: Mapping[str, Any]) -> list[Section]:
+    found = summary["comparison"]
+    if found is None:
+        return []
+    rows = tuple((_title(name), interval_text(one)) for name, one in found["differences"].items())
+    text = (
+        f"Second method less the first on the same {found['scans']} scans of "
+        f"{found['subjects']} subjects; paired 95 % bootstrap interval over subjects."
+    )
+    note = ", ".join(found["only_in_one"])
+    note = f"Scored by one method alone, left out here: {note}." if note else ""
+    return [Section("Comparison", text, ("score", "difference"), rows, note)]
+
+
+def score_sections(summary: Mapping[str, Any]) -> list[Section]:
+    """Return the sections of a summary, lesions first and pixels last."""
+    strata = [one for one in _strata(summary) if one.rows]
+    return [
+        _lesions(summary),
+        _counts(summary),
+        _calibration(summary),
+        _valdo(summary),
+        *strata,
+        _pixels(summary),
+        *_comparison(summary),
+    ]
+
+
+def _about(summary: Mapping[str, Any]) -> str:
+    return (
+        f"{NOTICE} {summary['scans']} scans of {summary['subjects']} subjects, "
+        f"{summary['lesion_free_scans']} without a lesion; "
+        f"{summary['reference_lesions']} reference lesions."
+    )
+
+
+def score_markdown(summary: Mapping[str, Any]) -> str:
+    """Return the scores of `summarise` as Markdown."""
+    parts = ["# Scores", _about(summary), *map(markdown_section, score_sections(summary))]
+    missing = [f"- {reason}" for reason in summary["missing"]]
+    if missing:
+        parts += [f"## Not scored ({len(missing)})", "\n".join(missing)]
+    return "\n\n".join(parts) + "\n"
+
+
+def score_latex(summary: Mapping[str, Any]) -> str:
+    """Return the scores of `summarise` as LaTeX tables (package booktabs)."""
+    tables = [latex_table(one) for one in score_sections(summary) if one.rows]
+    missing = [latex_text(f"Not scored: {reason}.") for reason in summary["missing"]]
+    return "\n\n".join([latex_text(_about(summary)), *tables, *missing]) + "\n"
