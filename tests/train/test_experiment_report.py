@@ -169,7 +169,7 @@ def test_environment_lists_every_value_once(tmp_path: Path) -> None:
     text = (tmp_path / "environment" / "table.md").read_text()
     assert "| cpu | two cores |" in text
     assert "| versions torch | 2 |" in text
-    assert "| hours, all folds | 0.02 |" in text
+    assert "| time: cross-validation | 1.2 min in 2 results |" in text
 
 
 def test_published_figures_never_share_a_table_with_ours(tmp_path: Path) -> None:

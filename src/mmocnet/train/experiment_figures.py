@@ -185,12 +185,21 @@ def window_around(masks: Sequence[NDArray[Any]]) -> Window:
     )
 
 
+def _upright(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an axial slice as a radiologist expects it: front on top, right on the left.
+
+    The working grid's axes grow towards the patient's right and front.
+    """
+    turned = array.T[::-1, ::-1]
+    return turned.astype(np.float32) if turned.dtype == np.float16 else turned
+
+
 def _panels(folder: Path, label: str) -> None:
     files = sorted((folder / "panels").glob("*.npz"))[:MOST_PANELS]
     shown = []
     for path in files:
         with np.load(path) as arrays:
-            shown.append((path.stem, {name: arrays[name] for name in arrays.files}))
+            shown.append((path.stem, {name: _upright(arrays[name]) for name in arrays.files}))
     if not shown:
         return
     names = list(dict.fromkeys(n for _, a in shown for n in a if n not in ("image", "reference")))
@@ -202,7 +211,11 @@ def _panels(folder: Path, label: str) -> None:
                         xycoords="axes fraction", textcoords="offset points")  # fmt: skip
     for ax, head in zip(axes[0], ["image", "reference", *names], strict=True):
         ax.set_title(head.removeprefix("predicted").lstrip("_-") or "predicted", fontsize=9)
-    _save(figure, f"{label}\nFrame: what the other columns show. {LEGEND}.", folder / "panels.png")
+    _save(
+        figure,
+        f"{label}\nFrame: what the other columns show. {LEGEND[0].upper()}{LEGEND[1:]}.",
+        folder / "panels.png",
+    )
 
 
 def _panel_row(

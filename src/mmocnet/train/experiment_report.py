@@ -13,6 +13,7 @@ from mmocnet.train.experiment_figures import write_figures
 from mmocnet.train.experiment_result import HELD_OUT, FoldResult, load_fold
 from mmocnet.train.experiment_tables import (
     HOW,
+    TIMES,
     Table,
     csv_text,
     environment_table,
@@ -33,7 +34,8 @@ TITLES = {
     "comparison": "Beside published figures (the article's Tables 5 and 6)",
 }
 PUBLISHED_NOTE = (
-    "Published figures are of other data, other references and other definitions than ours: no "
+    "Ours, held out, is the mean map of the cross-validation's cascades on the subjects that none "
+    "of them saw, scored once. Published figures are of other data, other references and other definitions than ours: no "
     "difference between the blocks says which method is better. An empty cell is a figure that "
     "its source does not give or that we could not read there."
 )
@@ -92,9 +94,11 @@ def _ours(out: Path) -> dict[str, list[FoldResult]]:
     return {}
 
 
-def _every_result(out: Path) -> list[FoldResult]:
-    folders = sorted(path.name for path in out.iterdir() if path.is_dir())
-    return [r for name in folders for rs in read_folds(out, name).values() for r in rs]
+def _every_result(out: Path) -> dict[str, list[FoldResult]]:
+    found = {name: list(read_folds(out, name).values()) for name in TITLES}
+    return {
+        name: [r for results in lists for r in results] for name, lists in found.items() if lists
+    }
 
 
 def write_experiment(out: Path, experiment: str) -> None:
@@ -111,8 +115,7 @@ def write_experiment(out: Path, experiment: str) -> None:
         raise InputError(f"expected one of {', '.join(TITLES)}, got {experiment}")
     folder = out / experiment
     if experiment == "environment":
-        results = _every_result(out) if out.is_dir() else []
-        variants = {"all": results} if results else {}
+        variants = _every_result(out)
     else:
         variants = _ours(out) if experiment == "comparison" else read_folds(out, experiment)
     if not variants:
@@ -121,10 +124,11 @@ def write_experiment(out: Path, experiment: str) -> None:
     label = data_label(_settings(out, flat))
     folder.mkdir(parents=True, exist_ok=True)
     if experiment == "environment":
-        _write(folder, label, [environment_table(flat)], [])
+        _write(folder, label, [environment_table(variants)], [TIMES])
     elif experiment == "comparison":
         tables = score_tables(score_rows(variants))
-        ours = [(f"Ours: {name.lower()}", heads, rows) for name, heads, rows in tables]
+        whose = label.removesuffix(f" {NOTICE}")
+        ours = [(f"Ours: {name.lower()}. {whose}", heads, rows) for name, heads, rows in tables]
         _write(folder, label, [*published_tables(), *ours], [PUBLISHED_NOTE, HOW])
     else:
         _write_scores(folder, label, variants)
@@ -140,5 +144,5 @@ def _write_scores(folder: Path, label: str, variants: Mapping[str, list[FoldResu
 def _write(folder: Path, label: str, tables: Sequence[Table], notes: Sequence[str]) -> None:
     title = TITLES[folder.name]
     write_text(folder / "table.md", markdown(title, label, tables, notes))
-    write_text(folder / "table.tex", latex(label, tables))
+    write_text(folder / "table.tex", latex(title, label, tables))
     write_text(folder / "table.csv", plain_csv(tables, label))

@@ -23,13 +23,40 @@ HEADS = {name: name.upper() for name in (*SCORE_NAMES, "ap")} | {
     "lesion_f1": "F1",
     "fp_per_scan": "FP a scan",
 }
+MAIN_SETTINGS = (
+    "cascade preparation input_shape",
+    "cascade roi_size",
+    "cascade segmenter dilations",
+    *(
+        f"{stage} {name}"
+        for stage in ("detector", "segmenter")
+        for name in (
+            "optimiser",
+            "learning_rate",
+            "batch_size",
+            "steps_per_epoch",
+            "max_epochs",
+            "patience",
+            "loss sensitivity_weight",
+            "loss over",
+        )
+    ),
+    "crop_shape",
+    "seed",
+)
+"""Settings that the environment table shows; each fold's JSON has all of them."""
+TIMES = (
+    "A result's time is that of the trainings that it rests on and of its scoring. Variants of a "
+    "fold share trainings, above all stage 1, so that the sums count some of them several times."
+)
 HOW = (
     "Pixels are those of the slices with a lesion in the reference. 'Mean over folds' averages "
-    "each score over a fold's images, those in which it is defined, then over the folds; in brackets "
-    "the standard deviation over folds. 'Pooled' counts all pixels of all folds' images together. "
-    "AP and the recall ceiling (the highest recall at a probability above 0, which stage 1 sets) "
-    "are of each fold's pooled pixels. Lesions are matched one to one by any overlap in whole "
-    "scans, those without a lesion included."
+    "each score over a fold's images, those in which it is defined, then over the folds; in "
+    "brackets the standard deviation over folds. 'Pooled' counts all pixels of all folds' images "
+    "together. 'Held out' is of the subjects that no fold saw. AP and the recall ceiling (the "
+    "highest recall at a probability above 0, which stage 1 sets) are of pooled pixels, a fold at "
+    "a time. Lesions are matched one to one by any overlap in whole scans, those without a "
+    "lesion included."
 )
 
 
@@ -104,12 +131,22 @@ def score_rows(variants: Mapping[str, Sequence[FoldResult]]) -> list[Row]:
             about |= {"threshold": result.threshold, "seconds": result.seconds}
             rows.append({"variant": variant, "row": name, **about, **fold_scores(result)})
         if folds:
-            rows.append({"variant": variant, "row": "mean", **_over_folds(folds, _mean)})
+            mean = _over_folds(folds, _mean)
+            rows.append({"variant": variant, "row": "mean", "folds": len(folds), **mean})
             rows.append({"variant": variant, "row": "sd", **_over_folds(folds, _deviation)})
             rows.append({"variant": variant, "row": "pooled", **pooled(folds)})
         if held:
-            rows.append({"variant": variant, "row": "held-out pooled", **pooled(held)})
+            # Lesions are pooled over scans either way, so they are given once.
+            pixels = vars(pooled_scores(_counts(held)))
+            rows.append({"variant": variant, "row": "held-out pooled", **pixels})
     return rows
+
+
+SHOWN = {
+    "pooled": "pooled",
+    "held-out": "held out, mean over images",
+    "held-out pooled": "held out, pooled",
+}
 
 
 def _shown(rows: Sequence[Row], columns: Sequence[str]) -> list[list[object]]:
@@ -119,9 +156,10 @@ def _shown(rows: Sequence[Row], columns: Sequence[str]) -> list[list[object]]:
         if row["row"] == "mean":
             sd = spread[row["variant"]]
             cells = [f"{cell(row[name])} ({cell(sd[name])})" for name in columns]
-            table.append([row["variant"], "mean over folds (SD)", *cells])
-        elif row["row"] in ("pooled", "held-out", "held-out pooled"):
-            way = "held out, mean of images" if row["row"] == "held-out" else row["row"]
+            way = f"mean over {row['folds']} fold{'s' * (row['folds'] != 1)} (SD)"
+            table.append([row["variant"], way, *cells])
+        elif row["row"] in SHOWN and any(name in row for name in columns):
+            way = SHOWN[str(row["row"])]
             table.append([row["variant"], way, *(row.get(name) for name in columns)])
     return table
 
@@ -176,17 +214,31 @@ def published_tables() -> list[Table]:
     ]
 
 
-def environment_table(results: Sequence[FoldResult]) -> Table:
-    """Return hardware, versions, settings and times; differing values are all listed."""
+def environment_table(variants: Mapping[str, Sequence[FoldResult]]) -> Table:
+    """Return hardware, versions, the main settings and the times.
+
+    Args:
+        variants: Results by experiment; settings are those of the cross-validation where it has
+            been run. Values that differ between folds are all listed.
+    """
     kept: dict[str, list[str]] = {}
-    for result in results:
-        for key, value in _flat({**result.environment, "settings": result.settings}):
-            known = kept.setdefault(key, [])
-            if str(value) not in known:
-                known.append(str(value))
-    kept["folds finished"] = [str(len(results))]
-    kept["hours, all folds"] = [f"{sum(r.seconds for r in results) / 3600:.2f}"]
+    for results in variants.values():
+        for result in results:
+            _add(kept, _flat(result.environment))
+    own = next(iter(variants.get("cross-validation") or next(iter(variants.values()))))
+    training = dict(_flat(own.settings.get("training", {})))
+    _add(kept, ((f"setting: {key}", training[key]) for key in MAIN_SETTINGS if key in training))
+    for name, results in variants.items():
+        seconds = sum(one.seconds for one in results)
+        kept[f"time: {name}"] = [f"{seconds / 60:.1f} min in {len(results)} results"]
     return ("Environment", ["what", "value"], [[k, "; ".join(v)] for k, v in kept.items()])
+
+
+def _add(kept: dict[str, list[str]], pairs: Iterable[tuple[str, Any]]) -> None:
+    for key, value in pairs:
+        known = kept.setdefault(key, [])
+        if str(value) not in known:
+            known.append(str(value))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -227,9 +279,12 @@ def markdown(title: str, label: str, tables: Sequence[Table], notes: Sequence[st
     return "\n".join([*lines, *(f"{note}\n" for note in notes)])
 
 
-def latex(label: str, tables: Sequence[Table]) -> str:
+def latex(title: str, label: str, tables: Sequence[Table]) -> str:
     """Return the tables in LaTeX; the published ones are not labelled as of our data."""
     return "\n".join(
-        latex_table(columns, rows, name if name.startswith("Published") else f"{name}. {label}")
-        for name, columns, rows in tables
+        latex_table(columns, rows, _caption(title, name, label)) for name, columns, rows in tables
     )
+
+
+def _caption(title: str, name: str, label: str) -> str:
+    return name if name.startswith("Published") else f"{title}: {name.lower()}. {label}"
