@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -34,6 +36,20 @@ def test_a_dataset_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "not a medical device" in capsys.readouterr().out
     cascade = load_cascade(tmp_path / "run" / "model")
     assert (cascade.card["dataset"], cascade.card["seed"]) == ("set", 7)
+
+
+def test_two_processes_write_one_model(tmp_path: Path) -> None:
+    for label in ("01", "02"):
+        write_study(tmp_path / "set", label)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = ["--nproc-per-node", "2", "-m", "mmocnet", "train", str(tmp_path / "set")]
+    rest = ["-o", str(tmp_path / "run"), "--device", "cpu", "--epochs", "0", "0"]
+    done = subprocess.run(
+        [*torchrun, *command, *rest], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("not a medical device") == 1
+    assert load_cascade(tmp_path / "run" / "model").card["train_subjects"] == 1
 
 
 def test_a_model_too_poor_to_calibrate_is_kept(

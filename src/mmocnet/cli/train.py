@@ -20,6 +20,8 @@ class Train:
     """Train a cascade on a BIDS dataset with references, as `mmocnet simulate` writes.
 
     Run it again to go on where it ended. RUN/model is then a model for `mmocnet segment`.
+    Several GPUs or machines with a shared folder: `torchrun --nproc-per-node N -m mmocnet train
+    ...`, which shares each batch and gives the same model but for rounding.
     Research use only - not a medical device.
     """
 
@@ -61,22 +63,33 @@ class Train:
 
     def run(self) -> None:
         """Prepare the scans, train, say where the model is."""
-        from mmocnet.train.stages import train_cascade
+        from mmocnet.train.distributed import process_group
 
         device = self._device()
+        with process_group(device):
+            self._train(device)
+
+    def _train(self, device: str) -> None:
+        from mmocnet.train.distributed import on_main
+        from mmocnet.train.stages import train_cascade
+
         settings = self.settings()
-        scans = self._scans(settings)
+        # The first process fills the cache, from which the others then read.
+        scans = on_main(lambda: self._scans(settings)) or self._scans(settings)
         card = {
             "dataset": self.dataset.resolve().name,
             "command": "mmocnet " + shlex.join(sys.argv[1:]),
         }
         model = train_cascade(scans, self.out, settings, self.stage, device, card)
+        on_main(lambda: self._finish(model, scans, device))
+
+    def _finish(self, model: Path | None, scans: "tuple[TrainingScan, ...]", device: str) -> None:
         if model is None:
             print(f"stage 1 is trained: {self.out}")
-        else:
-            if self.thresholds_on is not None:
-                self._calibrate(model, self.thresholds_on, scans, device)
-            print(f"model: {model}  (research use only - not a medical device)")
+            return
+        if self.thresholds_on is not None:
+            self._calibrate(model, self.thresholds_on, scans, device)
+        print(f"model: {model}  (research use only - not a medical device)")
 
     def _calibrate(
         self, model: Path, natural: Path, scans: "tuple[TrainingScan, ...]", device: str

@@ -113,7 +113,8 @@ def own_rows(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 def parallel(network: nn.Module) -> nn.Module:
     """Return the network to train with: gradients are the mean over processes.
 
-    All processes then have the first one's weights and statistics. Alone, the network itself comes back.
+    All processes then have the first one's weights and statistics. Alone, the network itself
+    comes back.
     """
     if world_size() == 1:
         return network
