@@ -18,6 +18,7 @@ COMMANDS = {
     "simulate": ("Simulate", "make a BIDS dataset of simulated studies with references"),
     "train": ("Train", "train both stages on a dataset"),
     "evaluate": ("Evaluate", "score segmentations against references"),
+    "experiment": ("Experiment", "run the article's experiments on a dataset"),
 }
 
 

@@ -96,7 +96,10 @@ def load_fold(path: Path) -> FoldResult:
 
 
 def _result(data: dict[str, Any]) -> FoldResult:
-    scans = [{**row, "matched_dice": tuple(row["matched_dice"])} for row in data["scans"]]
+    scans: list[dict[str, Any]] = [
+        {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+        for row in data["scans"]
+    ]
     return FoldResult(
         **{
             **data,

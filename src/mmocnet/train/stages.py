@@ -1,8 +1,6 @@
 """Train a cascade: stage 1, its candidates, stage 2, thresholds, model folder."""
 
 import json
-import os
-import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmocnet import __version__
 from mmocnet.config import StageSettings, TrainSettings
 from mmocnet.errors import InputError
 from mmocnet.nets.checkpoint import (
@@ -27,9 +24,11 @@ from mmocnet.nets.checkpoint import (
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
 from mmocnet.nets.settings_json import settings_to_json
-from mmocnet.predict.engine import make_engine
+from mmocnet.predict.engine import Engine, make_engine
+from mmocnet.train.distributed import from_main, on_main
 from mmocnet.train.loop import fit
 from mmocnet.train.mining import Mined, load_mined, mine, save_mined, validation_map
+from mmocnet.train.model_card import made, plain
 from mmocnet.train.operate import find_in_scan, lesion_scores, operating_points
 from mmocnet.train.patches import PatchSampler, TrainingScan, lesion_places, mimic_places
 from mmocnet.train.stage_data import StageData
@@ -104,30 +103,70 @@ def train_cascade(
     """
     started = time.monotonic()
     split = split_by_subject(scans, settings.validation_share, settings.seed)
-    run_folder.mkdir(parents=True, exist_ok=True)
-    _write_json(run_folder / "settings.json", settings_to_json(settings))
-    detector = Detector(settings.cascade.detector).to(device)
+    on_main(lambda: _write_json(run_folder / "settings.json", settings_to_json(settings)))
     if stage in ("1", "both"):
-        _first_stage(detector, split, run_folder / "stage1", settings)
+        train_first_stage(split, run_folder / "stage1", settings, device)
     if stage == "1":
         return None
+    detector = Detector(settings.cascade.detector).to(device)
     mined = _finished_first_stage(detector, split, run_folder / "stage1")
-    segmenter = Segmenter(settings.cascade.segmenter).to(device)
-    _second_stage(segmenter, split, mined, run_folder / "stage2", settings)
-    cascade = _with_thresholds((detector, segmenter), split, mined, settings, run_folder / "stage1")
-    cascade.card = {
-        **(card or {}),
-        **_made(split, settings, device),
-        "validation": cascade.card,
-        "stage1": mined.scores,
-        "seconds_this_run": round(time.monotonic() - started),
-    }
-    save_cascade(run_folder / "model", cascade)
+    segmenter = train_second_stage(split, mined, run_folder / "stage2", settings, device)
+
+    def save() -> None:
+        cascade = _with_thresholds(
+            (detector, segmenter), split, mined, settings, run_folder / "stage1"
+        )
+        cascade.card = {
+            **(card or {}),
+            **made(split.train, split.validation, settings, device),
+            "validation": cascade.card,
+            "stage1": mined.scores,
+            "seconds_this_run": round(time.monotonic() - started),
+        }
+        save_cascade(run_folder / "model", cascade)
+
+    on_main(save)
     return run_folder / "model"
 
 
+def train_first_stage(
+    split: Split, folder: Path, settings: TrainSettings, device: str = "cpu"
+) -> tuple[Detector, Mined]:
+    """Train stage 1 in a folder, or load it where it is finished there.
+
+    Args:
+        split: What to train and to validate on.
+        folder: Made if missing; a stage in the middle resumes.
+        settings: How to train; stage 2's play no part, but for the patches' size.
+        device: cpu or cuda.
+
+    Returns:
+        Stage 1 in eval mode, and its candidates for stage 2.
+    """
+    detector = Detector(settings.cascade.detector).to(device)
+    _first_stage(detector, split, folder, settings)
+    return detector, _finished_first_stage(detector, split, folder)
+
+
+def train_second_stage(
+    split: Split, mined: Mined, folder: Path, settings: TrainSettings, device: str = "cpu"
+) -> Segmenter:
+    """Train stage 2 in a folder, or load it where it is finished there, in eval mode.
+
+    Args:
+        split: As stage 1 had it.
+        mined: Stage 1's candidates on that split.
+        folder: Made if missing; a stage in the middle resumes.
+        settings: How to train.
+        device: cpu or cuda.
+    """
+    segmenter = Segmenter(settings.cascade.segmenter).to(device)
+    _second_stage(segmenter, split, mined, folder, settings)
+    return segmenter.eval()
+
+
 def _first_stage(detector: Detector, split: Split, folder: Path, settings: TrainSettings) -> None:
-    if (folder / "mined.json").exists():
+    if from_main((folder / "mined.json").exists()):
         return
     torch.manual_seed(settings.seed)
     detector.load_state_dict(Detector(settings.cascade.detector).state_dict())
@@ -144,10 +183,16 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
     ]
     data = StageData(samplers[0], samplers[1], settings, stage=1)
     _fit(detector, data, settings.detector, folder)
+    on_main(lambda: _keep_first_stage(detector, split, folder, settings))
+
+
+def _keep_first_stage(
+    detector: Detector, split: Split, folder: Path, settings: TrainSettings
+) -> None:
     save_file(_contiguous(detector), folder / "detector.safetensors")
     # Maps of an earlier, interrupted attempt may be of other weights.
     shutil.rmtree(folder / "maps", ignore_errors=True)
-    engine = _engine(detector, Segmenter(settings.cascade.segmenter), settings)
+    engine = cascade_engine(detector, Segmenter(settings.cascade.segmenter), settings)
     save_mined(folder, mine(engine, _sides(split), settings, folder), _sides(split))
 
 
@@ -163,9 +208,8 @@ def _second_stage(
     segmenter: Segmenter, split: Split, mined: Mined, folder: Path, settings: TrainSettings
 ) -> None:
     path = folder / "segmenter.safetensors"
-    if path.exists():
+    if from_main(path.exists()):
         load_weights(segmenter, path)
-        segmenter.eval()
         return
     torch.manual_seed(settings.seed + 1)
     segmenter.load_state_dict(Segmenter(settings.cascade.segmenter).state_dict())
@@ -185,7 +229,7 @@ def _second_stage(
     ]
     data = StageData(samplers[0], samplers[1], settings, stage=2)
     _fit(segmenter, data, settings.segmenter, folder)
-    save_file(_contiguous(segmenter), path)
+    on_main(lambda: save_file(_contiguous(segmenter), path))
 
 
 def _with_thresholds(
@@ -198,7 +242,7 @@ def _with_thresholds(
     """Return the cascade with the operating points chosen on whole validation scans."""
     detector, segmenter = networks
     chosen = replace(settings.cascade, candidate_threshold=mined.threshold)
-    engine = _engine(detector, segmenter, settings)
+    engine = cascade_engine(detector, segmenter, settings)
     findings = [
         find_in_scan(
             engine,
@@ -221,7 +265,7 @@ def _with_thresholds(
         "pooled_dice": 2 * overlap / pixels if pixels else None,
         **scores,
     }
-    return Cascade(replace(chosen, thresholds=points), detector, segmenter, _plain(card))
+    return Cascade(replace(chosen, thresholds=points), detector, segmenter, plain(card))
 
 
 def _fit(network: nn.Module, data: StageData, settings: StageSettings, folder: Path) -> FitResult:
@@ -230,7 +274,8 @@ def _fit(network: nn.Module, data: StageData, settings: StageSettings, folder: P
     return fit(network, data.draw, data.validate, settings, folder)
 
 
-def _engine(detector: Detector, segmenter: Segmenter, settings: TrainSettings) -> Any:
+def cascade_engine(detector: Detector, segmenter: Segmenter, settings: TrainSettings) -> Engine:
+    """Return an engine that runs both networks as the settings say."""
     device = next(detector.parameters()).device.type
     crop = settings.cascade.preparation.pixel_mm is not None
     return make_engine(detector, segmenter, device, crop=crop)
@@ -244,26 +289,6 @@ def _contiguous(network: nn.Module) -> dict[str, Tensor]:
     return {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
 
 
-def _made(split: Split, settings: TrainSettings, device: str) -> dict[str, Any]:
-    hardware = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
-    return {
-        "notice": "Research use only - not a medical device.",
-        "version": __version__,
-        "seed": settings.seed,
-        "train_subjects": len({scan.subject for scan in split.train}),
-        "validation_subjects": len({scan.subject for scan in split.validation}),
-        "hardware": f"{hardware or platform.machine()}, {os.cpu_count()} CPU cores",
-        "torch": torch.__version__,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "training": settings_to_json(settings),
-    }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
 def _write_json(path: Path, data: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
