@@ -40,6 +40,24 @@ def test_folders_are_scored_and_the_table_is_printed(tmp_path, capsys):
     assert scores["pixel"]["pooled over all voxels"]["dsc"] == 1.0
 
 
+def test_two_methods_are_compared_inside_a_window(tmp_path, capsys):
+    labels = np.zeros((20, 20, 4), np.int16)
+    labels[5:8, 5:8, 1] = 1
+    everywhere = np.ones_like(labels)
+    names = {"reference": labels, "first": labels * 0, "second": labels, "window": everywhere}
+    for name, array in names.items():
+        (tmp_path / name).mkdir()
+        write_nifti(tmp_path / name / "a.nii.gz", Volume(array, np.eye(4)), np.int16)
+    folders = [str(tmp_path / name) for name in ("first", "reference")]
+    more = ["--compare-with", str(tmp_path / "second"), "--window", str(tmp_path / "window")]
+    assert main(["evaluate", *folders, *more, "-o", str(tmp_path / "out")]) == 0
+    assert "## Comparison" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    differences = scores["comparison"]["differences"]
+    assert differences["overlap_lesion_sensitivity"]["value"] == 1.0
+    assert (tmp_path / "out" / "scores.tex").is_file()
+
+
 def test_planes_are_scored_with_the_blob_filter(tmp_path, capsys):
     folder = write_planes(tmp_path / "planes")
     out = tmp_path / "out"

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -143,6 +144,58 @@ def test_what_is_ignored_counts_for_nothing(folders, tmp_path):
     assert report.cases[0].lesions[Rule.OVERLAP].references == 1
     assert report.cases[0].lesions[Rule.OVERLAP].false_positives == 0
     assert report.cases[0].pixels.tn == np.prod(SHAPE) - 8 - 4
+
+
+def test_nothing_outside_the_window_is_scored(folders, tmp_path):
+    for subject in ("01", "02"):
+        window = tmp_path / "window" / f"sub-{subject}_acq-swi_desc-window_mask.nii.gz"
+        save(window, cube(0, 0, 1, size=6) + cube(14, 14, 5, size=4))
+    save(tmp_path / "ignore" / "sub-01_acq-swi.nii.gz", cube(14, 14, 5, size=4))
+    report = evaluate_folder(
+        *folders, ScoreSettings(draws=20), tmp_path / "ignore", window=tmp_path / "window"
+    )
+    first = report.cases[0]
+    assert (first.reference_count, first.predicted_count) == (1, 1)
+    assert first.pixels.tp + first.pixels.fp + first.pixels.fn + first.pixels.tn == 36
+    assert len(first.confidence) == 1
+    (tmp_path / "window" / "sub-02_acq-swi_desc-window_mask.nii.gz").unlink()
+    with pytest.raises(InputError, match="window for each reference, got none for sub-02_acq-swi"):
+        pair_files(*folders, window=tmp_path / "window")
+
+
+def test_the_summary_holds_counts_calibration_and_valdo_s_numbers(folders):
+    summary = summarise(evaluate_folder(*folders, ScoreSettings(draws=20)))
+    # 2 and 0 lesions in the reference, 2 and 1 called.
+    assert summary["counts"]["mean_difference"] == 0.5
+    assert summary["counts"]["by_burden"]["0"] == {"0": 0, "1-4": 1, "5-9": 0, "10+": 0}
+    # Candidates: 0.9 and 0.2 are lesions, 0.6 and 0.9 are not.
+    assert summary["calibration"]["candidates"] == 4
+    assert summary["calibration"]["brier"] == pytest.approx((0.01 + 0.64 + 0.36 + 0.81) / 4)
+    assert summary["valdo"]["f1"] == 0.5
+    assert summary["valdo"]["undefined_scans"] == 1
+    assert "VALDO" in summary["valdo"]["differs"]
+    assert summary["comparison"] is None
+
+
+def test_intervals_of_pixel_scores_belong_to_the_scores(folders):
+    summary = summarise(evaluate_folder(*folders, ScoreSettings(draws=200)))
+    for way, scores in summary["pixel"].items():
+        for name, interval in summary["pixel_intervals"][way].items():
+            assert interval["value"] == pytest.approx(scores[name], nan_ok=True)
+    dice = summary["pixel_intervals"]["pooled over all voxels"]["dsc"]
+    # The second subject alone is all false calls, the first alone has 8 of 16 right.
+    assert (dice["low"], dice["high"]) == (0.0, pytest.approx(0.5))
+
+
+def test_calibration_and_page_are_left_out_where_they_cannot_be(folders, tmp_path, monkeypatch):
+    for path in folders[0].rglob("*candidates*"):
+        path.unlink()
+    monkeypatch.setitem(sys.modules, "mmocnet.evaluate.page", None)
+    report = evaluate_folder(*folders, ScoreSettings(draws=20))
+    summary = write_report(report, tmp_path / "out")
+    assert summary["calibration"] is None
+    assert summary["page"].startswith("no page")
+    assert r"\toprule" in (tmp_path / "out" / "scores.tex").read_text()
 
 
 def test_a_probability_map_alone_is_cut_at_a_half(tmp_path):

@@ -125,6 +125,6 @@ def _comparison(first: Report, second: Report) -> dict[str, Any]:
     return {
         "scans": len(shared.first),
         "subjects": len({case.subject for case in shared.first}),
-        "only_in_one": list(shared.only_in_one),
+        "only_in_one": shared.only_in_one,
         "differences": _plain(compare_reports(first, second)),
     }

@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from mmocnet.evaluate.statistics import bootstrap, bootstrap_sums, ratio
+
+
+def test_many_scores_at_once_have_the_intervals_of_each_alone(rng):
+    table = rng.integers(0, 5, (30, 2)).astype(float)
+    subjects = [str(index % 11) for index in range(30)]
+    formula = {"share": lambda sums: ratio(sums[..., 0], sums[..., 1])}
+    together = bootstrap_sums(formula, table, subjects, seed=3, draws=300)["share"]
+    alone = bootstrap(
+        lambda times: float(formula["share"](times @ table)), subjects, seed=3, draws=300
+    )
+    for name in ("value", "low", "high", "undefined"):
+        assert getattr(together, name) == pytest.approx(getattr(alone, name))
+
+
+def test_no_subject_has_no_interval():
+    formula = {"share": lambda sums: ratio(sums[..., 0], sums[..., 1])}
+    interval = bootstrap_sums(formula, np.zeros((0, 2)), [], draws=7)["share"]
+    assert np.isnan([interval.value, interval.low, interval.high]).all()
+    assert interval.undefined == 7
