@@ -35,9 +35,9 @@ TITLES = {
 }
 PUBLISHED_NOTE = (
     "Ours, held out, is the mean map of the cross-validation's cascades on the subjects that none "
-    "of them saw, scored once. Published figures are of other data, other references and other definitions than ours: no "
-    "difference between the blocks says which method is better. An empty cell is a figure that "
-    "its source does not give or that we could not read there."
+    "of them saw, scored once. Published figures are of other data, other references and other "
+    "definitions than ours: no difference between the blocks says which method is better. An "
+    "empty cell is a figure that its source does not give or that we could not read there."
 )
 OURS = ("comparison", "cross-validation", "roi-size")
 """Experiments whose results stand for ours in the comparison, the first that has any."""
@@ -143,6 +143,7 @@ def _write_scores(folder: Path, label: str, variants: Mapping[str, list[FoldResu
 
 def _write(folder: Path, label: str, tables: Sequence[Table], notes: Sequence[str]) -> None:
     title = TITLES[folder.name]
-    write_text(folder / "table.md", markdown(title, label, tables, notes))
+    top = f"Ours: {label}" if folder.name == "comparison" else label
+    write_text(folder / "table.md", markdown(title, top, tables, notes))
     write_text(folder / "table.tex", latex(title, label, tables))
     write_text(folder / "table.csv", plain_csv(tables, label))

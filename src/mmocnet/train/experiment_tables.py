@@ -160,6 +160,8 @@ def _shown(rows: Sequence[Row], columns: Sequence[str]) -> list[list[object]]:
             table.append([row["variant"], way, *cells])
         elif row["row"] in SHOWN and any(name in row for name in columns):
             way = SHOWN[str(row["row"])]
+            # Lesion scores are of all scans together, not means over images.
+            way = way.removesuffix(", mean over images") if columns == LESIONS else way
             table.append([row["variant"], way, *(row.get(name) for name in columns)])
     return table
 
