@@ -60,8 +60,8 @@ def experiment_settings(preset: ExperimentPreset) -> ExperimentSettings:
         compact,
         cascade=replace(
             compact.cascade,
-            detector=DetectorSettings((6, 8, 16, 24, 32), (1, 1, 1, 1), output_bias=-4.0),
-            segmenter=SegmenterSettings(width=12, blocks=1, output_bias=-2.0),
+            detector=DetectorSettings((8, 16, 16, 32, 32), (1, 1, 1, 1), output_bias=-4.0),
+            segmenter=SegmenterSettings(width=8, blocks=1, output_bias=-2.0),
         ),
         detector=short(compact.detector, 4, 8),
         segmenter=short(compact.segmenter, 8, 5),
