@@ -9,34 +9,22 @@ from typing import Any
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.page_plots import Picture, score_pictures, worst_pictures
-from mmocnet.evaluate.page_tables import (
-    cell,
-    lesion_section,
-    pixel_section,
-    section,
-    section_of,
-    strata_section,
-    valdo_section,
-)
+from mmocnet.evaluate.page_tables import html_block, html_section
 from mmocnet.evaluate.panels import LEGEND
 from mmocnet.evaluate.score import Report
+from mmocnet.evaluate.sections import score_sections
+from mmocnet.evaluate.text_tables import NOTICE, Section, cell
 from mmocnet.evaluate.worst import Kind
 from mmocnet.io.dataset import write_text
-from mmocnet.io.report import NOTICE
 
 FILE_NAME = "scores.html"
-_COUNT_NOTE = "Lesions per scan, predicted less reference, scans without lesions included."
-_CALIBRATION_NOTE = "Confidence of each candidate against whether it matches a lesion one to one."
-_COMPARISON_NOTE = (
-    "Second less first on the subjects that both have; 95 % bootstrap interval over subjects, "
-    "drawn in pairs."
-)
 
 
 def write_page(report: Report, summary: Mapping[str, Any], out: Path) -> Path:
     """Write scores.html, which loads nothing from elsewhere, and return its path.
 
-    What the summary lacks is left out; without matplotlib the page says so in place of plots.
+    Plots whose scores there are not are left out; without matplotlib the page says so in their
+    place.
 
     Args:
         report: From `evaluate_folder`.
@@ -52,19 +40,15 @@ def write_page(report: Report, summary: Mapping[str, Any], out: Path) -> Path:
 def render_page(report: Report, summary: Mapping[str, Any]) -> str:
     """Return the page of `write_page`."""
     style = files("mmocnet.evaluate").joinpath("page.css").read_text(encoding="utf-8")
+    first, *others = [html_section(one) for one in score_sections(summary)]
     parts = [
         _header(summary),
         _missing(summary),
-        lesion_section(summary),
-        section_of(summary, "comparison", "Comparison", _COMPARISON_NOTE),
+        first,
         _plots(report, summary),
-        section_of(summary, "counts", "Counts", _COUNT_NOTE),
-        section_of(summary, "calibration", "Calibration", _CALIBRATION_NOTE),
-        valdo_section(summary),
-        strata_section(summary),
-        pixel_section(summary),
+        *others,
         _worst(report),
-        section_of(summary, "settings", "How this was scored"),
+        _settings(summary),
         f"<footer><strong>{NOTICE}</strong> n/a: undefined.</footer>",
     ]
     return (
@@ -115,8 +99,13 @@ def _plots(report: Report, summary: Mapping[str, Any]) -> str:
     try:
         pictures = score_pictures(report, summary)
     except InputError as error:
-        return section("Plots", f"<p>{escape(str(error))}</p>")
-    return section("Plots", _gallery("plots", pictures))
+        return html_block("Plots", f"<p>{escape(str(error))}</p>")
+    return html_block("Plots", _gallery("plots", pictures))
+
+
+def _settings(summary: Mapping[str, Any]) -> str:
+    rows = tuple((name.replace("_", " "), value) for name, value in summary["settings"].items())
+    return html_section(Section("How this was scored", "", ("", "value"), rows))
 
 
 def _worst(report: Report) -> str:
@@ -129,7 +118,7 @@ def _worst(report: Report) -> str:
         if pictures:
             parts += [f"<h3>{heading}</h3>", _gallery("crops", pictures)]
     note = f'<p class="small">{escape(LEGEND.capitalize())}. Front is up.</p>'
-    return section("Worst misses and false calls", note, *parts) if parts else ""
+    return html_block("Worst misses and false calls", note, *parts) if parts else ""
 
 
 def _gallery(name: str, pictures: Sequence[Picture]) -> str:

@@ -143,9 +143,7 @@ def _reliability(calibration: Mapping[str, Any] | None) -> Picture | None:
 
 def worst_pictures(report: Report, kind: Kind) -> list[Picture]:
     """Draw the worst misses or false calls of all scans, the worst first."""
-    crops: list[Crop] = [
-        crop for case in report.cases for crop in getattr(case, "crops", ()) if crop.kind is kind
-    ]
+    crops: list[Crop] = [crop for case in report.cases for crop in case.crops if crop.kind is kind]
     crops.sort(key=lambda crop: -crop.severity)
     return [_crop_picture(crop) for crop in crops[:MAX_CROPS]]
 

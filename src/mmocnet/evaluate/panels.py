@@ -13,9 +13,9 @@ from mmocnet.types import FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FOUND, MISSED, FALSE, GIVEN = "#56b4e9", "#f0e442", "#ff7f50", "#00c795"
+FOUND, MISSED, FALSE, GIVEN = "#2d9cff", "#ff2e9a", "#ff9500", "#00b886"
 """Outlines on a grey image; misses and false calls differ in shape too."""
-LEGEND = "blue outline: found; yellow ring: missed; orange square: false call"
+LEGEND = "blue outline: found; pink ring: missed; orange square: false call"
 MARK_MARGIN = 2.5
 """Pixels between a lesion and its mark."""
 
@@ -28,7 +28,7 @@ def panel(
 ) -> None:
     """Draw a grey slice, rows downwards, and the lesions on it.
 
-    With both masks, found lesions are outlined in blue, missed ones in yellow within a ring,
+    With both masks, found lesions are outlined in blue, missed ones in pink within a ring,
     false calls in orange within a square; they are matched one to one by overlap in this slice
     alone. With one mask, its lesions are outlined in green.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmocnet.evaluate.matching import Rule
 from mmocnet.evaluate.pixels import SCORE_NAMES
+from mmocnet.evaluate.score import FROC_RULE
 from mmocnet.evaluate.text_tables import (
     NOTICE,
     Section,
@@ -78,10 +79,32 @@ def _calibration(summary: Mapping[str, Any]) -> Section:
     return Section("Calibration", text, ("", "value"), rows)
 
 
+# VALDO's number, and where the summary has the one-to-one score to set beside it.
+_BESIDE_VALDO = {
+    "f1": ("lesion", FROC_RULE.value, "lesion_f1", "value"),
+    "dice": ("lesion", FROC_RULE.value, "matched_dice", "value"),
+    "count_difference": ("counts", "mean_absolute_error"),
+    "volume_difference_mm3": (),
+}
+
+
 def _valdo(summary: Mapping[str, Any]) -> Section:
     valdo = summary["valdo"]
-    rows = tuple((_title(name), valdo[name]) for name in valdo if name != "differs")
-    return Section("VALDO 2021 task 2's own numbers", valdo["differs"], ("", "value"), rows)
+    rows: list[tuple[object, ...]] = []
+    for name, path in _BESIDE_VALDO.items():
+        beside: Any = summary
+        for key in path:
+            beside = beside[key]
+        low, high = cell(valdo[f"{name}_q25"]), cell(valdo[f"{name}_q75"])
+        median = f"{cell(valdo[name])} ({low} to {high})"
+        rows.append((_title(name), median, valdo[f"{name}_mean"], beside if path else ""))
+    columns = ("", "VALDO: median (quartiles)", "VALDO: mean", "one to one, any overlap")
+    note = (
+        f"VALDO's F1 and Dice are undefined in {valdo['undefined_scans']} of {valdo['scans']} "
+        "scans; its median and mean are over scans, ours pools the lesions of all."
+    )
+    title = "VALDO 2021 task 2's own numbers"
+    return Section(title, valdo["differs"], columns, tuple(rows), note)
 
 
 def _strata(summary: Mapping[str, Any]) -> list[Section]:
@@ -98,6 +121,15 @@ def _strata(summary: Mapping[str, Any]) -> list[Section]:
     return sections
 
 
+def _undefined(summary: Mapping[str, Any]) -> str:
+    """Say how many images a mean leaves out."""
+    parts = [
+        f"{way}: DSC of {scores['dsc']}, MCC of {scores['mcc']}"
+        for way, scores in summary["pixel_undefined"].items()
+    ]
+    return f"Undefined and left out of the means: {'; '.join(parts)}."
+
+
 def _pixels(summary: Mapping[str, Any]) -> Section:
     intervals, area = summary["pixel_intervals"], summary["pixel_precision_recall"]
 
@@ -110,8 +142,9 @@ def _pixels(summary: Mapping[str, Any]) -> Section:
         for way, scores in summary["pixel"].items()
     ]
     note = (
-        f"Average precision, all voxels: {cell(area['average_precision'])}; highest recall at "
-        f"a probability above 0: {cell(area['recall_ceiling'])}."
+        f"Average precision, all voxels: {cell(area['average_precision'])}; mean per scan with a "
+        f"lesion: {cell(area['mean_average_precision_per_scan'])}; highest recall at a "
+        f"probability above 0: {cell(area['recall_ceiling'])}. {_undefined(summary)}"
     )
     columns = ("", *(name.upper() for name in SCORE_NAMES))
     return Section("Pixels", "", columns, tuple(rows), note)
