@@ -187,6 +187,16 @@ def test_intervals_of_pixel_scores_belong_to_the_scores(folders):
     assert (dice["low"], dice["high"]) == (0.0, pytest.approx(0.5))
 
 
+def test_images_left_out_of_a_mean_are_counted(folders):
+    summary = summarise(evaluate_folder(*folders, ScoreSettings(draws=20)))
+    # The second scan has no lesion to be sensitive to; its false call makes its Dice 0.
+    assert summary["pixel_undefined"]["mean per scan"]["sen"] == 1
+    assert summary["pixel_undefined"]["mean per scan"]["dsc"] == 0
+    # 4 of 8 called voxels are right, and the other 4 lesion voxels have probability 0.
+    area = summary["pixel_precision_recall"]["mean_average_precision_per_scan"]
+    assert area == pytest.approx(0.5 * 0.5 + 0.5 * 8 / 2880)
+
+
 def test_calibration_and_page_are_left_out_where_they_cannot_be(folders, tmp_path, monkeypatch):
     for path in folders[0].rglob("*candidates*"):
         path.unlink()

@@ -1,6 +1,5 @@
 """Which prediction belongs to which reference, by the files' names."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -175,10 +174,7 @@ def pair_files(
 
 
 def _mask_index(folder: Path) -> dict[str, Path]:
+    """Return masks by what they are called, however their names end: as the references too."""
     files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
-    named = ((split_ending(path), path) for path in files if path.is_file())
-    return {
-        re.sub(r"(_desc-(ignore|window))?(_mask)?$", "", name[0]): path
-        for name, path in named
-        if name is not None
-    }
+    named = ((key_and_role(path), path) for path in files if path.is_file())
+    return {name[0]: path for name, path in named if name is not None}

@@ -110,12 +110,25 @@ def pooled_scores(images: Iterable[Counts]) -> PixelScores:
 
 def mean_scores(images: Iterable[Counts]) -> PixelScores:
     """Return each score averaged over the images in which it is defined."""
-    table = np.array(
-        [[getattr(pixel_scores(c), name) for name in SCORE_NAMES] for c in images], dtype=float
-    ).reshape(-1, len(SCORE_NAMES))
+    table = _score_table(images)
     defined = np.isfinite(table)
     total, count = np.where(defined, table, 0.0).sum(axis=0), defined.sum(axis=0)
     return PixelScores(*(_ratio(t, n) for t, n in zip(total, count, strict=True)))
+
+
+def undefined_images(images: Iterable[Counts]) -> dict[str, int]:
+    """Return in how many images each score is undefined: what `mean_scores` leaves out.
+
+    >>> undefined_images([Counts(0, 0, 0, 9), Counts(1, 0, 0, 8)])["dsc"]
+    1
+    """
+    left_out = (~np.isfinite(_score_table(images))).sum(axis=0)
+    return dict(zip(SCORE_NAMES, left_out.tolist(), strict=True))
+
+
+def _score_table(images: Iterable[Counts]) -> FloatArray:
+    rows = [[getattr(pixel_scores(c), name) for name in SCORE_NAMES] for c in images]
+    return np.array(rows, dtype=float).reshape(-1, len(SCORE_NAMES))
 
 
 POOLED_FORMULAS: dict[str, Callable[[FloatArray], FloatArray]] = {
@@ -244,7 +257,8 @@ def sample_pixels(
 def precision_recall(samples: Iterable[PixelSample]) -> PrecisionRecall:
     """Return the curve of all pixels of all images taken together."""
     kept = list(samples)
-    values = np.concatenate([np.zeros(0)] + [s.probability for s in kept])
+    # Single precision where the maps are: a map without zeros is a million values a scan.
+    values = np.concatenate([np.zeros(0, np.float32)] + [s.probability for s in kept])
     positive = np.concatenate([np.zeros(0, dtype=bool)] + [s.positive for s in kept])
     zeros, zero_positives = sum(s.zeros for s in kept), sum(s.zero_positives for s in kept)
     order = np.argsort(-values, kind="stable")

@@ -11,7 +11,7 @@ from mmocnet.evaluate.calibration import calibration
 from mmocnet.evaluate.compare import compare_reports, shared_scans
 from mmocnet.evaluate.lesions import Froc, lesion_scores
 from mmocnet.evaluate.matching import Rule
-from mmocnet.evaluate.pixels import Counts, pixel_intervals, precision_recall
+from mmocnet.evaluate.pixels import Counts, pixel_intervals, precision_recall, undefined_images
 from mmocnet.evaluate.score import FROC_RULE, CaseScore, Report, case_froc, pixel_table
 from mmocnet.evaluate.statistics import Interval
 from mmocnet.evaluate.strata import strata_counts, strata_scores
@@ -38,6 +38,12 @@ def summarise(report: Report, other: Report | None = None) -> dict[str, Any]:
         "lesion": {rule.value: _lesion_summary(report, rule) for rule in Rule},
         "pixel": {name: asdict(scores) for name, scores in pixel_table(cases).items()},
         "pixel_intervals": _pixel_intervals(report),
+        "pixel_undefined": {
+            "mean per slice with a lesion": undefined_images(
+                c for one in cases for c in one.slices
+            ),
+            "mean per scan": undefined_images(case.pixels for case in cases),
+        },
         "pixel_precision_recall": _average_precision(cases),
         "froc": None if curve is None else _froc_summary(curve),
         "counts": _counts(cases),
@@ -58,14 +64,16 @@ def _plain(scores: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
 
 
 def _average_precision(cases: Sequence[CaseScore]) -> dict[str, float]:
+    """Return the area of all voxels taken together, and its mean over scans with a lesion."""
+    names = ("average_precision", "recall_ceiling", "mean_average_precision_per_scan")
     samples = [case.sample for case in cases if case.sample is not None]
     if len(samples) < len(cases):
-        return {"average_precision": float("nan"), "recall_ceiling": float("nan")}
+        return dict.fromkeys(names, float("nan"))
     curve = precision_recall(samples)
-    return {
-        "average_precision": curve.average_precision,
-        "recall_ceiling": curve.recall_ceiling,
-    }
+    areas = np.array([precision_recall([sample]).average_precision for sample in samples])
+    defined = areas[np.isfinite(areas)]
+    mean = float(defined.mean()) if len(defined) else float("nan")
+    return dict(zip(names, (curve.average_precision, curve.recall_ceiling, mean), strict=True))
 
 
 def _froc_summary(curve: Froc) -> dict[str, Any]:
