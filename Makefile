@@ -10,7 +10,7 @@ PATHS := src tests benchmarks scripts docs
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test check docs bench apt clean
+.PHONY: help demo test check docs bench experiments-small apt clean
 
 help:
 	@echo "make demo    simulate a study, segment it, show what was found"
@@ -18,6 +18,8 @@ help:
 	@echo "make check   format, lint, types, layers, tests and documentation"
 	@echo "make docs    build the documentation into docs/_build/html"
 	@echo "make bench   time import, simulation and segmentation"
+	@echo "make experiments-small"
+	@echo "             run the article's experiments, small, on simulated data (half an hour)"
 	@echo "make clean   remove the virtual environment and what was built"
 
 $(BIN)/python:
@@ -65,6 +67,13 @@ docs: $(VENV)/.docs
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
+
+# Slabs with more lesions than people have, so that a few subjects suffice to train on.
+experiments-small: $(VENV)/.dev
+	$(BIN)/mmocnet simulate -o experiments-small/data --subjects 15 --seed 31 --slab-mm 24 \
+		--lesion-count 3 8 --protocol clinical --images swi --workers 2
+	$(BIN)/mmocnet experiment all experiments-small/data -o experiments-small/results \
+		--preset small --workers 2 --threads 1 --device cpu
 
 clean:
 	rm -rf $(VENV) docs/_build docs/reference/generated demo-output build dist
