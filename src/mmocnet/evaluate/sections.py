@@ -101,7 +101,7 @@ def _valdo(summary: Mapping[str, Any]) -> Section:
     columns = ("", "VALDO: median (quartiles)", "VALDO: mean", "one to one, any overlap")
     note = (
         f"VALDO's F1 and Dice are undefined in {valdo['undefined_scans']} of {valdo['scans']} "
-        "scans; its median and mean are over scans, ours pools the lesions of all."
+        "scans. Its medians and means are over scans; the F1 and Dice beside them pool all lesions."
     )
     title = "VALDO 2021 task 2's own numbers"
     return Section(title, valdo["differs"], columns, tuple(rows), note)
