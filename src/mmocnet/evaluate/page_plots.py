@@ -44,7 +44,7 @@ def score_pictures(report: Report, summary: Mapping[str, Any]) -> list[Picture]:
     return [picture for picture in drawn if picture is not None]
 
 
-def _axes(width_in: float = 5.2, height_in: float = 4.2) -> Axes:
+def _axes(width_in: float = 4.4, height_in: float = 3.6) -> Axes:
     axes: Axes = plots.new_figure(width_in, height_in).subplots()
     return axes
 
