@@ -1,4 +1,4 @@
-"""What scoring costs: one scan of a million voxels with about 50 lesions, to scores and to files."""
+"""What scoring costs: one scan of a million voxels with about 50 lesions, to scores, to files."""
 
 import tempfile
 import time
