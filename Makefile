@@ -70,9 +70,9 @@ bench: $(VENV)/.dev
 
 # Slabs with more lesions than people have, so that a few subjects suffice to train on.
 experiments-small: $(VENV)/.dev
-	$(BIN)/mmocnet simulate -o experiments-small/data --subjects 15 --seed 31 --slab-mm 24 \
+	$(BIN)/mmocnet simulate -o experiments-small/simulated-slabs --subjects 15 --seed 31 --slab-mm 24 \
 		--lesion-count 3 8 --protocol clinical --images swi --workers 2
-	$(BIN)/mmocnet experiment all experiments-small/data -o experiments-small/results \
+	$(BIN)/mmocnet experiment all experiments-small/simulated-slabs -o experiments-small/results \
 		--preset small --workers 2 --threads 1 --device cpu
 
 clean:

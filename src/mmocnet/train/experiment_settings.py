@@ -63,10 +63,10 @@ def experiment_settings(preset: ExperimentPreset) -> ExperimentSettings:
             detector=DetectorSettings((8, 16, 16, 32, 32), (1, 1, 1, 1), output_bias=-4.0),
             segmenter=SegmenterSettings(width=8, blocks=1, output_bias=-2.0),
         ),
-        detector=short(compact.detector, 4, 8),
-        segmenter=short(compact.segmenter, 8, 5),
+        detector=short(compact.detector, 4, 18),
+        segmenter=short(compact.segmenter, 8, 12),
         crop_shape=(128, 128),
         validation_patches=(24, 96),
         mining_slices=200,
     )
-    return ExperimentSettings(training, lambda_folds=1, lambda_epochs=4)
+    return ExperimentSettings(training, lambda_folds=1, lambda_epochs=8)
