@@ -71,7 +71,7 @@ bench: $(VENV)/.dev
 # Slabs with more lesions than people have, so that a few subjects suffice to train on.
 experiments-small: $(VENV)/.dev
 	$(BIN)/mmocnet simulate -o experiments-small/simulated-slabs --subjects 15 --seed 31 --slab-mm 24 \
-		--lesion-count 3 8 --protocol clinical --images swi --workers 2
+		--lesion-count 3 8 --lesion-free-share 0.15 --protocol clinical --images swi --workers 2
 	$(BIN)/mmocnet experiment all experiments-small/simulated-slabs -o experiments-small/results \
 		--preset small --workers 2 --threads 1 --device cpu
 

@@ -199,6 +199,7 @@ def epoch_curves(
         _say_empty(ax)
     means = [(epoch, float(np.mean(rows[epoch]))) for epoch in sorted(rows)]
     ax.plot(*np.array(means).reshape(-1, 2).T, color=colour, linewidth=2, label=label)
+    ax.locator_params(axis="x", integer=True)
     _plain(ax, "epoch", label)
 
 

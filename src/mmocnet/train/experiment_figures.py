@@ -147,7 +147,7 @@ def _weight_curves(ax: Axes, results: Mapping[float, Sequence[FoldResult]]) -> N
     for index, score in enumerate(("dsc", "f2", "sen", "pre")):
         table = [[_fold_mean(one, score) for one in results[weight]] for weight in weights]
         mean = [float(np.mean(row)) for row in table]
-        spread = [float(np.std(row, ddof=1)) if len(row) > 1 else 0.0 for row in table]
+        spread = [float(np.std(row, ddof=1)) if len(row) > 1 else np.nan for row in table]
         # Equal steps, slightly apart: 0 has no place on a logarithm, and bars would overlap.
         places = np.arange(len(weights)) + 0.06 * (index - 1.5)
         ax.errorbar(places, mean, spread, color=COLOURS[index], marker="os^D"[index],
@@ -203,7 +203,7 @@ def _panels(folder: Path, label: str) -> None:
     if not shown:
         return
     names = list(dict.fromkeys(n for _, a in shown for n in a if n not in ("image", "reference")))
-    figure = new_figure(2.1 * (len(names) + 2), 2.2 * len(shown) + 0.7)
+    figure = new_figure(2.1 * (len(names) + 2), 2.5 * len(shown) + 0.7)
     axes = figure.subplots(len(shown), len(names) + 2, squeeze=False)
     for row, (title, arrays) in zip(axes, shown, strict=True):
         _panel_row(row, arrays, names)

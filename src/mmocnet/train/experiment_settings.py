@@ -33,7 +33,7 @@ class ExperimentSettings:
     roi_sizes: tuple[int, ...] = (16, 32, 64, 128)
     """Patch sides that are compared."""
     panels: int = 4
-    """Slices of the first fold that are kept as pictures."""
+    """Slices, of as many folds as there are, that are kept as pictures."""
 
 
 def experiment_settings(preset: ExperimentPreset) -> ExperimentSettings:

@@ -220,13 +220,18 @@ def _run_variant(
         history = {"stage1": history_of(trained.first)}
         history["stage2"] = history_of(trained.second) if variant.scored == "cascade" else []
         result = _score(scored, probability_of, threshold, history)
-        if fold == 0:
-            for scan, index in panel_slices(scored, plan.settings.panels):
-                mask = probability_of(scan)[index] >= threshold
-                add_panel(plan.out / experiment / "panels", scan, index, variant.name, mask)
+        for scan, index in panel_slices(scored, _panels_of(plan, experiment, fold)):
+            mask = probability_of(scan)[index] >= threshold
+            add_panel(plan.out / experiment / "panels", scan, index, variant.name, mask)
         _save(plan, where, variant, result)
 
     on_main(score)
+
+
+def _panels_of(plan: Plan, experiment: str, fold: int) -> int:
+    """Return how many of an experiment's pictures a fold gives; the first folds one more."""
+    few, more = divmod(plan.settings.panels, len(folds_of(experiment, plan.settings)))
+    return few + (fold < more)
 
 
 def _split(
