@@ -22,6 +22,10 @@ RULE_TITLES = {
 }
 SCAN_SCORES = ("lesion_sensitivity", "lesion_precision", "lesion_f1", "fp_per_scan")
 """What the table of scan strata shows; scores.json has all."""
+_WRITTEN = {
+    "f1": "F1", "f2": "F2", "fp": "FP", "dice": "Dice", "mm3": "(mm3)", "iou": "IoU",
+    "sen": "SEN", "pre": "PRE", "dsc": "DSC", "jsc": "JSC",
+}  # fmt: skip
 
 
 def interval_text(scores: Mapping[str, Any]) -> str:
@@ -35,7 +39,12 @@ def interval_text(scores: Mapping[str, Any]) -> str:
 
 
 def _title(name: str) -> str:
-    return name.replace("_", " ")
+    """Return a score's name for people.
+
+    >>> _title("fp_per_scan"), _title("matched_volume_bias_mm3")
+    ('FP per scan', 'matched volume bias (mm3)')
+    """
+    return " ".join(_WRITTEN.get(word, word) for word in name.split("_"))
 
 
 def _lesions(summary: Mapping[str, Any]) -> Section:
