@@ -112,7 +112,7 @@ def test_without_matplotlib_the_scores_stay_and_the_extra_is_named(report, tmp_p
 def test_valdo_stands_beside_the_one_to_one_scores(report, tmp_path):
     summary = summarise(bare(report))
     text, _ = page(bare(report), summary, tmp_path)
-    row = re.search(r'<th scope="row">f1</th>(.*?)</tr>', text).group(1)
+    row = re.search(r'<th scope="row">F1</th>(.*?)</tr>', text).group(1)
     ours = summary["lesion"]["overlap"]["lesion_f1"]["value"]
     assert re.sub("<.*?>", " ", row).split()[-1] == f"{ours:.3f}"
     assert f"{summary['valdo']['f1']:.3f}" in row
