@@ -1,35 +1,49 @@
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 
 from mmocnet.cli import main
 from mmocnet.cli.experiment import Experiment
-from mmocnet.train.experiments import Plan
+from mmocnet.train.experiment_settings import (
+    ExperimentPreset,
+    ExperimentSettings,
+    experiment_settings,
+)
 from mmocnet.train.variants import EXPERIMENTS
 
+WriteStudy = Callable[..., None]
 
-def write_study(folder: Path, label: str) -> None:
-    at = np.meshgrid(np.arange(64), np.arange(72), np.arange(3), indexing="ij")
-    brain = ((at[0] - 32) / 28) ** 2 + ((at[1] - 36) / 32) ** 2 < 1
-    labels = (((at[0] - 30) ** 2 + (at[1] - 30) ** 2 < 9) & (at[2] == 1)).astype(np.int16)
-    grain = np.random.default_rng(int(label)).normal(0, 4, brain.shape)
-    image = np.where(brain, 100.0 + grain - 70 * labels, 0.0).astype(np.float32)
-    anat = folder / f"sub-{label}" / "anat"
-    reference = folder / "derivatives" / "reference" / f"sub-{label}" / "anat"
-    name = f"sub-{label}_acq-swi"
-    affine = np.diag([2.5, 2.5, 3.0, 1.0])
-    for path in (anat, reference):
-        path.mkdir(parents=True)
-    nib.save(nib.Nifti1Image(image, affine), anat / f"{name}_T2starw.nii.gz")
-    nib.save(nib.Nifti1Image(labels, affine), reference / f"{name}_desc-cmb_dseg.nii.gz")
+
+def quick(preset: ExperimentPreset) -> ExperimentSettings:
+    """The small preset in seconds: two folds, two steps, two weights, two patch sizes."""
+    settings = experiment_settings(preset)
+    if preset == "full":
+        return settings
+    short = {"steps_per_epoch": 2, "max_epochs": 1, "warmup_steps": 1, "batch_size": 2}
+    training = replace(
+        settings.training,
+        detector=replace(settings.training.detector, **short),
+        segmenter=replace(settings.training.segmenter, **short),
+        crop_shape=(48, 48),
+        validation_patches=(4, 8),
+        mining_slices=8,
+    )
+    return replace(
+        settings,
+        training=training,
+        folds=2,
+        lambdas=(0.0, 1.0),
+        lambda_epochs=1,
+        roi_sizes=(16, 32),
+    )
 
 
 @pytest.fixture
-def dataset(tmp_path: Path) -> Path:
+def dataset(tmp_path: Path, write_study: WriteStudy) -> Path:
     for number in range(7):
-        write_study(tmp_path / "set", f"{number:02d}")
+        write_study(tmp_path / "set", f"{number:02d}", slices=3)
     (tmp_path / "set" / "dataset_description.json").write_text('{"By": "mmocnet simulate"}')
     return tmp_path / "set"
 
@@ -42,24 +56,30 @@ def test_names_and_label_reach_the_plan(dataset: Path, tmp_path: Path) -> None:
     assert Experiment("lambda", dataset, tmp_path)._plan("cpu").names == ("lambda",)
 
 
-def test_a_finished_experiment_is_reported(
+def test_all_experiments_leave_their_tables_and_figures(
     dataset: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ran: list[Plan] = []
-
-    def run(scans: object, plan: Plan) -> None:
-        ran.append(plan)
-
-    monkeypatch.setattr("mmocnet.train.experiments.run_folds", run)
-    words = ["experiment", "ablation", str(dataset), "-o", str(tmp_path / "out")]
-    assert main([*words, "--device", "cpu"]) == 0
-    assert "folds [0, 1, 2, 3, 4] are not finished" in capsys.readouterr().out
-    assert ran[0].names == ("ablation",)
-    assert (tmp_path / "out" / "folds.json").exists()
-    assert main([*words, "--device", "cpu", "--preset", "full"]) == 2
+    # Shorter trainings; everything else is what a user runs.
+    monkeypatch.setattr("mmocnet.train.experiment_settings.experiment_settings", quick)
+    out = tmp_path / "out"
+    words = ["experiment", "all", str(dataset), "-o", str(out), "--device", "cpu"]
+    assert main([*words, "--folds-to-run", "0"]) == 0
+    assert "ablation: folds [1] are not finished" in capsys.readouterr().out
+    assert not (out / "comparison").exists()
+    assert main(words) == 0
+    assert "not finished" not in capsys.readouterr().out
+    for name in EXPERIMENTS:
+        text = (out / name / "table.md").read_text()
+        assert "Simulated data: set; preset small. Research use only" in text
+        assert (out / name / "table.tex").exists()
+    for name in ("cross-validation", "roi-size", "ablation"):
+        drawn = {path.name for path in (out / name).glob("*.png")}
+        assert {"rainclouds.png", "pr-curves.png", "panels.png"} <= drawn
+    assert (out / "lambda" / "lambda.png").exists()
+    assert main([*words, "--preset", "full"]) == 2
     assert "was begun with" in capsys.readouterr().err
 
 

@@ -1,9 +1,8 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 
 from mmocnet.cli import main
@@ -11,24 +10,12 @@ from mmocnet.cli.train import Train
 from mmocnet.config import train_settings
 from mmocnet.nets.checkpoint import load_cascade
 
-
-def write_study(folder: Path, label: str) -> None:
-    at = np.meshgrid(np.arange(64), np.arange(72), np.arange(4), indexing="ij")
-    brain = ((at[0] - 32) / 28) ** 2 + ((at[1] - 36) / 32) ** 2 < 1
-    labels = (((at[0] - 30) ** 2 + (at[1] - 30) ** 2 < 9) & (at[2] == 2)).astype(np.int16)
-    grain = np.random.default_rng(int(label)).normal(0, 4, brain.shape)
-    image = np.where(brain, 100.0 + grain - 70 * labels, 0.0).astype(np.float32)
-    anat = folder / f"sub-{label}" / "anat"
-    reference = folder / "derivatives" / "reference" / f"sub-{label}" / "anat"
-    name = f"sub-{label}_acq-swi"
-    affine = np.diag([2.5, 2.5, 3.0, 1.0])
-    for path in (anat, reference):
-        path.mkdir(parents=True)
-    nib.save(nib.Nifti1Image(image, affine), anat / f"{name}_T2starw.nii.gz")
-    nib.save(nib.Nifti1Image(labels, affine), reference / f"{name}_desc-cmb_dseg.nii.gz")
+WriteStudy = Callable[..., None]
 
 
-def test_a_dataset_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_becomes_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write_study: WriteStudy
+) -> None:
     for label in ("01", "02"):
         write_study(tmp_path / "set", label)
     words = ["train", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
@@ -38,7 +25,7 @@ def test_a_dataset_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (cascade.card["dataset"], cascade.card["seed"]) == ("set", 7)
 
 
-def test_two_processes_write_one_model(tmp_path: Path) -> None:
+def test_two_processes_write_one_model(tmp_path: Path, write_study: WriteStudy) -> None:
     for label in ("01", "02"):
         write_study(tmp_path / "set", label)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -53,7 +40,7 @@ def test_two_processes_write_one_model(tmp_path: Path) -> None:
 
 
 def test_a_model_too_poor_to_calibrate_is_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write_study: WriteStudy
 ) -> None:
     for folder in ("set", "natural"):
         for label in ("01", "02"):

@@ -8,6 +8,7 @@ import pytest
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.lesions import ScanLesions
+from mmocnet.evaluate.text_tables import Section, latex_table
 from mmocnet.train.experiment_figures import lambda_of, mean_curve, window_around
 from mmocnet.train.experiment_report import TITLES, data_label, read_folds, write_experiment
 from mmocnet.train.experiment_result import (
@@ -17,7 +18,7 @@ from mmocnet.train.experiment_result import (
     fold_path,
     save_fold,
 )
-from mmocnet.train.experiment_tables import fold_scores, latex_table, pooled, score_rows
+from mmocnet.train.experiment_tables import fold_scores, pooled, score_rows
 
 LABEL = "Simulated data: demo; preset small. Research use only - not a medical device."
 FOLD = FoldResult(
@@ -194,4 +195,4 @@ def test_unknown_experiment_is_named(tmp_path: Path) -> None:
 
 
 def test_latex_signs_are_escaped() -> None:
-    assert r"50\% \& a\_b" in latex_table(["a"], [["50% & a_b"]], "c")
+    assert r"50\% \& a\_b" in latex_table(Section("c", "", ("a",), (("50% & a_b",),)))

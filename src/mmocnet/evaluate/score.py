@@ -144,7 +144,7 @@ def score_case(case: Case, read_image: Callable[[], FloatArray | None] | None = 
         candidates=candidates,
         confidence=confidence,
         is_lesion=is_lesion,
-        crops=worst_crops(case, read_image=read_image),
+        crops=worst_crops(case, read_image=read_image, pair=pairs[Rule.OVERLAP]),
     )
 
 

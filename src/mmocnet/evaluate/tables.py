@@ -12,24 +12,8 @@ from mmocnet.evaluate.score import CaseScore, Report, case_froc
 from mmocnet.evaluate.sections import score_latex, score_markdown
 from mmocnet.evaluate.strata import case_levels
 from mmocnet.evaluate.summary import summarise
-from mmocnet.evaluate.text_tables import NOTICE, cell, markdown_table, write_csv
+from mmocnet.evaluate.text_tables import NOTICE, markdown_table, write_csv
 from mmocnet.io.dataset import write_json, write_text
-
-__all__ = [
-    "NOTICE",
-    "PLANE_COLUMNS",
-    "case_row",
-    "cell",
-    "markdown_table",
-    "plane_markdown",
-    "range_markdown",
-    "score_latex",
-    "score_markdown",
-    "write_csv",
-    "write_planes",
-    "write_realism",
-    "write_report",
-]
 
 
 def case_row(case: CaseScore) -> dict[str, object]:

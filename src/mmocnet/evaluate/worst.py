@@ -61,7 +61,10 @@ class Crop:
 
 
 def worst_crops(
-    case: Case, limit: int = 3, read_image: Callable[[], FloatArray | None] | None = None
+    case: Case,
+    limit: int = 3,
+    read_image: Callable[[], FloatArray | None] | None = None,
+    pair: Pairing | None = None,
 ) -> tuple[Crop, ...]:
     """Return the worst misses, then the worst false calls of a scan.
 
@@ -73,8 +76,10 @@ def worst_crops(
         limit: Most crops of each kind.
         read_image: Called where there is something to show; returns the scan itself. None, or
             another grid than the case's, shows the probability.
+        pair: Reference against predicted by overlap, where they have been compared already.
     """
-    pair = pairing(case.reference, case.predicted, case.spacing_mm)
+    if pair is None:
+        pair = pairing(case.reference, case.predicted, case.spacing_mm)
     result = match(pair)
     if not len(result.missed) and not len(result.false):
         return ()

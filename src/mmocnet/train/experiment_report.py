@@ -3,18 +3,18 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmocnet.errors import InputError
-from mmocnet.evaluate.tables import NOTICE
+from mmocnet.evaluate.text_tables import NOTICE, Section
 from mmocnet.io.dataset import write_text
 from mmocnet.train.experiment_figures import write_figures
 from mmocnet.train.experiment_result import HELD_OUT, FoldResult, load_fold
 from mmocnet.train.experiment_tables import (
     HOW,
     TIMES,
-    Table,
     csv_text,
     environment_table,
     latex,
@@ -128,7 +128,7 @@ def write_experiment(out: Path, experiment: str) -> None:
     elif experiment == "comparison":
         tables = score_tables(score_rows(variants))
         whose = label.removesuffix(f" {NOTICE}")
-        ours = [(f"Ours: {name.lower()}. {whose}", heads, rows) for name, heads, rows in tables]
+        ours = [replace(one, title=f"Ours: {one.title.lower()}. {whose}") for one in tables]
         _write(folder, label, [*published_tables(), *ours], [PUBLISHED_NOTE, HOW])
     else:
         _write_scores(folder, label, variants)
@@ -141,7 +141,7 @@ def _write_scores(folder: Path, label: str, variants: Mapping[str, list[FoldResu
     write_figures(folder, variants, label)
 
 
-def _write(folder: Path, label: str, tables: Sequence[Table], notes: Sequence[str]) -> None:
+def _write(folder: Path, label: str, tables: Sequence[Section], notes: Sequence[str]) -> None:
     title = TITLES[folder.name]
     top = f"Ours: {label}" if folder.name == "comparison" else label
     write_text(folder / "table.md", markdown(title, top, tables, notes))

@@ -2,14 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.lesions import ScanLesions
-from mmocnet.io.atomic import replacing
+from mmocnet.io.dataset import write_json
 
 HELD_OUT = -1
 """Fold number of the held-out subjects."""
@@ -77,9 +76,7 @@ def fold_path(out: Path, experiment: str, variant: str, fold: int) -> Path:
 
 def save_fold(path: Path, result: FoldResult) -> None:
     """Write a result; NaN becomes null."""
-    with replacing(path) as partial:
-        text = json.dumps(_plain(asdict(result)), indent=1, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_json(path, asdict(result))
 
 
 def load_fold(path: Path) -> FoldResult:
@@ -119,11 +116,3 @@ def _result(data: dict[str, Any]) -> FoldResult:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,12 +4,14 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from mmocnet.evaluate.lesions import LESION_FORMULAS, lesion_table
 from mmocnet.evaluate.pixels import SCORE_NAMES, Counts, mean_scores, pooled_scores
-from mmocnet.evaluate.tables import cell, markdown_table
+from mmocnet.evaluate.text_tables import Section, cell, latex_table, markdown_section
 from mmocnet.train.experiment_result import HELD_OUT, FoldResult
 from mmocnet.train.published import DETECTION, SEGMENTATION, Published
 
@@ -61,20 +63,8 @@ HOW = (
 
 
 def _lesion_scores(results: Sequence[FoldResult]) -> dict[str, float]:
-    scans = [scan for result in results for scan in result.scans]
-    found = sum(scan.found for scan in scans)
-    false = sum(scan.false_positives for scan in scans)
-    references = sum(scan.references for scan in scans)
-
-    def ratio(part: float, whole: float) -> float:
-        return part / whole if whole else math.nan
-
-    return {
-        "lesion_sensitivity": ratio(found, references),
-        "lesion_precision": ratio(found, found + false),
-        "lesion_f1": ratio(2 * found, references + found + false),
-        "fp_per_scan": ratio(false, len(scans)),
-    }
+    sums = lesion_table([scan for result in results for scan in result.scans]).sum(axis=0)
+    return {name: float(LESION_FORMULAS[name](sums)) for name in LESIONS}
 
 
 def _counts(results: Sequence[FoldResult]) -> list[Counts]:
@@ -149,61 +139,40 @@ SHOWN = {
 }
 
 
-def _shown(rows: Sequence[Row], columns: Sequence[str]) -> list[list[object]]:
+def _shown(rows: Sequence[Row], columns: Sequence[str]) -> tuple[tuple[object, ...], ...]:
     spread = {row["variant"]: row for row in rows if row["row"] == "sd"}
-    table: list[list[object]] = []
+    table: list[tuple[object, ...]] = []
     for row in rows:
         if row["row"] == "mean":
             sd = spread[row["variant"]]
             cells = [f"{cell(row[name])} ({cell(sd[name])})" for name in columns]
             way = f"mean over {row['folds']} fold{'s' * (row['folds'] != 1)} (SD)"
-            table.append([row["variant"], way, *cells])
+            table.append((row["variant"], way, *cells))
         elif row["row"] in SHOWN and any(name in row for name in columns):
             way = SHOWN[str(row["row"])]
             # Lesion scores are of all scans together, not means over images.
             way = way.removesuffix(", mean over images") if columns == LESIONS else way
-            table.append([row["variant"], way, *(row.get(name) for name in columns)])
-    return table
+            table.append((row["variant"], way, *(row.get(name) for name in columns)))
+    return tuple(table)
 
 
-def latex_table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> str:
-    """Return a LaTeX table that needs no package."""
-    lines = [r"\begin{table}", rf"\caption{{{_tex(caption)}}}"]
-    lines += [rf"\begin{{tabular}}{{{'l' * len(columns)}}}", r"\hline"]
-    lines += [" & ".join(_tex(name) for name in columns) + r" \\", r"\hline"]
-    lines += [" & ".join(_tex(cell(value)) for value in row) + r" \\" for row in rows]
-    return "\n".join([*lines, r"\hline", r"\end{tabular}", r"\end{table}", ""])
-
-
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    sign: "\\" + sign for sign in "&%$#_{}"
-}
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in text)
-
-
-Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
-
-
-def score_tables(rows: Sequence[Row]) -> list[Table]:
+def score_tables(rows: Sequence[Row]) -> list[Section]:
     """Return the pixel table and the lesion table."""
     head = ("variant", "over")
-    pixels, lesions = (*SCORE_NAMES, *AREAS), LESIONS
+    shown = {"Pixels": (*SCORE_NAMES, *AREAS), "Lesions": LESIONS}
     return [
-        ("Pixels", [*head, *(HEADS[n] for n in pixels)], _shown(rows, pixels)),
-        ("Lesions", [*head, *(HEADS[n] for n in lesions)], _shown(rows, lesions)),
+        Section(title, "", (*head, *(HEADS[name] for name in names)), _shown(rows, names))
+        for title, names in shown.items()
     ]
 
 
-def _published(title: str, rows: Sequence[Published], heads: Mapping[str, str]) -> Table:
+def _published(title: str, rows: Sequence[Published], heads: Mapping[str, str]) -> Section:
     names = ["study", *heads, "data", "definition", "source"]
-    table = [[getattr(row, name) for name in names] for row in rows]
-    return (title, [heads.get(name, name) for name in names], table)
+    table = tuple(tuple(getattr(row, name) for name in names) for row in rows)
+    return Section(title, "", tuple(heads.get(name, name) for name in names), table)
 
 
-def published_tables() -> list[Table]:
+def published_tables() -> list[Section]:
     """Return what others published; empty cells are figures we could not read."""
     detection = {"sensitivity": "SEN %", "precision": "PRE %", "false_positives": "FP"}
     return [
@@ -216,7 +185,7 @@ def published_tables() -> list[Table]:
     ]
 
 
-def environment_table(variants: Mapping[str, Sequence[FoldResult]]) -> Table:
+def environment_table(variants: Mapping[str, Sequence[FoldResult]]) -> Section:
     """Return hardware, versions, the main settings and the times.
 
     Args:
@@ -233,7 +202,8 @@ def environment_table(variants: Mapping[str, Sequence[FoldResult]]) -> Table:
     for name, results in variants.items():
         seconds = sum(one.seconds for one in results)
         kept[f"time: {name}"] = [f"{seconds / 60:.1f} min in {len(results)} results"]
-    return ("Environment", ["what", "value"], [[k, "; ".join(v)] for k, v in kept.items()])
+    rows = tuple((name, "; ".join(values)) for name, values in kept.items())
+    return Section("Environment", "", ("what", "value"), rows)
 
 
 def _add(kept: dict[str, list[str]], pairs: Iterable[tuple[str, Any]]) -> None:
@@ -262,31 +232,32 @@ def csv_text(rows: Sequence[Row], label: str) -> str:
     return text.getvalue()
 
 
-def plain_csv(tables: Sequence[Table], label: str) -> str:
+def plain_csv(tables: Sequence[Section], label: str) -> str:
     """Return tables as one CSV, one block after another; each row says which block it is of."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for title, columns, rows in tables:
-        whose = title if title.startswith("Published") else f"{title}; {label}"
-        writer.writerow([*columns, "block"])
-        writer.writerows([*(cell(value, 6) for value in row), whose] for row in rows)
+    for table in tables:
+        whose = table.title if _is_published(table) else f"{table.title}; {label}"
+        writer.writerow([*table.columns, "block"])
+        writer.writerows([*(cell(value, 6) for value in row), whose] for row in table.rows)
     return text.getvalue()
 
 
-def markdown(title: str, label: str, tables: Sequence[Table], notes: Sequence[str]) -> str:
+def markdown(title: str, label: str, tables: Sequence[Section], notes: Sequence[str]) -> str:
     """Return a page of tables with the label on top."""
-    lines = [f"# {title}", "", label, ""]
-    for name, columns, rows in tables:
-        lines += [f"## {name}", "", markdown_table(columns, rows), ""]
-    return "\n".join([*lines, *(f"{note}\n" for note in notes)])
+    return "\n\n".join([f"# {title}", label, *map(markdown_section, tables), *notes]) + "\n"
 
 
-def latex(title: str, label: str, tables: Sequence[Table]) -> str:
-    """Return the tables in LaTeX; the published ones are not labelled as of our data."""
-    return "\n".join(
-        latex_table(columns, rows, _caption(title, name, label)) for name, columns, rows in tables
-    )
+def latex(title: str, label: str, tables: Sequence[Section]) -> str:
+    """Return the tables in LaTeX (booktabs); published ones are not labelled as of our data."""
+    named = [
+        table
+        if _is_published(table)
+        else replace(table, title=f"{title}: {table.title.lower()}", text=label)
+        for table in tables
+    ]
+    return "\n\n".join(map(latex_table, named)) + "\n"
 
 
-def _caption(title: str, name: str, label: str) -> str:
-    return name if name.startswith("Published") else f"{title}: {name.lower()}. {label}"
+def _is_published(table: Section) -> bool:
+    return table.title.startswith("Published")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmocnet.errors import InputError
-from mmocnet.io.atomic import replacing
+from mmocnet.io.dataset import write_json
 from mmocnet.train.patches import TrainingScan
 from mmocnet.train.stages import Split, split_by_subject
 
@@ -101,8 +101,7 @@ def keep_or_check(path: Path, data: Mapping[str, Any], what: str) -> None:
     # Through JSON, so that tuples compare as the lists that they become.
     mine = json.loads(json.dumps(data))
     if not path.exists():
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")
+        write_json(path, mine)
         return
     kept = json.loads(path.read_text(encoding="utf-8"))
     if kept != mine:

@@ -42,13 +42,6 @@ def made(
     }
 
 
-def plain(value: Any) -> Any:
-    """Return values with None in place of numbers that are not finite, for JSON."""
-    if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
 def environment(device: str) -> dict[str, Any]:
     """Return hardware and versions."""
     return {

@@ -1,6 +1,5 @@
 """Train a cascade: stage 1, its candidates, stage 2, thresholds, model folder."""
 
-import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from mmocnet.config import StageSettings, TrainSettings
 from mmocnet.errors import InputError
+from mmocnet.io.dataset import plain, write_json
 from mmocnet.nets.checkpoint import (
     Cascade,
     load_pretrained_encoder,
@@ -28,7 +28,7 @@ from mmocnet.predict.engine import Engine, make_engine
 from mmocnet.train.distributed import from_main, on_main
 from mmocnet.train.loop import fit
 from mmocnet.train.mining import Mined, load_mined, mine, save_mined, validation_map
-from mmocnet.train.model_card import made, plain
+from mmocnet.train.model_card import made
 from mmocnet.train.operate import find_in_scan, lesion_scores, operating_points
 from mmocnet.train.patches import PatchSampler, TrainingScan, lesion_places, mimic_places
 from mmocnet.train.stage_data import StageData
@@ -103,7 +103,7 @@ def train_cascade(
     """
     started = time.monotonic()
     split = split_by_subject(scans, settings.validation_share, settings.seed)
-    on_main(lambda: _write_json(run_folder / "settings.json", settings_to_json(settings)))
+    on_main(lambda: write_json(run_folder / "settings.json", settings_to_json(settings)))
     if stage in ("1", "both"):
         train_first_stage(split, run_folder / "stage1", settings, device)
     if stage == "1":
@@ -287,8 +287,3 @@ def _sides(split: Split) -> tuple[tuple[TrainingScan, ...], tuple[TrainingScan, 
 
 def _contiguous(network: nn.Module) -> dict[str, Tensor]:
     return {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-
-
-def _write_json(path: Path, data: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
