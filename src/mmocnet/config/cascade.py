@@ -1,0 +1,144 @@
+"""Settings of the networks and of their use."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Normalisation = Literal["minmax", "median"]
+OperatingPoint = Literal["screening", "balanced", "report"]
+EngineName = Literal["torch", "openvino", "openvino-int8"]
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """Stage 1, the Res-U-Net that marks candidates on a whole slice."""
+
+    widths: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
+    """Channels of the five encoder stages."""
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    """Residual blocks of stages 2 to 5, the strided one included."""
+    in_channels: int = 1
+    """Slices that the network sees at once, an odd number; the middle one is marked."""
+    output_bias: float = 0.0
+    """Initial bias of the output convolution; -4 starts at a probability of 0.018."""
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """Stage 2, the full-resolution network that outlines or rejects one candidate."""
+
+    width: int = 32
+    """Channels throughout."""
+    blocks: int = 3
+    """Residual blocks before and after the R-ASPP."""
+    dilations: tuple[int, ...] = (4, 8, 12)
+    """Dilations of the R-ASPP; empty leaves the R-ASPP out (the article's ablation)."""
+    plain_branch: bool = False
+    """Whether the R-ASPP has an extra plain 1 x 1 branch."""
+    in_channels: int = 1
+    """Slices that the network sees at once, an odd number; the middle one is outlined."""
+    output_bias: float = 0.0
+    """Initial bias of the output convolution."""
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """Stage 2's second opinion: is a candidate of a volume or of a slice a microbleed?
+
+    It sees planes through the candidate at fixed distances, whatever the slice thickness, and
+    phase where there is one.
+    """
+
+    offsets_mm: tuple[float, ...] = (-8.0, -6.0, -4.5, -3.0, -1.5, 0.0, 1.5, 3.0, 4.5, 6.0, 8.0)
+    """Distances across slices of the planes it sees."""
+    phase_offsets_mm: tuple[float, ...] = (-3.0, -1.5, 0.0, 1.5, 3.0)
+    """Likewise of the planes of phase; empty leaves phase out."""
+    size: int = 40
+    """Side of a patch in pixels of the working grid."""
+    widths: tuple[int, ...] = (32, 48, 64, 96)
+    """Channels at each level; each level after the first halves the patch."""
+    blocks: int = 2
+    """Residual blocks a level."""
+    slope: float = 1.0
+    """Calibration, fitted on data of its own: what the logit is multiplied with."""
+    intercept: float = 0.0
+    """Calibration: what is then added."""
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """From a scan to the slices that stage 1 reads."""
+
+    pixel_mm: float | None = 0.5
+    """In-plane pixel of the working grid in mm; None scales each slice to `input_shape`, as the
+    article does."""
+    input_shape: tuple[int, int] = (352, 448)
+    """Left-right x front-back pixels of the article's input, used when `pixel_mm` is None."""
+    normalisation: Normalisation = "median"
+    """minmax: each image to 0..1. median: the brain's median to 0.5, clipped to 0..1."""
+    strip_skull: bool = True
+    """Whether everything outside the brain is set to 0."""
+    neighbour_mm: float = 1.5
+    """Networks with several input slices see the nearest ones at least this far apart."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Lesion confidence at or above which a lesion is reported, for each operating point."""
+
+    screening: float = 0.3
+    """Sensitivity first."""
+    balanced: float = 0.5
+    """Best lesion F1."""
+    report: float = 0.7
+    """Precision first; at or above it a lesion is definite."""
+
+
+@dataclass(frozen=True)
+class ContextSettings:
+    """Logistic regression that gives a candidate of a volume its confidence.
+
+    The features are named in `mmocnet.predict.context`.
+    """
+
+    mean: tuple[float, ...]
+    """Of each feature."""
+    scale: tuple[float, ...]
+    """Standard deviation of each feature."""
+    weights: tuple[float, ...]
+    """Of the standardised features, of their products in pairs, and the intercept."""
+
+
+@dataclass(frozen=True)
+class CascadeSettings:
+    """All that both stages need at the time of use; saved in every checkpoint."""
+
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    preparation: PreparationSettings = field(default_factory=PreparationSettings)
+    roi_size: int = 32
+    """Side of a region of interest in pixels of the working grid: 16, 32, 64 or 128."""
+    candidate_threshold: float = 0.5
+    """Stage-1 probability at or above which a pixel belongs to a candidate."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    slice_thresholds: Thresholds | None = None
+    """For fewer than 8 slices, which have no context; None takes `thresholds`."""
+    context: ContextSettings | None = None
+    """Confidence in context, for volumes; None leaves the stage-2 probability."""
+    classifier: ClassifierSettings | None = None
+    """Confidence by the classifier, in place of `context`; None where there is none."""
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """How a scan is segmented."""
+
+    model: str | None = None
+    """compact, standard, paper, or a folder that training wrote; None takes the best shipped."""
+    operating_point: OperatingPoint = "balanced"
+    """screening: sensitivity first. balanced. report: precision first."""
+    threshold: float | None = None
+    """Lesion confidence, 0.05 to 1, in place of the operating point's."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the networks run."""
+    engine: EngineName = "torch"
+    """What runs them."""
