@@ -13,7 +13,11 @@ from sphinx.application import Sphinx
 import mmocnet
 from mmocnet.cli import COMMANDS
 
-SETTINGS_MODULES = ("mmocnet.config.cascade", "mmocnet.config.training", "mmocnet.simulate.settings")
+SETTINGS_MODULES = (
+    "mmocnet.config.cascade",
+    "mmocnet.config.training",
+    "mmocnet.simulate.settings",
+)
 PRIVATE = ("mmocnet.__main__", "mmocnet.cli")
 
 

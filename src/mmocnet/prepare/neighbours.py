@@ -35,7 +35,8 @@ def neighbour_indices(
     """
     offsets = step * (np.arange(channels) - channels // 2)
     middle = np.asarray(index, np.intp)[:, None]
-    return np.clip(middle + offsets, 0, count - 1).astype(np.intp)
+    seen: NDArray[np.intp] = np.clip(middle + offsets, 0, count - 1)
+    return seen
 
 
 def stack(
