@@ -1,21 +1,26 @@
-"""Run both networks over slices and patches, and know nothing else of the task."""
+"""Run the networks over slices and patches, and know nothing else of the task."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.special import expit
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmocnet.errors import InputError
-from mmocnet.nets.detector import MULTIPLE
+from mmocnet.nets.checkpoint import Cascade
+from mmocnet.nets.detector import MULTIPLE, Detector
+from mmocnet.prepare.neighbours import stack
 from mmocnet.types import FloatArray
 
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is to do, in slices."""
+Runner = Callable[[Iterable[FloatArray]], Iterator[FloatArray]]
+"""One network: batches (B, C, H, W) in, their logits (B, 1, ...) out, in order."""
 
 MARGIN_PX = 16
 """Pixels of background kept around the brain, so that no lesion lies at a border."""
@@ -27,19 +32,23 @@ SLICES_PER_BATCH = {"cpu": 1, "cuda": 8}
 
 @dataclass(frozen=True)
 class Engine:
-    """Both networks, ready to run.
+    """The networks, ready to run.
 
     Attributes:
-        detector: Stage 1, logits (B, 1, H, W) of slices.
-        segmenter: Stage 2, logits (B, 1, H, W) of patches.
-        device: Where they are.
+        detector: Stage 1, of slices with their neighbours as channels.
+        segmenter: Stage 2, of patches.
+        classifier: One logit a patch; None where there is none.
+        channels: Slices that stage 1 sees at once.
+        batch: Slices in a batch of stage 1.
         crop: Whether stage 1 sees only the brain's box; not where slices were scaled to the
             size it was trained at.
     """
 
-    detector: nn.Module
-    segmenter: nn.Module
-    device: torch.device
+    detector: Runner
+    segmenter: Runner
+    classifier: Runner | None = None
+    channels: int = 1
+    batch: int = 1
     crop: bool = True
 
     def detect(
@@ -47,6 +56,7 @@ class Engine:
         slices: Float[np.ndarray, "s r c"],
         brain: Bool[np.ndarray, "s r c"],
         progress: Progress | None = None,
+        step: int = 1,
     ) -> Float[np.ndarray, "s r c"]:
         """Return stage 1's probability, 0 outside the brain.
 
@@ -56,40 +66,60 @@ class Engine:
             slices: Prepared slices, shape (S, R, C), float32.
             brain: Same shape.
             progress: Told after each batch.
+            step: Slices from one neighbour to the next, for a network that sees several.
         """
         probability = np.zeros(slices.shape, dtype=np.float32)
         filled = np.flatnonzero(brain.any(axis=(1, 2)))
-        step = SLICES_PER_BATCH[self.device.type]
-        for start in range(0, len(filled), step):
-            batch = filled[start : start + step]
-            box = _box(np.any(brain[batch], axis=0)) if self.crop else (slice(None), slice(None))
-            found = self._run(self.detector, _padded(slices[batch][:, *box]))
+        batches = [filled[at : at + self.batch] for at in range(0, len(filled), self.batch)]
+        boxes = [self._box(brain[batch]) for batch in batches]
+        inputs = (
+            _padded(stack(slices[:, *box], batch, step, self.channels))
+            for batch, box in zip(batches, boxes, strict=True)
+        )
+        done = 0
+        for batch, box, logits in zip(batches, boxes, self.detector(inputs), strict=True):
             height, width = probability[0][box].shape
-            probability[batch, *box] = found[:, :height, :width]
+            probability[batch, *box] = expit(logits[:, 0, :height, :width])
+            done += len(batch)
             if progress is not None:
-                progress(start + len(batch), len(filled))
+                progress(done, len(filled))
         probability[~brain] = 0.0
         return probability
 
-    def outline(self, patches: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h w"]:
-        """Return stage 2's probability of patches."""
-        parts = [
-            self._run(self.segmenter, patches[start : start + PATCHES_PER_BATCH])
-            for start in range(0, len(patches), PATCHES_PER_BATCH)
-        ]
-        return np.concatenate([np.zeros((0, *patches.shape[1:]), dtype=np.float32), *parts])
+    def outline(self, patches: Float[np.ndarray, "n *c h w"]) -> Float[np.ndarray, "n h w"]:
+        """Return stage 2's probability of patches.
 
-    def _run(self, network: nn.Module, images: FloatArray) -> FloatArray:
-        batch = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))[:, None]
-        with torch.inference_mode():
-            logits = network(batch.to(self.device, memory_format=torch.channels_last))
-            return np.asarray(torch.sigmoid(logits)[:, 0].float().cpu().numpy())
+        Args:
+            patches: Shape (N, C, H, W), or (N, H, W) for a network that sees one slice.
+        """
+        channelled = patches[:, None] if patches.ndim == 3 else patches
+        parts = [expit(logits[:, 0]) for logits in self.segmenter(_in_batches(channelled))]
+        return np.concatenate([np.zeros((0, *patches.shape[-2:]), dtype=np.float32), *parts])
+
+    def classify(self, patches: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, " n"]:
+        """Return the classifier's logit of each patch.
+
+        Raises:
+            InputError: If the model has no classifier.
+        """
+        if self.classifier is None:
+            raise InputError("expected a model with a classifier of candidates, got one without")
+        parts = [logits.reshape(-1) for logits in self.classifier(_in_batches(patches))]
+        return np.concatenate([np.zeros(0, dtype=np.float32), *parts])
+
+    def _box(self, brain: Bool[np.ndarray, "b r c"]) -> tuple[slice, slice]:
+        return _box(np.any(brain, axis=0)) if self.crop else (slice(None), slice(None))
 
 
 def make_engine(
-    detector: nn.Module, segmenter: nn.Module, device: str = "cpu", crop: bool = True
+    networks: Cascade | tuple[nn.Module, ...], device: str = "cpu", crop: bool = True
 ) -> Engine:
-    """Return an engine on copies of two networks, made fast for inference.
+    """Return an engine on copies of a cascade's networks, made fast for inference.
+
+    Args:
+        networks: A cascade, or its stage 1, its stage 2 and, where there is one, its classifier.
+        device: "cpu" or "cuda".
+        crop: Whether stage 1 sees only the brain's box.
 
     Raises:
         InputError: If the device is not there.
@@ -98,8 +128,46 @@ def make_engine(
         raise InputError(f"expected device {' or '.join(SLICES_PER_BATCH)}, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("expected an NVIDIA GPU for device cuda, got none: use --device cpu")
+    detector, segmenter, *rest = _networks(networks)
     where = torch.device(device)
-    return Engine(_ready(detector, where), _ready(segmenter, where), where, crop)
+    return Engine(
+        torch_runner(detector, where),
+        torch_runner(segmenter, where),
+        torch_runner(rest[0], where) if rest else None,
+        channels=detector.settings.in_channels if isinstance(detector, Detector) else 1,
+        batch=SLICES_PER_BATCH[device],
+        crop=crop,
+    )
+
+
+def torch_runner(network: nn.Module, device: torch.device) -> Runner:
+    """Return a network run by torch."""
+    ready = _ready(network, device)
+
+    def run(batches: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        for batch in batches:
+            images = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
+            with torch.inference_mode():
+                logits = ready(images.to(device, memory_format=torch.channels_last))
+                yield logits.float().cpu().numpy()
+
+    return run
+
+
+def _networks(networks: Cascade | tuple[nn.Module, ...]) -> tuple[nn.Module, ...]:
+    """Return stage 1, stage 2 and the classifier where there is one."""
+    if isinstance(networks, tuple):
+        return networks
+    classifier = getattr(networks, "classifier", None)
+    both = (networks.detector, networks.segmenter)
+    return both if classifier is None else (*both, classifier)
+
+
+def _in_batches(patches: FloatArray) -> Iterator[FloatArray]:
+    return (
+        patches[start : start + PATCHES_PER_BATCH]
+        for start in range(0, len(patches), PATCHES_PER_BATCH)
+    )
 
 
 def _ready(network: nn.Module, device: torch.device) -> nn.Module:
@@ -137,6 +205,6 @@ def _box(mask: Bool[np.ndarray, "r c"]) -> tuple[slice, slice]:
 
 
 def _padded(images: FloatArray) -> FloatArray:
-    """Return images with zeros at their ends, so that stage 1 can halve them four times."""
-    extra = [(0, -size % MULTIPLE) for size in images.shape[1:]]
-    return np.pad(images, [(0, 0), *extra])
+    """Return images (B, C, H, W) with zeros at their ends: stage 1 halves them four times."""
+    extra = [(0, -size % MULTIPLE) for size in images.shape[2:]]
+    return np.pad(images, [(0, 0), (0, 0), *extra])

@@ -74,8 +74,7 @@ def segment(
     limits = limits_for(cascade.settings, volume.shape[slice_axis(volume)])
     threshold = operating_threshold(settings, limits)
     engine = make_engine(
-        cascade.detector,
-        cascade.segmenter,
+        cascade,
         settings.device,
         crop=cascade.settings.preparation.pixel_mm is not None,
     )

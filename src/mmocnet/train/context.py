@@ -66,7 +66,7 @@ def collect(scan: DatasetScan, cascade: Cascade, device: str = "cpu") -> Collect
         raise InputError(f"expected a reference of {scan.image.name}, got none")
     volume = read_scan(scan.image).volume
     crop = cascade.settings.preparation.pixel_mm is not None
-    engine = make_engine(cascade.detector, cascade.segmenter, device, crop=crop)
+    engine = make_engine(cascade, device, crop=crop)
     slices = prepare_slices(volume, cascade.settings.preparation, brain_mask(volume))
     fused = fused_probability(slices, engine, cascade.settings)
     outlines = outline_candidates(fused)

@@ -278,7 +278,7 @@ def cascade_engine(detector: Detector, segmenter: Segmenter, settings: TrainSett
     """Return an engine that runs both networks as the settings say."""
     device = next(detector.parameters()).device.type
     crop = settings.cascade.preparation.pixel_mm is not None
-    return make_engine(detector, segmenter, device, crop=crop)
+    return make_engine((detector, segmenter), device, crop=crop)
 
 
 def _sides(split: Split) -> tuple[tuple[TrainingScan, ...], tuple[TrainingScan, ...]]:
