@@ -21,6 +21,7 @@ from mmocnet.volume import Volume
 
 RAW = "raw"
 REFERENCE = "reference"
+MASK = "Brain mask, exact."
 NOTICE = "Research use only - not a medical device."
 
 TABLE_COLUMNS = {
@@ -87,7 +88,15 @@ def _acquisition(study: SimulatedStudy, plan: SubjectPlan) -> dict[str, Any]:
     }
 
 
-def _write_raw(anat: Path, study: SimulatedStudy, plan: SubjectPlan) -> None:
+def write_raw(anat: Path, stem: str, study: SimulatedStudy, sidecar: dict[str, Any]) -> None:
+    """Write the images of a study.
+
+    Args:
+        anat: Folder of the visit.
+        stem: Entities before the acquisition, as "sub-0001".
+        study: The study; images that it has not are left out.
+        sidecar: What the JSON beside each image says.
+    """
     kind: type[np.generic] = np.uint8 if study.protocol.eight_bit else np.int16
     images: dict[str, tuple[Volume | None, type[np.generic], dict[str, str]]] = {
         "acq-swi": (study.swi, kind, {}),
@@ -98,9 +107,9 @@ def _write_raw(anat: Path, study: SimulatedStudy, plan: SubjectPlan) -> None:
     for name, (volume, dtype, extra) in images.items():
         if volume is None:
             continue
-        path = anat / f"sub-{plan.label}_{name}_T2starw.nii.gz"
+        path = anat / f"{stem}_{name}_T2starw.nii.gz"
         save_image(path, volume, dtype)
-        write_json(path.with_name(f"{path.name[:-7]}.json"), _acquisition(study, plan) | extra)
+        write_json(path.with_name(f"{path.name[:-7]}.json"), sidecar | extra)
 
 
 def _table(study: SimulatedStudy) -> list[dict[str, object]]:
@@ -120,27 +129,42 @@ def _table(study: SimulatedStudy) -> list[dict[str, object]]:
     return rows
 
 
-def _describe(columns: dict[str, str]) -> dict[str, Any]:
+def describe_columns(columns: dict[str, str]) -> dict[str, Any]:
+    """Return what the JSON beside a table says of its columns."""
     integer = {"index": {"Format": "integer"}}  # BIDS fixes the type of this column
     return {name: {"Description": text} | integer.get(name, {}) for name, text in columns.items()}
 
 
-def _write_reference(anat: Path, study: SimulatedStudy, plan: SubjectPlan) -> None:
-    stem = f"sub-{plan.label}_acq-swi"
+def write_reference(
+    anat: Path, subject: str, study: SimulatedStudy, sources: bool = True, mask: str = MASK
+) -> None:
+    """Write the reference of a study's SWI.
+
+    Args:
+        anat: Folder of the visit in the derivative.
+        subject: Entities before the acquisition, as "sub-0001" or "sub-01_ses-02".
+        study: The study.
+        sources: Whether to write where blood is, too.
+        mask: What the brain mask's sidecar says of it.
+    """
+    stem = f"{subject}_acq-swi"
+    visit = "/".join(part for part in subject.split("_") if part[:4] in {"sub-", "ses-"})
     about = {
-        "Sources": [f"bids:raw:sub-{plan.label}/anat/{stem}_T2starw.nii.gz"],
+        "Sources": [f"bids:raw:{visit}/anat/{stem}_T2starw.nii.gz"],
         "SpatialReference": "orig",
     }
     labels = {"cmb": study.apparent, "source": study.source}
-    for name in ("cmb", "source") if plan.settings.images == "all" else ("cmb",):
+    for name in ("cmb", "source") if sources else ("cmb",):
         path = anat / f"{stem}_desc-{name}_dseg"
         write_nifti(path.with_name(f"{path.name}.nii.gz"), labels[name], np.int16)
         write_tsv(path.with_name(f"{path.name}.tsv"), list(TABLE_COLUMNS), _table(study))
         text = {"Description": LABELS[name]}
-        write_json(path.with_name(f"{path.name}.json"), text | about | _describe(TABLE_COLUMNS))
+        write_json(
+            path.with_name(f"{path.name}.json"), text | about | describe_columns(TABLE_COLUMNS)
+        )
     brain = anat / f"{stem}_desc-brain_mask"
     write_nifti(brain.with_name(f"{brain.name}.nii.gz"), study.brain, np.uint8)
-    text = {"Description": "Brain mask, exact.", "Type": "Brain"}
+    text = {"Description": mask, "Type": "Brain"}
     write_json(brain.with_name(f"{brain.name}.json"), text | about)
 
 
@@ -153,8 +177,10 @@ def write_study(folder: Path, study: SimulatedStudy, plan: SubjectPlan) -> None:
         plan: Who it is and what was asked for; recorded in every raw sidecar.
     """
     anat = Path(f"sub-{plan.label}") / "anat"
-    _write_raw(folder / RAW / anat, study, plan)
-    _write_reference(folder / REFERENCE / anat, study, plan)
+    subject = f"sub-{plan.label}"
+    write_raw(folder / RAW / anat, subject, study, _acquisition(study, plan))
+    every = plan.settings.images == "all"
+    write_reference(folder / REFERENCE / anat, subject, study, every)
 
 
 def read_plan(out: Path, label: str) -> dict[str, Any]:
@@ -223,7 +249,7 @@ def write_root(out: Path) -> None:
     write_text(out / ".bidsignore", ".unfinished/\n")
     rows = [_participant(out, label) for label in labels]
     write_tsv(out / "participants.tsv", list(PARTICIPANT_COLUMNS), rows)
-    write_json(out / "participants.json", _describe(PARTICIPANT_COLUMNS))
+    write_json(out / "participants.json", describe_columns(PARTICIPANT_COLUMNS))
     reference = out / "derivatives" / "reference"
     links = {"DatasetLinks": {"raw": "../.."}, "SourceDatasets": [{"URL": "../.."}]}
     write_json(
