@@ -47,16 +47,12 @@ def load_training_scans(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[TrainingScan, ...]:
-    """Return every scan of a dataset that has a reference, on the working grid.
-
-    Each scan is prepared as it is for use and kept in the cache folder as .npy (image uint8,
-    labels too where they fit), so that a dataset larger than memory can be trained on, and
-    training again begins at once.
+    """Return every scan of a dataset that has a reference, as `prepare_training_scans` does.
 
     Args:
         dataset: BIDS folder with `derivatives/reference`.
         settings: Preparation.
-        cache_folder: Made if missing; scans prepared otherwise are prepared anew.
+        cache_folder: Made if missing.
         workers: Processes.
         progress: Told what is done and what there is to do, in scans.
 
@@ -66,6 +62,32 @@ def load_training_scans(
     scans = [scan for scan in read_dataset(dataset) if scan.labels is not None]
     if not scans:
         raise InputError(f"expected scans with a reference, got none in {dataset.name}")
+    return prepare_training_scans(scans, settings, cache_folder, workers, progress)
+
+
+def prepare_training_scans(
+    scans: Sequence[DatasetScan],
+    settings: PreparationSettings,
+    cache_folder: Path,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[TrainingScan, ...]:
+    """Return scans that have a reference on the working grid, in their order.
+
+    Each scan is prepared as it is for use and kept in the cache folder as .npy (image uint8,
+    labels too where they fit), so that a dataset larger than memory can be trained on, and
+    training again begins at once.
+
+    Args:
+        scans: Each with its reference.
+        settings: Preparation.
+        cache_folder: Made if missing; scans prepared otherwise are prepared anew.
+        workers: Processes.
+        progress: Told what is done and what there is to do, in scans.
+
+    Raises:
+        InputError: If a scan cannot be prepared.
+    """
     cache_folder.mkdir(parents=True, exist_ok=True)
     files = [_cached(scan, settings, cache_folder) for scan in scans]
     missing = [i for i, file in enumerate(files) if not file.about.exists()]
