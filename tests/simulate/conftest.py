@@ -24,7 +24,7 @@ def _study(protocol: ProtocolName, seed: int, count: int, images: str) -> Simula
         protocol,
         lesion_free_share=0.0 if count else 1.0,
         lesion_count=(count, count) if count else None,
-        images="swi" if images == "swi" else "all",
+        images=images,  # type: ignore[arg-type]
         slab_mm=SLAB_MM,
     )
     return simulate_study(settings, seed)

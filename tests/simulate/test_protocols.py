@@ -32,6 +32,16 @@ def test_clinical_scans_span_the_resolutions_in_use() -> None:
     assert all(20 <= p.te_ms[-1] <= 25 for p in drawn)
 
 
+def test_dou_scans_span_weak_to_strong_t1_weighting() -> None:
+    rng = np.random.default_rng(21)
+    drawn = [resolve_protocol("dou", rng) for _ in range(200)]
+    flips = [p.flip_deg for p in drawn]
+    assert 10 <= min(flips) < 11
+    assert 19 < max(flips) <= 20
+    assert all(25 <= p.snr <= 60 for p in drawn)
+    assert {p.highpass_width for p in drawn} == {64, 96, 128}
+
+
 @pytest.fixture(scope="module")
 def randoms() -> list[Protocol]:
     rng = np.random.default_rng(20)
@@ -45,7 +55,7 @@ def test_random_draws_every_protocol_but_the_reference(randoms: list[Protocol]) 
 def test_random_varies_what_transfers_worst(randoms: list[Protocol]) -> None:
     assert {p.image for p in randoms} == {"swi", "magnitude"}
     assert {p.phase_sign for p in randoms} == {1, -1}
-    assert {p.mask_power for p in randoms} == {3, 4, 5}
+    assert {p.mask_power for p in randoms} == {2, 3, 4, 5}
     assert {p.highpass_width for p in randoms} == {32, 48, 64, 96, 128}
     assert {p.output_mm for p in randoms} == {None, 0.5}
     for flag in ("eight_bit", "skull_stripped"):
@@ -58,5 +68,5 @@ def test_random_numbers_stay_possible(randoms: list[Protocol]) -> None:
         assert 0.8 <= protocol.voxel_mm[2] <= 7
         # The Dou sequence shifts its echo past later pulses.
         assert protocol.name == "dou" or protocol.te_ms[-1] < protocol.tr_ms
-        assert 10 <= protocol.snr <= 40
+        assert 10 <= protocol.snr <= 60
         assert 5 <= protocol.flip_deg <= 30

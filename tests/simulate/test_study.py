@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 
 from mmocnet.errors import InputError
+from mmocnet.simulate.anatomy import Anatomy
+from mmocnet.simulate.lesions import draw_mimics
 from mmocnet.simulate.protocols import PROTOCOLS
 from mmocnet.simulate.record import SimulatedStudy
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.study import simulate_study
 
 Study = Callable[..., SimulatedStudy]
+
+WHOLE = ("reference3t", "dou", "t2star")
 
 # Quantiles of the apparent diameter in mm, four real sets pooled.
 POOLED = {0.05: 1.3, 0.25: 2.2, 0.50: 2.7, 0.75: 3.4, 0.95: 5.0}
@@ -55,6 +59,15 @@ def test_leaving_out_the_twin_changes_nothing_else(study: Study) -> None:
     np.testing.assert_array_equal(short.apparent.array, whole.apparent.array)
     assert rows(short) == rows(whole)
     assert short.magnitude is short.phase_rad is short.twin_swi is None
+
+
+def test_the_phase_alone_is_that_of_all_images(study: Study) -> None:
+    whole, short = study(), study(images="phase")
+    assert whole.phase_rad is not None
+    assert short.phase_rad is not None
+    np.testing.assert_array_equal(short.swi.array, whole.swi.array)
+    np.testing.assert_array_equal(short.phase_rad.array, whole.phase_rad.array)
+    assert short.magnitude is short.twin_swi is None
 
 
 def test_all_images_share_one_grid(study: Study) -> None:
@@ -103,7 +116,7 @@ def test_a_lesion_free_study_has_empty_references(study: Study) -> None:
 
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
 def test_every_protocol_makes_a_scan_of_a_brain_with_lesions(study: Study, protocol: str) -> None:
-    images = "all" if protocol in ("reference3t", "dou", "t2star") else "swi"
+    images = "all" if protocol in WHOLE else "swi"
     made = study(protocol, images=images)
     voxel = made.protocol.voxel_mm
     expected = made.protocol.output_mm
@@ -183,12 +196,26 @@ def test_mni_coordinates_are_those_of_the_subject_up_to_head_size_and_position(
         assert 0.05 < np.linalg.norm(shift) < 25
 
 
-def test_what_is_placed_by_anatomy_has_its_mni_coordinates(study: Study) -> None:
-    """The choroid plexus of each atrium, in or beyond the slab, through the true warp."""
-    plexus = [m.mni_mm for m in study().lesions if m.kind == "choroid plexus"]
-    assert sorted(math.copysign(1, x) for x, _, _ in plexus) == [-1, 1]
-    for x, y, z in plexus:
-        np.testing.assert_allclose([abs(x), y, z], [23, -40, 9], atol=8)
+def test_what_is_placed_by_anatomy_has_its_mni_coordinates(anatomy: Anatomy) -> None:
+    """The choroid plexus of both atria, through the true warp."""
+    mimics = draw_mimics(anatomy, np.random.default_rng(3))
+    centres = np.array([m.centre_mm for m in mimics if m.kind == "choroid plexus"])
+    plexus = anatomy.warp.to_mni(centres)
+    assert sorted(np.sign(plexus[:, 0])) == [-1, 1]
+    np.testing.assert_allclose(np.abs(plexus), [[23, 40, 9]] * 2, atol=8)
+
+
+def test_no_mimic_beyond_the_image_is_in_the_table(study: Study) -> None:
+    """A choroid plexus is drawn for every head, but not every slab reaches it."""
+    listed = []
+    for protocol in sorted(PROTOCOLS):
+        made = study(protocol, images="all" if protocol in WHOLE else "swi")
+        for mimic in (m for m in made.lesions if not m.index):
+            voxel = made.swi.voxel(np.array([mimic.centre_mm]))[0]
+            listed.append(mimic.kind)
+            assert (voxel >= -0.5).all()
+            assert (voxel < np.array(made.swi.shape) - 0.5).all()
+    assert listed
 
 
 def test_mimics_have_index_0_and_follow_the_microbleeds(study: Study) -> None:

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import nibabel
 import numpy as np
@@ -30,13 +31,14 @@ def small_study(settings: StudySettings, seed: int, device: str) -> SimulatedStu
         labels[5:7, 6:8, 3] = 1
         lesions.insert(0, lesion(1, "microbleed"))
     everything = settings.images == "all"
+    phase = settings.images != "swi"
     return SimulatedStudy(
         seed=seed,
         protocol=Protocol("clinical", 3.0, (10.0, 22.0), 28.0, 15.0, (0.5, 0.5, 2.0)),
         swi=grid.like(rng.normal(100, 10, SHAPE).astype(np.float32)),
         magnitude=grid.like(rng.normal(120, 10, SHAPE).astype(np.float32)) if everything else None,
         phase_rad=grid.like(rng.uniform(-np.pi, np.pi, SHAPE).astype(np.float32))
-        if everything
+        if phase
         else None,
         twin_swi=grid.like(rng.normal(100, 10, SHAPE).astype(np.float32)) if everything else None,
         brain=grid.like(rng.random(SHAPE) < 0.5),
@@ -152,11 +154,17 @@ def test_participants_count_what_was_put_in(tmp_path: Path) -> None:
     assert [int(row["seed"]) for row in rows] == [plan.seed for plan in plans]
 
 
-def test_swi_only_leaves_out_what_training_does_not_read(tmp_path: Path) -> None:
-    plans = plan_subjects(1, 3, StudySettings(images="swi"))
+@pytest.mark.parametrize(
+    ("images", "extra"), [("swi", []), ("phase", ["acq-gre_part-phase_T2starw.nii.gz"])]
+)
+def test_less_than_all_leaves_out_what_training_does_not_read(
+    tmp_path: Path, images: Literal["swi", "phase"], extra: list[str]
+) -> None:
+    plans = plan_subjects(1, 3, StudySettings(images=images))
     list(write_subjects(tmp_path, plans, make=small_study))
     names = [path.name for path in tmp_path.rglob("*.nii.gz")]
     assert sorted(name.removeprefix("sub-0001_") for name in names) == [
+        *extra,
         "acq-swi_T2starw.nii.gz",
         "acq-swi_desc-brain_mask.nii.gz",
         "acq-swi_desc-cmb_dseg.nii.gz",

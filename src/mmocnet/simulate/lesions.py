@@ -127,7 +127,7 @@ def _calcifications(anatomy: Anatomy, rng: np.random.Generator) -> list[Source]:
         if rng.random() < 0.35:
             mni += [(side * 19.0, rng.normal(-3, 3), rng.normal(0, 2))] * int(rng.integers(1, 3))
     points = list(anatomy.warp.to_subject(np.array(mni) + rng.normal(0, 1.0, (len(mni), 3))))
-    for _ in range(int(rng.integers(0, 4))):
+    for _ in range(int(rng.integers(0, 6))):
         points += list(_places(anatomy, str(rng.choice(["cortex", "csf"])), 1, rng))
     sources = []
     for point in points:
@@ -210,6 +210,17 @@ def draw_fluid(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Cloud, list[
     return merge(clouds), table
 
 
+def _mineralised(anatomy: Anatomy, rng: np.random.Generator) -> FloatArray:
+    """Return places of iron or calcium in both pallida, in half of the subjects: (N, 3) in mm."""
+    count = int(rng.integers(1, 9)) if rng.random() < 0.5 else 0
+    one = rng.normal((19.0, -1.0, 0.0), (2.5, 4.5, 3.0), (count, 3))
+    # Both sides alike, as ageing leaves them: what tells them from microbleeds.
+    other = one * [-1, 1, 1] + rng.normal(0, 1.5, (count, 3))
+    places = anatomy.warp.to_subject(np.concatenate([one, other]))
+    inside = [group_at(anatomy, place) == "basal ganglia" for place in places]
+    return np.asarray(places[np.array(inside, bool)])
+
+
 def draw_iron(
     anatomy: Anatomy, chi_ppm: float, rng: np.random.Generator
 ) -> tuple[Cloud, list[Source]]:
@@ -222,14 +233,18 @@ def draw_iron(
     """
     clouds: list[Cloud] = []
     table: list[Source] = []
-    for point in _places(anatomy, "basal ganglia", int(rng.integers(0, 26)), rng):
+    places = _places(anatomy, "basal ganglia", int(rng.integers(0, 46)), rng)
+    starts = [("striatal vessel", point) for point in places]
+    starts += [("mineralisation", point) for point in _mineralised(anatomy, rng)]
+    for kind, point in starts:
         axis = rng.normal(0, (0.6, 0.6, 1.0))
         half = rng.uniform(1.0, 5.0)
         line = spline(point + np.outer([-1, 0, 1], axis / np.linalg.norm(axis)) * half, 0.5, rng)
-        radius = float(rng.uniform(0.10, 0.28))
+        wide = 2.0 if kind == "mineralisation" else 1.0
+        radius = float(rng.uniform(0.10, 0.28)) * wide
         chi = float(chi_ppm * rng.uniform(0.6, 1.6))
         clouds.append(tube(line, np.full(len(line), radius), chi, rng))
-        table.append(Source("striatal vessel", point, (((0.0, 0.0, 0.0), radius, chi),), 1.0))
+        table.append(Source(kind, point, (((0.0, 0.0, 0.0), radius, chi),), 1.0))
     if rng.random() < 0.05:
         clouds.append(_siderosis(anatomy, rng))
     return merge(clouds), table

@@ -44,14 +44,16 @@ class SimulatedStudy:
         seed: All that is random comes from it.
         protocol: The acquisition, every range resolved to a number.
         swi: What a reader sees: SWI, or the magnitude for protocols without phase weighting.
-        magnitude: GRE magnitude of the last echo, same grid; None like the next two when the
-            settings ask for the SWI alone.
-        phase_rad: GRE phase of the last echo, wrapped to (-pi, pi], same grid.
-        twin_swi: The same scan, noise included, without the microbleeds.
+        magnitude: GRE magnitude of the last echo, same grid; None unless the settings ask
+            for all images.
+        phase_rad: GRE phase of the last echo, wrapped to (-pi, pi], same grid; None when they ask
+            for the SWI alone.
+        twin_swi: The same scan, noise included, without the microbleeds; None unless they ask
+            for all images.
         brain: Brain mask, bool.
         apparent: What a reader outlines, each microbleed its index, int16.
         source: Where blood is, each microbleed its index, int16.
-        lesions: Microbleeds first, by index, then mimics.
+        lesions: Microbleeds first, by index, then mimics whose centre lies in the image.
     """
 
     seed: int

@@ -49,6 +49,23 @@ def _multiply(signal: torch.Tensor, sources: list[Source], grid: Grid, echo: Ech
         signal[footprint.box] *= footprint.factors[0]
 
 
+def _fading_hz(outer_ppm: torch.Tensor, grid: Grid, echo: Echo, width_mm: float) -> torch.Tensor:
+    """Return the decay that the field of bone and air adds where it is steep, in 1/s.
+
+    A steep slope takes the echo to the rim of k-space and beyond; scanners filter there, so real
+    images fade to black beside sinuses. It is drawn as dephasing over `width_mm`.
+
+    Args:
+        outer_ppm: The field of bone and air on a coarse grid, shape (I, J, K).
+        grid: That grid.
+        echo: The echo that makes the image.
+        width_mm: Length over which the slope takes signal.
+    """
+    slopes = torch.gradient(outer_ppm, spacing=list(grid.spacing_mm))
+    squared = sum((s**2 for s in slopes), torch.zeros_like(outer_ppm))
+    return squared * ((echo.rad_per_ppm * width_mm) ** 2 / 24 / (echo.te_ms / 1000))
+
+
 def _spins(
     scene: Scene, protocol: Protocol, rng: np.random.Generator, device: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,8 +77,12 @@ def _spins(
     pad = (8, 8, round(12 / grid.spacing_mm[2]))
     field = field_shift_ppm(head.chi_ppm, grid.spacing_mm, pad=pad)
     outer = background_field_ppm(anatomy.warp, load_templates(device), grid, rng, device)
+    fading = _fading_hz(outer, anatomy.coarse, echo, float(rng.uniform(1.0, 4.0)))
+    outer = torch.stack([outer, fading])
     for planes in plane_blocks(grid.shape[0], field.device):
-        field[planes] += upsample_planes(outer[None], grid.shape, planes)[0]
+        shift, decay = upsample_planes(outer, grid.shape, planes)
+        field[planes] += shift
+        head.r2star_hz[planes] += decay
     return complex_signal(head.m0, head.r2star_hz, field, echo), head.white
 
 
@@ -96,7 +117,8 @@ def receive(scan: Scan, generator: torch.Generator) -> None:
     """Multiply both images by the phase and the gain of the coils, in place."""
     device = scan.white.device
     phase = coil_phase(scan.grid.shape, generator, device=device)
-    gain = bias_field(scan.grid.shape, generator, 0.08, device=device)
+    amplitude = 0.05 + 0.13 * float(torch.rand((), generator=generator))
+    gain = bias_field(scan.grid.shape, generator, amplitude, device=device)
     factor = torch.polar(gain, phase)
     scan.with_lesions.mul_(factor)
     scan.without.mul_(factor)

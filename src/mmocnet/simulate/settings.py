@@ -62,7 +62,8 @@ class StudySettings:
     """Uniform range of microbleeds a subject, for training; None takes the natural counts."""
     mimics: bool = True
     """Whether calcifications, cavernomas, iron and the like are put in."""
-    images: Literal["all", "swi"] = "all"
-    """swi leaves out the twin, the magnitude and the phase: enough for training, and faster."""
+    images: Literal["all", "phase", "swi"] = "all"
+    """phase leaves out the twin and the magnitude: enough for training, and faster. swi leaves
+    out the phase too."""
     slab_mm: float | None = None
     """Height of the simulated slab in mm, at a random level; None simulates the whole head."""

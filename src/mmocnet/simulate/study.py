@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mmocnet.simulate.grid import Grid, smooth_noise, upsample
-from mmocnet.simulate.lesions import group_at
+from mmocnet.simulate.lesions import Source, group_at
 from mmocnet.simulate.protocols import resolve_protocol
 from mmocnet.simulate.record import SimulatedLesion, SimulatedStudy
 from mmocnet.simulate.reference import apparent_labels, source_labels
@@ -25,7 +25,7 @@ from mmocnet.simulate.settings import Protocol, StudySettings
 from mmocnet.types import IntTriple
 from mmocnet.volume import Volume
 
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 """Changes with every change that alters a study of the same seed."""
 
 
@@ -111,18 +111,19 @@ def _assemble(
         )
 
     # Phase does not interpolate, but the complex image does.
-    turned = finish(seen, out) if every else None
+    turned = finish(seen, out) if settings.images != "swi" else None
+    magnitude = turned.abs().cpu().numpy() if turned is not None and every else None
     return SimulatedStudy(
         seed=seed,
         protocol=protocol,
         swi=image(seen, "swi"),
-        magnitude=None if turned is None else volume.like(turned.abs().cpu().numpy(), "magnitude"),
+        magnitude=None if magnitude is None else volume.like(magnitude, "magnitude"),
         phase_rad=None if turned is None else volume.like(turned.angle().cpu().numpy(), "phase"),
         twin_swi=None if free is None else image(free, "twin"),
         brain=volume.like(brain.cpu().numpy(), "brain"),
         apparent=volume.like(apparent, "apparent"),
         source=volume.like(source_labels(volume, scene.microbleeds), "source"),
-        lesions=_table(scene, apparent, volume.voxel_mm3),
+        lesions=_table(scene, apparent, volume),
     )
 
 
@@ -138,18 +139,27 @@ def _scale(image: torch.Tensor, protocol: Protocol) -> np.ndarray:
     return np.clip(np.round(scaled, out=scaled), 0, 255, out=scaled)
 
 
-def _table(scene: Scene, labels: np.ndarray, voxel_mm3: float) -> tuple[SimulatedLesion, ...]:
-    """Return the rows of microbleeds, by index, then of mimics."""
-    sources = [*scene.microbleeds, *scene.mimics, *scene.fluid]
+def _within(sources: list[Source], volume: Volume) -> list[Source]:
+    """Return the sources whose centre lies in a voxel of the image."""
+    if not sources:
+        return []
+    voxel = volume.voxel(np.stack([source.centre_mm for source in sources]))
+    inside = np.all((voxel >= -0.5) & (voxel < np.array(volume.shape) - 0.5), axis=1)
+    return [source for source, is_in in zip(sources, inside.tolist(), strict=True) if is_in]
+
+
+def _table(scene: Scene, labels: np.ndarray, volume: Volume) -> tuple[SimulatedLesion, ...]:
+    """Return the rows of microbleeds, by index, then of the mimics whose centre is imaged."""
+    sources = [*scene.microbleeds, *_within([*scene.mimics, *scene.fluid], volume)]
     if not sources:
         return ()
     centres = np.stack([s.centre_mm for s in sources])
     mni = scene.anatomy.warp.to_mni(centres)
-    sizes = np.bincount(labels[labels > 0], minlength=len(scene.microbleeds) + 1) * voxel_mm3
+    sizes = np.bincount(labels[labels > 0], minlength=len(scene.microbleeds) + 1) * volume.voxel_mm3
     rows = []
     for number, (source, there) in enumerate(zip(sources, mni, strict=True), 1):
         index = number if number <= len(scene.microbleeds) else 0
-        volume = sum(4 / 3 * math.pi * r**3 for _, r, _ in source.spheres)
+        blood = sum(4 / 3 * math.pi * r**3 for _, r, _ in source.spheres)
         chi = sum(c * r**3 for _, r, c in source.spheres) / sum(r**3 for _, r, _ in source.spheres)
         seen = float(sizes[index]) if index else math.nan
         x, y, z = (float(v) for v in source.centre_mm)
@@ -161,8 +171,8 @@ def _table(scene: Scene, labels: np.ndarray, voxel_mm3: float) -> tuple[Simulate
                 mni_mm=(float(there[0]), float(there[1]), float(there[2])),
                 anatomy=group_at(scene.anatomy, source.centre_mm),
                 chi_ppm=chi,
-                radius_mm=float(np.cbrt(3 * volume / (4 * math.pi))),
-                source_mm3=volume,
+                radius_mm=float(np.cbrt(3 * blood / (4 * math.pi))),
+                source_mm3=blood,
                 apparent_mm3=seen,
                 apparent_diameter_mm=float(np.cbrt(6 * seen / math.pi)),
             )

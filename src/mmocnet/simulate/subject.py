@@ -49,7 +49,7 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     return Traits(
         age=age,
         atrophy=float(np.clip(0.15 + 0.6 * years + rng.normal(0, 0.2), 0, 1.3)),
-        iron=float(np.clip(0.85 + 0.35 * years + rng.normal(0, 0.2), 0.4, 1.9)),
+        iron=float(np.clip(0.65 + 0.35 * years + rng.normal(0, 0.25), 0.3, 1.9)),
         white_matter_lesions=float(np.clip(rng.beta(1.2, 3) * (0.4 + years), 0, 1)),
         rotation=rotation,
         scale=rng.normal(1.0, SCALE_SD, 3),

@@ -145,6 +145,29 @@ def _named(
     return clouds
 
 
+def _subependymal(
+    anatomy: Anatomy, guide: Guide, chi_ppm: float, rng: np.random.Generator
+) -> list[Cloud]:
+    """Return the veins along the walls of the ventricles; slices cut many of them across."""
+    grid = anatomy.coarse
+    count = int(160 * np.exp(rng.uniform(np.log(0.2), np.log(2.5))) * grid.size_mm[2] / 150.0) + 2
+    wall = (anatomy.ventricle_mm > 0.3) & (anatomy.ventricle_mm < 3.0) & (anatomy.hind < 0.3)
+    position = _pick(wall & (anatomy.depth_mm > 8), count, grid, rng)
+    heading = _unit(rng.standard_normal(position.shape) * [0.6, 1.0, 1.3])
+    path = []
+    for _ in range(24):
+        path.append(position.copy())
+        f = guide.at(position)
+        outward = _unit(f[:, 6:9])
+        # Along the wall, and back to it where a step has left it.
+        heading = heading - (heading * outward).sum(1, keepdims=True) * outward
+        heading = _unit(heading + np.clip(1.2 - f[:, 1:2], -0.6, 0.6) * outward + 0.1 * f[:, 12:15])
+        position = position + STEP_MM * heading
+    radius = np.clip(rng.lognormal(np.log(0.26), 0.35, len(position)), 0.12, 0.6)
+    chi = chi_ppm * rng.uniform(0.75, 1.1, len(position))
+    return _tubes(np.asarray(path), radius, 1.0, chi, rng)
+
+
 def draw_veins(anatomy: Anatomy, chi_ppm: float, rng: np.random.Generator, device: str) -> Cloud:
     """Return all veins of a subject; the weight is susceptibility in ppm.
 
@@ -157,21 +180,24 @@ def draw_veins(anatomy: Anatomy, chi_ppm: float, rng: np.random.Generator, devic
     guide = Guide(anatomy, rng, device)
     grid = anatomy.coarse
     share = grid.size_mm[2] / 150.0
-    density = rng.uniform(0.6, 1.5)
+    density = np.exp(rng.uniform(np.log(0.7), np.log(2.8)))
     count = max(8, int(2300 * density * share))
     start = _pick(
         (guide.csf > 0.15) & (anatomy.cortex > 0.4) & (anatomy.depth_mm > 1), count, grid, rng
     )
-    radius = np.clip(rng.lognormal(np.log(0.37), 0.36, len(start)), 0.16, 1.0)
+    radius = np.clip(
+        rng.lognormal(np.log(0.37 * rng.uniform(0.9, 1.3)), 0.36, len(start)), 0.16, 1.1
+    )
     chi = chi_ppm * rng.uniform(0.75, 1.1, len(start))
     clouds = _tubes(_walk_pial(guide, start, 70, rng), radius, 3.0, chi, rng)
-    count = max(4, int(260 * rng.uniform(0.4, 1.6) * share))
+    count = max(4, int(260 * np.exp(rng.uniform(np.log(0.4), np.log(3.0))) * share))
     deep = (anatomy.ventricle_mm > 4) & (anatomy.ventricle_mm < 24) & (anatomy.cortex < 0.6)
     white = upsample(anatomy.white[None], grid.shape)[0] > 0.7
     start = _pick(deep & white & (anatomy.hind < 0.3), count, grid, rng)
-    radius = rng.uniform(0.10, 0.19, len(start))
+    radius = rng.uniform(0.10, rng.uniform(0.17, 0.26), len(start))
     chi = chi_ppm * rng.uniform(0.8, 1.1, len(start))
     clouds += _tubes(_walk_medullary(guide, start, 45), radius, 1.0, chi, rng)
+    clouds += _subependymal(anatomy, guide, chi_ppm, rng)
     both = np.array([-1.0, 1.0])
     clouds += _named(anatomy, _MIDLINE_VEINS, np.array([1.0]), chi_ppm, rng)
     clouds += _named(anatomy, _PAIRED_VEINS, both, chi_ppm, rng)
