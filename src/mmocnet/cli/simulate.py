@@ -39,14 +39,14 @@ class Simulate:
     """Whether calcifications, cavernomas, iron and the like are put in."""
     slab_mm: float | None = None
     """Height of the simulated slab in mm, at a random level; None simulates the whole head."""
-    images: Literal["all", "swi"] = "all"
-    """all: SWI, lesion-free twin, magnitude, phase, both references. swi: what training reads,
-    at a quarter of the space."""
+    images: Literal["all", "phase", "swi"] = "all"
+    """all: SWI, lesion-free twin, magnitude, phase, both references. phase: SWI and phase, what
+    training reads. swi: without the phase too."""
     workers: int = 1
     """Processes, each with one thread."""
     device: str = "cpu"
     """Torch device that simulates: cpu or cuda."""
-    test_set: Literal["v1"] | None = None
+    test_set: Literal["v2"] | None = None
     """Write this fixed test set; subjects, seed, protocol and the like then come from it."""
 
     def run(self) -> None:
