@@ -129,7 +129,7 @@ def test_an_option_out_of_range_exits_2(scan, model, tmp_path, capsys, words, sa
 
 
 def _ships(name):
-    from mmocnet.nets.checkpoint import shipped_folder
+    from mmocnet.nets.card import shipped_folder
 
     return (shipped_folder() / name).is_dir()
 

@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 
 from mmocnet.config import CascadeSettings, DetectorSettings, SegmenterSettings, Thresholds
 from mmocnet.errors import InputError, ModelError
-from mmocnet.nets import checkpoint
+from mmocnet.nets import card, checkpoint
+from mmocnet.nets.card import default_model
 from mmocnet.nets.checkpoint import (
     Cascade,
-    default_model,
     load_cascade,
     load_pretrained_encoder,
     save_cascade,
@@ -142,7 +142,7 @@ def test_a_name_never_trained_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_standard_is_the_default_once_it_ships(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(card, "shipped_folder", lambda: tmp_path)
     assert default_model() == "compact"
     (tmp_path / "standard").mkdir()
     assert default_model() == "standard"

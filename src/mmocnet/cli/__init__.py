@@ -17,8 +17,10 @@ COMMANDS = {
     "segment": ("Segment", "find and outline microbleeds in SWI scans"),
     "simulate": ("Simulate", "make a BIDS dataset of simulated studies with references"),
     "train": ("Train", "train both stages on a dataset"),
+    "finetune": ("Finetune", "improve a model by your own labelled or reviewed scans"),
     "evaluate": ("Evaluate", "score segmentations against references"),
     "experiment": ("Experiment", "run the article's experiments on a dataset"),
+    "baseline": ("Baseline", "train a plain U-Net to compare with, and segment with it"),
 }
 
 
@@ -49,8 +51,13 @@ def _parse(name: str, words: list[str]) -> Command:
     import tyro
 
     module = importlib.import_module(f"mmocnet.cli.{name}")
+    # A command whose help tells more than its docstring has a function for it.
+    more = getattr(module, "description", None)
     command: Command = tyro.cli(
-        getattr(module, COMMANDS[name][0]), args=words, prog=f"mmocnet {name}"
+        getattr(module, COMMANDS[name][0]),
+        args=words,
+        prog=f"mmocnet {name}",
+        description=None if more is None else more(),
     )
     return command
 

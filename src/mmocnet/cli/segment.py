@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from mmocnet.config import OperatingPoint, SegmentSettings
+from mmocnet.config import EngineName, OperatingPoint, PhaseSign, SegmentSettings
 from mmocnet.errors import InputError, MmocnetError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Segment:
     model: str | None = None
     """compact, standard, paper, or a folder that training wrote; none takes the best there is."""
     operating_point: OperatingPoint = "balanced"
-    """screening: sensitivity first. report: precision first."""
+    """screening: sensitivity first. balanced: best lesion F1. report: precision first."""
     threshold: float | None = None
     """Confidence from which a candidate is a lesion, 0.05 to 1, in place of the operating
     point's."""
@@ -47,11 +47,15 @@ class Segment:
     mask: Path | None = None
     """Brain mask on the scan's grid, in place of the one that is made; for one scan."""
     phase: Path | None = None
-    """Phase image; no model reads it yet, so it is ignored with a warning."""
+    """Phase image on the scan's grid, for a model that reads phase; for one scan."""
+    phase_sign: PhaseSign = "auto"
+    """+1: blood has positive phase where its vessel runs along the field. -1: negative. auto
+    finds it in the scan, and leaves phase out where it cannot."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the networks run."""
-    engine: Literal["torch"] = "torch"
-    """What runs them."""
+    engine: EngineName = "torch"
+    """What runs them. openvino: the same results, faster on a CPU. openvino-int8: stage 1 in 8
+    bits, fastest, results differ a little. Both need: pip install 'mmocnet[openvino]'."""
     threads: int | None = None
     """Threads of the networks; none takes one for each core."""
     overwrite: bool = False
@@ -60,15 +64,16 @@ class Segment:
     def run(self) -> None:
         """Segment each input; go on after one that fails, and say so at the end."""
         self._check()
-        from mmocnet.nets.checkpoint import default_model, load_cascade
+        from mmocnet.nets.card import default_model
+        from mmocnet.nets.checkpoint import load_cascade
 
         if self.threads is not None:
             import torch
 
             torch.set_num_threads(self.threads)
-        if self.phase is not None:
-            _warn(f"--phase {self.phase.name} is ignored: no model reads phase yet")
         cascade = load_cascade(self.model or default_model(), self.device)
+        if self.phase is not None and not cascade.settings.reads_phase:
+            _warn(f"--phase {self.phase.name} is ignored: the model {cascade.name} reads no phase")
         failed = 0
         for path in self.inputs:
             try:
@@ -88,6 +93,8 @@ class Segment:
             raise InputError("expected at least one INPUT, got none")
         if self.mask is not None and len(self.inputs) > 1:
             raise InputError(f"--mask is for one INPUT, got {len(self.inputs)}")
+        if self.phase is not None and len(self.inputs) > 1:
+            raise InputError(f"--phase is for one INPUT, got {len(self.inputs)}")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be 1 or more, got {self.threads}")
         owners: dict[Path, Path] = {}
@@ -109,16 +116,27 @@ class Segment:
             threshold=self.threshold,
             device=self.device,
             engine=self.engine,
+            phase_sign=self.phase_sign,
         )
+        phase = self.phase if cascade.settings.reads_phase else None
         with _bar(path.name) as progress:
             return segment_file(
                 path,
                 self.out,
                 settings,
-                options=FileOptions(self.spacing_mm, self.mask, self.overwrite),
+                options=FileOptions(self.spacing_mm, self.mask, self.overwrite, phase),
                 cascade=cascade,
                 progress=progress,
             )
+
+
+def description() -> str:
+    """Return the text of `--help`: the command's, and what the operating points mean."""
+    import inspect
+
+    from mmocnet.cli.operating_points import operating_point_text
+
+    return f"{inspect.getdoc(Segment)}\n\n{operating_point_text()}".strip()
 
 
 @contextmanager

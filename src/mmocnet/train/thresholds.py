@@ -1,28 +1,26 @@
-"""Give a trained cascade its confidence in context and its operating points, on whole scans."""
+"""Give a trained cascade its calibrated confidence and its operating points, on whole scans."""
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mmocnet.config import Thresholds
-from mmocnet.errors import InputError
-from mmocnet.evaluate.lesions import ScanLesions
+from mmocnet.config import CascadeSettings, ContextSettings, Thresholds
+from mmocnet.errors import InputError, ModelError
 from mmocnet.io.dataset import DatasetScan, read_dataset
 from mmocnet.nets.checkpoint import Cascade, load_cascade, save_cascade
 from mmocnet.predict.context import expanded
-from mmocnet.train.context import Collected, SliceCandidates, collect, fit_context
+from mmocnet.train.calibrate import Decision, ScoredScan, cross_fit, fold_of
+from mmocnet.train.context import Collected, collect, fit_context
+from mmocnet.train.model_card import operating_points, point_meanings
+from mmocnet.train.points import decide, slice_points
 from mmocnet.types import FloatArray
 
-LEVELS = np.array([*np.linspace(0.05, 0.95, 37), 0.96, 0.97, 0.98, 0.985, 0.99, 0.995])
-NEAR_BEST = 0.005
-"""Levels whose score is this near to the best count as best: one lesion more or less."""
-SLICE_KEPT = {"screening": 0.99, "balanced": 0.98, "report": 0.90}
-"""Share of the lesions that are found on single slices at all which each point keeps. On one slice
-a vein that crosses it is a microbleed, and the score that is best against them, near a confidence
-of 1, would give up a third of the lesions."""
+SEED = 0
+"""Of the folds: the same subjects always measure a model in the same way."""
 
 
 def calibrate(
@@ -35,7 +33,8 @@ def calibrate(
     """Fit a model folder's confidence in context, choose its operating points, return them.
 
     Args:
-        model: Folder of a trained cascade; its settings and its card are written anew.
+        model: Folder of a trained cascade without a classifier; its settings and its card are
+            written anew.
         validation: Scans, many lesions each, of subjects that were not trained on; slices
             through their lesions decide the operating points of single slices.
         natural: BIDS folder of whole heads with natural lesion counts, scans without a lesion
@@ -44,10 +43,10 @@ def calibrate(
         progress: Told what is done and what there is to do, in scans.
 
     Returns:
-        Best lesion F2 (screening), F1 (balanced) and F0.5 (report) on the natural volumes.
+        The operating points of volumes, see `train.points.choose_points`.
 
     Raises:
-        InputError: If no scan has a reference, or none a lesion.
+        InputError: If no scan has a reference, or too few subjects have a lesion.
         ModelError: If the model folder is not one.
     """
     cascade = load_cascade(str(model), device)
@@ -60,119 +59,155 @@ def calibrate(
         volumes.append(collect(scan, cascade, device))
         if progress is not None:
             progress(number, len(scans))
-    return settle(model, cascade, (volumes[: len(validation)], volumes[len(validation) :]), natural)
+    parts = volumes[: len(validation)], volumes[len(validation) :]
+    return settle_context(model, cascade, parts, natural.resolve().name, is_simulated(natural))
+
+
+def is_simulated(dataset: Path) -> bool:
+    """Return whether a BIDS folder says that it was simulated by this package."""
+    try:
+        text = (dataset / "dataset_description.json").read_text(encoding="utf-8")
+        made_by = json.loads(text)["GeneratedBy"]
+        return any(one["Description"].startswith("mmocnet simulate") for one in made_by)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def settle(
     model: Path,
     cascade: Cascade,
-    volumes: tuple[Sequence[Collected], Sequence[Collected]],
-    natural: Path,
+    planes: Sequence[ScoredScan],
+    natural: Sequence[ScoredScan],
+    name: str,
+    simulated: bool = True,
 ) -> Thresholds:
-    """Fit and choose on candidates that are collected already, and write the model folder.
+    """Calibrate a cascade's classifier, choose its operating points, write the model folder.
+
+    Args:
+        model: The folder.
+        cascade: What is in it; settings and card are changed.
+        planes: Candidates of single slices through lesions, by the classifier's logit; of
+            subjects that were not trained on. None of them: slices take the points of volumes.
+        natural: Likewise of whole volumes with natural lesion counts, of subjects that decided
+            nothing yet.
+        name: Of the natural set, for the card.
+        simulated: Whether that set is simulated.
+
+    Returns:
+        The operating points of volumes.
+
+    Raises:
+        InputError: If fewer than two subjects have a lesion, or the candidates of all but a
+            fold of the subjects are all of a kind.
+        ModelError: If the cascade has no classifier.
+    """
+    if cascade.settings.classifier is None:
+        raise ModelError(f"expected a classifier in {model.name} to calibrate, got none")
+    chosen = decide(natural)
+    calibrated = replace(
+        cascade.settings.classifier, slope=chosen.slope, intercept=chosen.intercept
+    )
+    settings = replace(cascade.settings, classifier=calibrated)
+    return _finish(model, cascade, settings, chosen, (planes, natural), (name, simulated))
+
+
+def settle_context(
+    model: Path,
+    cascade: Cascade,
+    volumes: tuple[Sequence[Collected], Sequence[Collected]],
+    name: str,
+    simulated: bool = True,
+) -> Thresholds:
+    """Do the same for a cascade whose confidence comes from measures of the context.
+
+    The regression is fitted on the validation scans, which hold far more lesions than patients
+    do, and on the natural ones; each natural scan is then scored by a regression that other
+    subjects gave, and that score is calibrated.
 
     Args:
         model: The folder.
         cascade: What is in it.
         volumes: Candidates of the validation scans and of the natural ones.
-        natural: Names the second set in the card.
+        name: Of the natural set, for the card.
+        simulated: Whether that set is simulated.
     """
     dense, whole = volumes
-    context = fit_context([*dense, *whole])
-    weights = np.array(context.weights)
-    scored = [1 / (1 + np.exp(-(expanded(v.features, context) @ weights))) for v in whole]
-    tables = [
-        [_row(v.subject, c, v.hit, v.references, level) for v, c in zip(whole, scored, strict=True)]
-        for level in LEVELS
+    folds = fold_of([v.subject for v in whole], [v.references > 0 for v in whole], SEED)
+    natural: dict[int, ScoredScan] = {}
+    for fold in range(folds.max() + 1):
+        learnt = [v for v, f in zip(whole, folds, strict=True) if f != fold]
+        context = fit_context([*dense, *learnt])
+        for n in np.flatnonzero(folds == fold).tolist():
+            v = whole[n]
+            score = expanded(v.features, context) @ np.array(context.weights)
+            natural[n] = ScoredScan(v.subject, score, v.hit, v.references)
+    scored = [natural[n] for n in range(len(whole))]
+    planes = [
+        ScoredScan(v.subject, _logit(part.confidence), part.hit, part.references)
+        for v in dense
+        for part in v.slices
     ]
-    planes = [part for v in dense for part in v.slices]
-    points, slice_points = best_points(tables), _slice_points(planes)
-    cascade.settings = replace(
-        cascade.settings, context=context, thresholds=points, slice_thresholds=slice_points
-    )
+    chosen = decide(scored)
+    context = _calibrated(fit_context([*dense, *whole]), chosen)
+    settings = replace(cascade.settings, context=context)
+    # On few slices there is no context: the confidence stays the stage-2 probability.
+    plain = Decision(1.0, 0.0, chosen.points)
+    return _finish(model, cascade, settings, plain, (planes, scored), (name, simulated))
+
+
+def _logit(given: FloatArray) -> FloatArray:
+    inside = np.clip(given, 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(inside / (1 - inside)), float)
+
+
+def _calibrated(context: ContextSettings, line: Decision) -> ContextSettings:
+    """Return the regression with slope and intercept in its weights, of which the last is 1's."""
+    weights = line.slope * np.array(context.weights)
+    weights[-1] += line.intercept
+    return replace(context, weights=tuple(weights.tolist()))
+
+
+def _finish(
+    model: Path,
+    cascade: Cascade,
+    settings: CascadeSettings,
+    chosen: Decision,
+    scans: tuple[Sequence[ScoredScan], Sequence[ScoredScan]],
+    source: tuple[str, bool],
+) -> Thresholds:
+    """Measure what is decided, put it into settings and card, write the folder.
+
+    Args:
+        model: The folder.
+        cascade: What is in it.
+        settings: The new ones, but for the operating points.
+        chosen: Points of volumes; slope and intercept of the confidence of slices.
+        scans: Planes and natural volumes.
+        source: Name of the natural set, and whether it is simulated.
+    """
+    planes, natural = scans
+    on_slices: Thresholds | None = None
+    single: dict[str, Any] = {}
+    if any((plane.hit > 0).any() for plane in planes):
+
+        def by_share(some: Sequence[ScoredScan]) -> Decision:
+            points = slice_points(some, chosen.slope, chosen.intercept)
+            return Decision(chosen.slope, chosen.intercept, points)
+
+        on_slices = by_share(planes).points
+        single = point_meanings(cross_fit(planes, by_share, SEED), on_slices)
+    cascade.settings = replace(settings, thresholds=chosen.points, slice_thresholds=on_slices)
+    measured = operating_points(cross_fit(natural, decide, SEED), chosen.points, natural)
+    dataset, simulated = source
     cascade.card = {
         **cascade.card,
         "operating_points": {
-            "dataset": natural.resolve().name,
-            "volumes": len(whole),
+            "dataset": dataset,
+            "simulated": simulated,
+            **measured,
             "slices": len(planes),
-            "rule": "any overlap",
-            **{
-                name: _meaning(tables[int(np.abs(LEVELS - level).argmin())], level)
-                for name, level in asdict(points).items()
-            },
-            "single_slices": {
-                name: _meaning(
-                    [_row("", p.confidence, p.hit, p.references, level) for p in planes], level
-                )
-                for name, level in asdict(slice_points).items()
-            },
+            **({"single_slices": single} if single else {}),
         },
     }
     save_cascade(model, cascade)
-    return points
-
-
-def _row(
-    subject: str,
-    confidence: FloatArray,
-    hit: NDArray[np.integer],
-    references: int,
-    level: float,
-) -> ScanLesions:
-    hits = hit[confidence >= level]
-    found = len(np.unique(hits[hits > 0]))
-    return ScanLesions(subject, subject, references, found, int((hits == 0).sum()))
-
-
-def _slice_points(planes: Sequence[SliceCandidates]) -> Thresholds:
-    """Return the levels that keep the shares SLICE_KEPT of the lesions found on slices."""
-    best = [
-        float(plane.confidence[plane.hit == lesion].max())
-        for plane in planes
-        for lesion in np.unique(plane.hit[plane.hit > 0])
-    ]
-    if not best:
-        return Thresholds()
-    points = {name: round(float(np.quantile(best, 1 - k)), 4) for name, k in SLICE_KEPT.items()}
-    return Thresholds(**points)
-
-
-def _sums(rows: Sequence[ScanLesions]) -> tuple[int, int, int]:
-    """Return lesions found, lesions missed, false positives."""
-    found = sum(row.found for row in rows)
-    references = sum(row.references for row in rows)
-    return found, references - found, sum(row.false_positives for row in rows)
-
-
-def _f_beta(rows: Sequence[ScanLesions], beta: float) -> float:
-    found, missed, false = _sums(rows)
-    weight = beta * beta
-    total = (1 + weight) * found + weight * missed + false
-    return (1 + weight) * found / total if total else float("nan")
-
-
-def best_points(tables: Sequence[Sequence[ScanLesions]]) -> Thresholds:
-    """Return the middle of the levels near the best of each score, in ascending order."""
-    if not any(row.references for row in tables[0]):
-        raise InputError("expected at least one lesion to choose thresholds on, got none")
-    chosen = []
-    for beta in (2.0, 1.0, 0.5):
-        values = np.array([_f_beta(rows, beta) for rows in tables])
-        near = LEVELS[values >= np.nanmax(values) - NEAR_BEST]
-        chosen.append(round(float(np.median(near)), 3))
-    screening, balanced, report = np.maximum.accumulate(chosen).tolist()
-    return Thresholds(screening=screening, balanced=balanced, report=report)
-
-
-def _meaning(rows: Sequence[ScanLesions], level: float) -> dict[str, float | None]:
-    """Return what a level means on these scans; undefined is None."""
-    found, missed, false = _sums(rows)
-    called = found + false
-    return {
-        "threshold": level,
-        "lesion_sensitivity": round(found / (found + missed), 4),
-        "lesion_precision": round(found / called, 4) if called else None,
-        "lesion_f1": round(_f_beta(rows, 1.0), 4),
-        "fp_per_scan": round(false / len(rows), 4),
-    }
+    return chosen.points

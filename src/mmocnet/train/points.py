@@ -1,0 +1,137 @@
+"""Operating points: from which calibrated probability a candidate is called a microbleed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmocnet.config import Thresholds
+from mmocnet.errors import InputError
+from mmocnet.train.calibrate import Decision, ScoredScan, fit_platt, probability
+from mmocnet.types import FloatArray
+
+NEAR_BEST = 0.005
+"""Levels whose score is this near to the best count as best: one lesion more or less."""
+SCREENING_KEPT = 0.97
+"""Share of the lesions that have a candidate which screening keeps."""
+REPORT_PRECISION = 0.95
+"""Share of the calls that are lesions which report wants .."""
+REPORT_KEPT = 0.5
+""".. unless it costs more than half of the lesions that have a candidate."""
+LOWEST_POINT = 0.05
+"""Below it nineteen calls of twenty are false: no point goes there, whatever it would find."""
+SLICE_KEPT = {"screening": 0.99, "balanced": 0.98, "report": 0.90}
+"""Share of the lesions that are found on single slices at all which each point keeps. On one slice
+a vein that crosses it is a microbleed, and the score that is best against them, near a confidence
+of 1, would give up a third of the lesions."""
+
+
+def _best_of_lesions(scan: ScoredScan, given: FloatArray) -> FloatArray:
+    """Return the highest probability of each reference lesion that has a candidate."""
+    return np.array([given[scan.hit == n].max() for n in np.unique(scan.hit[scan.hit > 0])])
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Thresholds that are worth a choice, ascending, and what each gives.
+
+    Attributes:
+        best: Highest probability of each lesion that has a candidate.
+        levels: The distinct ones of them, ascending, shape (K,): between two of them a higher
+            threshold only drops false calls.
+        found: Lesions at or above each level.
+        calls: The same and the false candidates.
+        references: Lesions in all.
+    """
+
+    best: FloatArray
+    levels: FloatArray
+    found: NDArray[np.integer]
+    calls: NDArray[np.integer]
+    references: int
+
+    def best_level(self, beta: float) -> float:
+        """Return the middle of the levels near the best F score."""
+        weight = beta * beta
+        score = (1 + weight) * self.found / (weight * self.references + self.calls)
+        return float(np.median(self.levels[score >= score.max() - NEAR_BEST]))
+
+
+def _curve(scans: Sequence[ScoredScan], slope: float, intercept: float) -> _Curve:
+    given = [probability(scan.logit, slope, intercept) for scan in scans]
+    lesions = [_best_of_lesions(scan, p) for scan, p in zip(scans, given, strict=True)]
+    best = np.sort(np.concatenate([np.zeros(0), *lesions]))
+    if not len(best):
+        raise InputError("expected at least one lesion to choose thresholds on, got none")
+    others = [p[scan.hit == 0] for scan, p in zip(scans, given, strict=True)]
+    false = np.sort(np.concatenate(others))
+    levels = np.unique(best)
+    found = len(best) - np.searchsorted(best, levels)
+    calls = found + len(false) - np.searchsorted(false, levels)
+    return _Curve(best, levels, found, calls, sum(scan.references for scan in scans))
+
+
+def choose_points(
+    scans: Sequence[ScoredScan], slope: float = 1.0, intercept: float = 0.0
+) -> Thresholds:
+    """Return the operating points of volumes.
+
+    Balanced has the best lesion F1. Screening has the best F2, or keeps 97 % of the lesions that
+    have a candidate if that takes a lower threshold. Report has the best F0.5, or a precision of
+    0.95 if that takes a higher one and leaves half of the lesions that have a candidate. None is
+    below 0.05.
+
+    Args:
+        scans: Whole volumes, lesion-free ones included.
+        slope: Of the calibration.
+        intercept: Of the calibration.
+
+    Raises:
+        InputError: If no candidate is a lesion.
+    """
+    curve = _curve(scans, slope, intercept)
+    balanced = curve.best_level(1.0)
+    kept = float(np.quantile(curve.best, 1 - SCREENING_KEPT))
+    screening = min(balanced, curve.best_level(2.0), kept)
+    enough = curve.found >= REPORT_KEPT * len(curve.best)
+    precise = curve.levels[enough & (curve.found >= REPORT_PRECISION * curve.calls)]
+    report = max(balanced, curve.best_level(0.5), *precise[:1].tolist())
+    return Thresholds(
+        *(max(_floored(level), LOWEST_POINT) for level in (screening, balanced, report))
+    )
+
+
+def _floored(level: float) -> float:
+    # Down, so that the lesion that decided a threshold stays above it.
+    return math.floor(level * 1e4) / 1e4
+
+
+def slice_points(
+    planes: Sequence[ScoredScan], slope: float = 1.0, intercept: float = 0.0
+) -> Thresholds:
+    """Return the levels that keep the shares SLICE_KEPT of the lesions found on slices.
+
+    Raises:
+        InputError: If no candidate is a lesion.
+    """
+    parts = [_best_of_lesions(p, probability(p.logit, slope, intercept)) for p in planes]
+    best = np.concatenate([np.zeros(0), *parts])
+    if not len(best):
+        raise InputError("expected at least one lesion to choose thresholds on, got none")
+    return Thresholds(
+        **{name: _floored(float(np.quantile(best, 1 - k))) for name, k in SLICE_KEPT.items()}
+    )
+
+
+def decide(scans: Sequence[ScoredScan]) -> Decision:
+    """Return the calibration and the operating points of whole volumes.
+
+    Raises:
+        InputError: If the candidates are not of both kinds.
+    """
+    logit = np.concatenate([np.zeros(0), *(scan.logit for scan in scans)])
+    hit = np.concatenate([np.zeros(0, np.int64), *(scan.hit for scan in scans)])
+    slope, intercept = fit_platt(logit, hit > 0)
+    return Decision(slope, intercept, choose_points(scans, slope, intercept))

@@ -1,0 +1,51 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from mmocnet.nets import card
+from mmocnet.nets.card import point_meanings, read_card
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]"])
+def test_a_card_that_cannot_be_read_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    monkeypatch.setattr(card, "shipped_folder", lambda: tmp_path)
+    (tmp_path / "compact").mkdir()
+    if text is not None:
+        (tmp_path / "compact" / "card.json").write_text(text)
+    assert read_card("compact") == {}
+
+
+def test_the_card_of_a_shipped_model_has_its_points() -> None:
+    meanings = point_meanings(read_card("compact"))
+    assert [one.name for one in meanings] == ["screening", "balanced", "report"]
+    thresholds = [one.threshold for one in meanings]
+    assert thresholds == sorted(thresholds)
+    folder = card.shipped_folder() / "compact"
+    settings = json.loads((folder / "settings.json").read_text())
+    assert thresholds == list(settings["thresholds"].values())
+
+
+def test_undefined_scores_and_missing_intervals_are_nan() -> None:
+    point = {
+        "threshold": 0.5,
+        "lesion_sensitivity": 0.8,
+        "lesion_sensitivity_interval": [0.7, None],
+        "lesion_precision": None,
+        "fp_per_scan": 0.0,
+    }
+    names = ("screening", "balanced", "report")
+    first = point_meanings({"operating_points": dict.fromkeys(names, point)})[0]
+    assert (first.sensitivity.value, first.sensitivity.low) == (0.8, 0.7)
+    assert math.isnan(first.sensitivity.high)
+    assert math.isnan(first.precision.value)
+    assert first.fp_per_scan.value == 0.0
+    assert math.isnan(first.fp_per_scan.low)
+
+
+@pytest.mark.parametrize("content", [{}, {"operating_points": {"balanced": {}}}])
+def test_a_card_without_the_points_means_nothing(content: dict[str, object]) -> None:
+    assert point_meanings(content) == ()
