@@ -142,7 +142,7 @@ def test_no_input_exits_2(tmp_path, capsys):
 def test_a_phase_image_is_ignored_aloud(scan, model, tmp_path, capsys):
     words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", model]
     assert main([*words, "--phase", "phase.nii.gz"]) == 0
-    assert "no model reads phase" in capsys.readouterr().err
+    assert "reads no phase" in capsys.readouterr().err
 
 
 def test_help_imports_no_torch():

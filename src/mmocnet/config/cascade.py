@@ -6,6 +6,7 @@ from typing import Literal
 Normalisation = Literal["minmax", "median"]
 OperatingPoint = Literal["screening", "balanced", "report"]
 EngineName = Literal["torch", "openvino", "openvino-int8"]
+PhaseSign = Literal["auto", "+1", "-1"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ class CascadeSettings:
     classifier: ClassifierSettings | None = None
     """Confidence by the classifier, in place of `context`; None where there is none."""
 
+    @property
+    def reads_phase(self) -> bool:
+        """Whether a phase image is of use."""
+        return self.classifier is not None and bool(self.classifier.phase_offsets_mm)
+
 
 @dataclass(frozen=True)
 class SegmentSettings:
@@ -142,3 +148,5 @@ class SegmentSettings:
     """Where the networks run."""
     engine: EngineName = "torch"
     """What runs them."""
+    phase_sign: PhaseSign = "auto"
+    """Sign of a phase image where blood is positive along the field; auto finds it."""

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from mmocnet import __version__
-from mmocnet.config import SegmentSettings, Thresholds
+from mmocnet.config import PhaseSign, SegmentSettings, Thresholds
 from mmocnet.errors import InputError
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import read_picture
-from mmocnet.io.read import Scan
+from mmocnet.io.read import Scan, read_scan
 from mmocnet.nets.checkpoint import Cascade, file_sha256
 from mmocnet.predict.context import limits_for
 from mmocnet.predict.fuse import CANDIDATE_FLOOR
 from mmocnet.predict.outputs import OutputFiles, read_summary
 from mmocnet.prepare.geometry import slice_axis
+from mmocnet.prepare.phase import check_grid
 from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
 
@@ -38,6 +39,8 @@ class FileOptions:
     """Brain mask on the scan's grid, in place of the one that is made."""
     overwrite: bool = False
     """Whether results that are there are made again."""
+    phase: Path | None = None
+    """Phase image on the scan's grid, for a model that reads phase."""
 
 
 def read_mask(path: Path, scan: Volume) -> Mask3D:
@@ -56,6 +59,19 @@ def read_mask(path: Path, scan: Volume) -> Mask3D:
     if not inside.any():
         raise InputError(f"expected a brain mask, got no voxel above 0 in {path.name}")
     return np.asarray(inside)
+
+
+def read_phase(path: Path, scan: Volume) -> Volume:
+    """Return a phase image on a scan's grid, in the file's unit.
+
+    Raises:
+        InputError: If it cannot be read or lies on another grid.
+    """
+    if path.name.lower().endswith(PICTURE_SUFFIXES):
+        raise InputError(f"expected phase as .nii or .nii.gz, got {path.name}")
+    phase = read_scan(path).volume
+    check_grid(phase, scan)
+    return phase
 
 
 def operating_threshold(settings: SegmentSettings, limits: Thresholds) -> float:
@@ -111,13 +127,18 @@ def provenance(
     }
 
 
-def given_record(path: Path, options: FileOptions) -> dict[str, Any]:
-    """Return what was given beside the scan, as provenance: options, mask, BIDS sidecar."""
+def given_record(
+    path: Path, options: FileOptions, phase_sign: PhaseSign = "auto"
+) -> dict[str, Any]:
+    """Return what was given beside the scan, as provenance: options, mask, phase, BIDS sidecar."""
     given: dict[str, Any] = {"Acquisition": read_acquisition(path)}
     if options.spacing_mm is not None:
         given["SpacingMm"] = options.spacing_mm
     if options.mask is not None:
         given["Mask"] = {"Name": options.mask.name, "SHA256": file_sha256(options.mask)}
+    if options.phase is not None:
+        sha256 = file_sha256(options.phase)
+        given["Phase"] = {"Name": options.phase.name, "SHA256": sha256, "Sign": phase_sign}
     return given
 
 

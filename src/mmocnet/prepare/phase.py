@@ -15,20 +15,18 @@ Reference: Shmueli et al. 2009, doi:10.1002/mrm.22135 (susceptibility from phase
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mmocnet.config import PhaseSign
 from mmocnet.errors import InputError
 from mmocnet.prepare.geometry import WorkingGrid, slice_axis
 from mmocnet.prepare.swi import homodyne_highpass
 from mmocnet.types import FloatArray, Mask3D, Triple
 from mmocnet.volume import Volume
-
-SignSetting = Literal["auto", "+1", "-1"]
 
 PERIODS = (360.0, 4096.0, 8192.0, 65536.0, 200 * np.pi, 2000 * np.pi, 2 * np.pi)
 """Spans of a full turn that files have: degrees, integers, rad x 100 or x 1000, rad."""
@@ -96,7 +94,7 @@ def prepare_phase(
     swi: Volume,
     brain: Mask3D | None,
     grid: WorkingGrid,
-    sign: SignSetting = "auto",
+    sign: PhaseSign = "auto",
 ) -> NDArray[np.float32]:
     """Return a phase image as the networks read it.
 
@@ -118,7 +116,7 @@ def prepare_phase(
 
 
 def high_passed_phase(
-    phase: Volume, swi: Volume, brain: Mask3D | None = None, sign: SignSetting = "auto"
+    phase: Volume, swi: Volume, brain: Mask3D | None = None, sign: PhaseSign = "auto"
 ) -> HighPassedPhase:
     """Return phase without its smooth background, of the sign that this package uses.
 
