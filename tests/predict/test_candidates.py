@@ -75,11 +75,11 @@ def test_patches_reflect_at_the_border_as_numpy_does(rng, corner, size):
     roi = Roi(1, *corner, size)
     padded = np.pad(image[1], 200, mode="reflect")
     row, col = corner[0] + 200, corner[1] + 200
-    assert np.array_equal(cut_rois(image, [roi])[0], padded[row : row + size, col : col + size])
+    assert np.array_equal(cut_rois(image, [roi])[0, 0], padded[row : row + size, col : col + size])
 
 
 def test_a_slice_of_one_row_can_be_cut():
-    assert cut_rois(np.ones((1, 1, 5)), [Roi(0, -2, 0, 4)]).shape == (1, 4, 4)
+    assert cut_rois(np.ones((1, 1, 5)), [Roi(0, -2, 0, 4)]).shape == (1, 1, 4, 4)
 
 
 def test_patches_of_two_sizes_are_refused():

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from scipy import ndimage
 from mmocnet.config import PatchShares
 from mmocnet.errors import InputError
 from mmocnet.train.patches import (
+    PatchCut,
     PatchSampler,
     TrainingScan,
     cut,
@@ -67,9 +69,9 @@ def test_image_and_labels_of_different_shapes_are_refused() -> None:
 
 
 def lesion_sampler(scan: TrainingScan, shares: PatchShares, **changes: object) -> PatchSampler:
-    settings = {"shape": (8, 8), "jitter_px": (3.0, 3.0), "inside": False, **changes}
+    how = replace(PatchCut((8, 8), (3.0, 3.0)), **changes)
     places = {"lesion": lesion_places([scan]), "mimic": mimic_places([scan])}
-    return PatchSampler([scan], places, shares, **settings)
+    return PatchSampler([scan], places, shares, how)
 
 
 def test_a_patch_on_a_lesion_holds_it_within_the_jitter(rng: np.random.Generator) -> None:

@@ -78,8 +78,6 @@ class PreparationSettings:
     """minmax: each image to 0..1. median: the brain's median to 0.5, clipped to 0..1."""
     strip_skull: bool = True
     """Whether everything outside the brain is set to 0."""
-    neighbour_mm: float = 1.5
-    """Networks with several input slices see the nearest ones at least this far apart."""
 
 
 @dataclass(frozen=True)

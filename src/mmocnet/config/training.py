@@ -5,6 +5,7 @@ from typing import Literal
 
 from mmocnet.config.cascade import (
     CascadeSettings,
+    ClassifierSettings,
     DetectorSettings,
     PreparationSettings,
     SegmenterSettings,
@@ -12,7 +13,7 @@ from mmocnet.config.cascade import (
 
 LossReduction = Literal["batch", "image"]
 OptimiserName = Literal["adam", "adamw"]
-TrainPreset = Literal["compact", "paper"]
+TrainPreset = Literal["compact", "standard", "paper"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class LossSettings:
 
     sensitivity_weight: float = 1.0
     """The article's lambda: 10 in stage 1, 1 in stage 2."""
+    dice_weight: float = 1.0
+    """Of the Dice loss; 0 leaves it out, as where candidates are classified."""
     over: LossReduction = "batch"
     """Whether Dice and sensitivity are taken over the batch or averaged over its images."""
 
@@ -121,6 +124,15 @@ class TrainSettings:
             lesion=0.35, found=0.15, false=0.3, mimic=0.1, dark=0.1, brain=0.0
         )
     )
+    classifier: StageSettings = field(
+        default_factory=lambda: StageSettings(
+            batch_size=64, learning_rate=1e-3, loss=LossSettings(0.0, 0.0)
+        )
+    )
+    neighbours_hidden: float = 0.25
+    """Share of patches whose neighbouring slices are hidden, so that one slice suffices too."""
+    start_from: str | None = None
+    """Model (a shipped name or a folder) whose weights training starts from; None: random."""
     crop_shape: tuple[int, int] = (176, 224)
     """Left-right x front-back pixels of stage 1's training crops, multiples of 16."""
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
@@ -143,7 +155,7 @@ class TrainSettings:
 
 
 def train_settings(preset: TrainPreset) -> TrainSettings:
-    """Return how a preset is trained: the article's way, or narrow and fast.
+    """Return how a preset is trained: the article's way, narrow and fast, or that with context.
 
     >>> train_settings("paper").detector.loss.sensitivity_weight
     10.0
@@ -167,7 +179,7 @@ def train_settings(preset: TrainPreset) -> TrainSettings:
             segmenter=article,
             crop_shape=(352, 448),
         )
-    return TrainSettings(
+    compact = TrainSettings(
         cascade=CascadeSettings(
             detector=DetectorSettings(widths=(8, 16, 32, 64, 128), output_bias=-4.0),
             segmenter=SegmenterSettings(output_bias=-2.0),
@@ -185,3 +197,12 @@ def train_settings(preset: TrainPreset) -> TrainSettings:
             keep_background=True,
         ),
     )
+    if preset == "compact":
+        return compact
+    cascade = replace(
+        compact.cascade,
+        detector=replace(compact.cascade.detector, in_channels=3),
+        segmenter=replace(compact.cascade.segmenter, in_channels=3),
+        classifier=ClassifierSettings(),
+    )
+    return replace(compact, cascade=cascade)

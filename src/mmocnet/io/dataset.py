@@ -31,6 +31,7 @@ class DatasetScan:
         labels: Reference instances on the image's grid, or None.
         table: Reference table beside the labels, or None.
         brain: Brain mask on the image's grid, or None.
+        phase: Phase of the visit's only acquisition that has one, or None.
     """
 
     subject: str
@@ -40,6 +41,7 @@ class DatasetScan:
     labels: Path | None = None
     table: Path | None = None
     brain: Path | None = None
+    phase: Path | None = None
 
 
 def entities(name: str) -> dict[str, str]:
@@ -116,6 +118,16 @@ def _labels(folder: Path, image: Path, alone: bool) -> Path | None:
     return others[0] if len(others) == 1 else None
 
 
+def _phase(anat: Path) -> Path | None:
+    """Return a visit's only phase image; with several echoes or runs it is not known which."""
+    found = [
+        path
+        for path in anat.iterdir()
+        if path.name.endswith(NIFTI_ENDINGS) and entities(path.name).get("part") == "phase"
+    ]
+    return found[0] if len(found) == 1 else None
+
+
 def _scans(folder: Path, reference: Path, anat: Path) -> list[DatasetScan]:
     images = _images(anat)
     beside = reference / anat.relative_to(folder)
@@ -137,6 +149,7 @@ def _scans(folder: Path, reference: Path, anat: Path) -> list[DatasetScan]:
                 labels=labels,
                 table=table,
                 brain=_nifti(beside, f"{stem(image.name)}_desc-brain_mask"),
+                phase=_phase(anat),
             )
         )
     return found

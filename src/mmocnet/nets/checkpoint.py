@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from torch import Tensor, nn
 
 from mmocnet.config import CascadeSettings
 from mmocnet.errors import InputError, ModelError
+from mmocnet.nets.card import shipped_folder
+from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
 from mmocnet.nets.settings_json import settings_from_json, settings_to_json
 
 MODEL_NAMES = ("standard", "compact", "paper")
-WEIGHT_FILES = ("detector.safetensors", "segmenter.safetensors")
+NETWORKS = ("detector", "segmenter", "classifier")
+"""A cascade's networks in the order of use; the last one is not in every model."""
 DIGEST_FILE = "SHA256SUMS"
 
 
@@ -31,6 +35,7 @@ class Cascade:
         settings: Widths, preparation, ROI size, thresholds.
         detector: Stage 1, in eval mode when loaded.
         segmenter: Stage 2, in eval mode when loaded.
+        classifier: Stage 2's second opinion, or None, in eval mode when loaded.
         card: Model card data: dataset, seed, version, scores, command, hardware, time.
         name: Name of the shipped model, or of the folder.
         sha256: Digest of each weight file by its name; empty before saving.
@@ -42,16 +47,12 @@ class Cascade:
     card: dict[str, Any]
     name: str = "unsaved"
     sha256: dict[str, str] = field(default_factory=dict)
+    classifier: Classifier | None = None
 
-
-def shipped_folder() -> Path:
-    """Return the folder of the models that come with the package."""
-    return Path(__file__).resolve().parent.parent / "weights"
-
-
-def default_model() -> str:
-    """Return the model used when none is named: standard where it ships, else compact."""
-    return "standard" if (shipped_folder() / "standard").is_dir() else "compact"
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the networks that there are, by name."""
+        found = {name: getattr(self, name) for name in NETWORKS}
+        return {name: network for name, network in found.items() if network is not None}
 
 
 def model_folder(name_or_folder: str | Path) -> Path:
@@ -89,12 +90,13 @@ def save_cascade(folder: str | Path, cascade: Cascade) -> dict[str, str]:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    networks: tuple[nn.Module, ...] = (cascade.detector, cascade.segmenter)
-    for file, network in zip(WEIGHT_FILES, networks, strict=True):
+    digests = {}
+    for name, network in cascade.networks().items():
+        file = weight_file(name)
         save_file(_half(network, file), partial / file)
         # safetensors keeps its files to their owner; a model is for all to read.
         (partial / file).chmod(0o644)
-    digests = {file: file_sha256(partial / file) for file in WEIGHT_FILES}
+        digests[file] = file_sha256(partial / file)
     _write_json(partial / "settings.json", settings_to_json(cascade.settings))
     _write_json(partial / "card.json", cascade.card)
     lines = "".join(f"{digest}  {file}\n" for file, digest in digests.items())
@@ -117,17 +119,29 @@ def load_cascade(name_or_folder: str | Path, device: str | torch.device = "cpu")
     """
     folder = model_folder(name_or_folder)
     where = folder.name
-    digests = _checked_digests(folder)
+    _check_complete(folder, ("settings.json", "card.json", DIGEST_FILE))
     settings = settings_from_json(
         CascadeSettings, _read_json(folder / "settings.json"), f"{where}/settings.json"
     )
-    card = _read_json(folder / "card.json")
-    detector, segmenter = Detector(settings.detector), Segmenter(settings.segmenter)
-    networks: tuple[nn.Module, ...] = (detector, segmenter)
-    for file, network in zip(WEIGHT_FILES, networks, strict=True):
-        load_weights(network, folder / file)
+    cascade = Cascade(
+        settings,
+        Detector(settings.detector),
+        Segmenter(settings.segmenter),
+        _read_json(folder / "card.json"),
+        where,
+        classifier=None if settings.classifier is None else Classifier(settings.classifier),
+    )
+    networks = cascade.networks()
+    cascade.sha256 = _checked_digests(folder, [weight_file(name) for name in networks])
+    for name, network in networks.items():
+        load_weights(network, folder / weight_file(name))
         network.eval().to(device)
-    return Cascade(settings, detector, segmenter, card, where, digests)
+    return cascade
+
+
+def weight_file(network: str) -> str:
+    """Return the name of a network's file in a model folder."""
+    return f"{network}.safetensors"
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -145,6 +159,33 @@ def load_weights(network: nn.Module, path: Path) -> None:
         raise ModelError(f"{path.parent.name}/{path.name} does not fit its settings") from error
     if extra or any(not key.endswith("num_batches_tracked") for key in missing):
         raise ModelError(f"{path.parent.name}/{path.name} does not fit its settings")
+
+
+def start_from(network: nn.Module, path: Path) -> None:
+    """Put the weights of a like network that sees one slice, or as many, into a network.
+
+    Where the network sees more slices than the file's did, the new ones start without effect:
+    at first it answers as the other did.
+
+    Raises:
+        ModelError: If the file does not fit the network.
+    """
+    with torch.no_grad():
+        wide = {key: value for key, value in network.state_dict().items() if value.ndim == 4}
+        try:
+            weights = {key: value.float() for key, value in load_file(path).items()}
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"expected weights to start from in {path.name}") from error
+        for key, value in weights.items():
+            ours = wide.get(key)
+            if ours is not None and value.ndim == 4 and value.shape[1] == 1 < ours.shape[1]:
+                middle = ours.shape[1] // 2
+                weights[key] = torch.zeros_like(ours, dtype=torch.float32)
+                weights[key][:, middle] = value[:, 0]
+        try:
+            network.load_state_dict(weights, strict=False)
+        except RuntimeError as error:
+            raise ModelError(f"{path.name} does not fit the networks that start from it") from error
 
 
 def load_pretrained_encoder(detector: Detector, path: str | Path) -> tuple[str, ...]:
@@ -211,18 +252,22 @@ def _half(network: nn.Module, file: str) -> dict[str, Tensor]:
     return halves
 
 
-def _checked_digests(folder: Path) -> dict[str, str]:
-    for file in (*WEIGHT_FILES, "settings.json", "card.json", DIGEST_FILE):
+def _check_complete(folder: Path, files: Iterable[str]) -> None:
+    for file in files:
         if not (folder / file).is_file():
             raise ModelError(f"the model folder {folder.name!r} is incomplete: {file} is missing")
+
+
+def _checked_digests(folder: Path, files: Sequence[str]) -> dict[str, str]:
+    _check_complete(folder, files)
     lines = (folder / DIGEST_FILE).read_text(encoding="utf-8").splitlines()
     recorded = {words[1]: words[0] for words in map(str.split, lines) if len(words) == 2}
-    for file in WEIGHT_FILES:
+    for file in files:
         if recorded.get(file) != file_sha256(folder / file):
             raise ModelError(
                 f"{folder.name}/{file} was altered: its SHA-256 is not the one in {DIGEST_FILE}"
             )
-    return {file: recorded[file] for file in WEIGHT_FILES}
+    return {file: recorded[file] for file in files}
 
 
 def _write_json(path: Path, data: Any) -> None:

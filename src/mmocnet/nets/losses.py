@@ -124,4 +124,8 @@ def joint_loss(
     True
     """
     parts = loss_parts(batch_sums(logits, reference, settings), reduce)
-    return parts.bce + parts.dice + settings.sensitivity_weight * parts.sensitivity
+    return (
+        parts.bce
+        + settings.dice_weight * parts.dice
+        + settings.sensitivity_weight * parts.sensitivity
+    )

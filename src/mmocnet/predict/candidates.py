@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from mmocnet.errors import InputError
 from mmocnet.lesion import Candidate, Roi
+from mmocnet.prepare.neighbours import neighbour_indices
 from mmocnet.types import FloatArray
 
 # Neighbours within a slice only: stage 1 reads one slice at a time.
@@ -106,9 +107,11 @@ def roi_around(candidate: Candidate, size: int) -> Roi:
 
 
 def cut_rois(
-    slices: Float[np.ndarray, "s r c"], rois: Sequence[Roi]
-) -> Float[np.ndarray, "n size size"]:
+    slices: Float[np.ndarray, "s r c"], rois: Sequence[Roi], step: int = 1, channels: int = 1
+) -> Float[np.ndarray, "n channels size size"]:
     """Return the patches of regions of interest; what lies outside a slice is reflected.
+
+    Neighbouring slices are channels, as `prepare.neighbours` has them.
 
     Reflection is about the border pixel's centre and repeats where a patch is larger than
     the slice, as `numpy.pad` with mode "reflect".
@@ -122,8 +125,10 @@ def cut_rois(
     offset = np.arange(sizes.pop())
     rows = _reflected(np.array([roi.row for roi in rois])[:, None] + offset, slices.shape[1])
     cols = _reflected(np.array([roi.col for roi in rois])[:, None] + offset, slices.shape[2])
-    index = np.array([roi.slice_index for roi in rois])
-    return np.asarray(slices[index[:, None, None], rows[:, :, None], cols[:, None, :]])
+    index = neighbour_indices([roi.slice_index for roi in rois], len(slices), step, channels)
+    return np.asarray(
+        slices[index[:, :, None, None], rows[:, None, :, None], cols[:, None, None, :]]
+    )
 
 
 def _reflected(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:

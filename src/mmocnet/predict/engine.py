@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from scipy.special import expit
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mmocnet.config import EngineName
 from mmocnet.errors import InputError
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.nets.detector import MULTIPLE, Detector
+from mmocnet.nets.segmenter import Segmenter
 from mmocnet.prepare.neighbours import stack
 from mmocnet.types import FloatArray
 
@@ -39,6 +42,7 @@ class Engine:
         segmenter: Stage 2, of patches.
         classifier: One logit a patch; None where there is none.
         channels: Slices that stage 1 sees at once.
+        patch_channels: Slices that stage 2 sees at once.
         batch: Slices in a batch of stage 1.
         crop: Whether stage 1 sees only the brain's box; not where slices were scaled to the
             size it was trained at.
@@ -48,6 +52,7 @@ class Engine:
     segmenter: Runner
     classifier: Runner | None = None
     channels: int = 1
+    patch_channels: int = 1
     batch: int = 1
     crop: bool = True
 
@@ -112,7 +117,10 @@ class Engine:
 
 
 def make_engine(
-    networks: Cascade | tuple[nn.Module, ...], device: str = "cpu", crop: bool = True
+    networks: Cascade | tuple[nn.Module, ...],
+    device: str = "cpu",
+    crop: bool = True,
+    engine: EngineName = "torch",
 ) -> Engine:
     """Return an engine on copies of a cascade's networks, made fast for inference.
 
@@ -120,24 +128,42 @@ def make_engine(
         networks: A cascade, or its stage 1, its stage 2 and, where there is one, its classifier.
         device: "cpu" or "cuda".
         crop: Whether stage 1 sees only the brain's box.
+        engine: What runs them; openvino-int8 runs stage 1 in 8 bits, the rest exactly.
 
     Raises:
-        InputError: If the device is not there.
+        InputError: If the device or the engine's package is not there.
     """
-    if device not in SLICES_PER_BATCH:
-        raise InputError(f"expected device {' or '.join(SLICES_PER_BATCH)}, got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("expected an NVIDIA GPU for device cuda, got none: use --device cpu")
-    detector, segmenter, *rest = _networks(networks)
-    where = torch.device(device)
+    _check(device, engine)
+    detector, *others = _networks(networks)
+    channels, patch_channels = _in_channels(detector), _in_channels(others[0])
+    if engine == "torch":
+        runners = [torch_runner(network, torch.device(device)) for network in (detector, *others)]
+    else:
+        from mmocnet.predict.openvino import calibration_slices, openvino_runner
+
+        calibration = calibration_slices(channels) if engine == "openvino-int8" else None
+        runners = [
+            openvino_runner(fold_batch_norm(detector), calibration),
+            *(openvino_runner(fold_batch_norm(network)) for network in others),
+        ]
     return Engine(
-        torch_runner(detector, where),
-        torch_runner(segmenter, where),
-        torch_runner(rest[0], where) if rest else None,
-        channels=detector.settings.in_channels if isinstance(detector, Detector) else 1,
+        *runners,
+        channels=channels,
+        patch_channels=patch_channels,
         batch=SLICES_PER_BATCH[device],
         crop=crop,
     )
+
+
+def _check(device: str, engine: str) -> None:
+    if device not in SLICES_PER_BATCH:
+        raise InputError(f"expected device {' or '.join(SLICES_PER_BATCH)}, got {device!r}")
+    if engine not in get_args(EngineName):
+        raise InputError(f"expected engine {' or '.join(get_args(EngineName))}, got {engine!r}")
+    if device == "cuda" and engine != "torch":
+        raise InputError(f"expected device cpu for engine {engine}, got device cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("expected an NVIDIA GPU for device cuda, got none: use --device cpu")
 
 
 def torch_runner(network: nn.Module, device: torch.device) -> Runner:
@@ -161,6 +187,12 @@ def _networks(networks: Cascade | tuple[nn.Module, ...]) -> tuple[nn.Module, ...
     classifier = getattr(networks, "classifier", None)
     both = (networks.detector, networks.segmenter)
     return both if classifier is None else (*both, classifier)
+
+
+def _in_channels(network: nn.Module) -> int:
+    """Return the slices that a network sees; a rule in place of one sees one."""
+    is_network = isinstance(network, Detector | Segmenter)
+    return network.settings.in_channels if is_network else 1
 
 
 def _in_batches(patches: FloatArray) -> Iterator[FloatArray]:

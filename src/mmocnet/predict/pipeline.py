@@ -12,15 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmocnet.config import CascadeSettings, SegmentSettings
+from mmocnet.config import CascadeSettings, PhaseSign, SegmentSettings
 from mmocnet.io.read import Scan, read_scan
-from mmocnet.nets.checkpoint import Cascade, default_model, load_cascade
-from mmocnet.predict.candidates import cut_rois, find_candidates, roi_around
+from mmocnet.nets.card import default_model
+from mmocnet.nets.checkpoint import Cascade, load_cascade
+from mmocnet.predict.candidates import find_candidates
+from mmocnet.predict.classify import Surroundings, with_classifier
 from mmocnet.predict.context import limits_for, with_context
 from mmocnet.predict.engine import Engine, Progress, make_engine
 from mmocnet.predict.findings import list_findings
-from mmocnet.predict.fuse import outline_candidates, paste_rois, place_on_input
+from mmocnet.predict.fuse import outline_candidates, place_on_input
 from mmocnet.predict.outputs import OutputFiles, output_files, write_outputs
 from mmocnet.predict.provenance import (
     FileOptions,
@@ -30,10 +33,14 @@ from mmocnet.predict.provenance import (
     operating_threshold,
     provenance,
     read_mask,
+    read_phase,
 )
+from mmocnet.predict.second_stage import outlined
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.prepare.brain import brain_mask
-from mmocnet.prepare.geometry import slice_axis
+from mmocnet.prepare.geometry import WorkingGrid, slice_axis
+from mmocnet.prepare.neighbours import neighbour_step
+from mmocnet.prepare.phase import high_passed_phase
 from mmocnet.prepare.refuse import check_scan, check_values
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
 from mmocnet.types import FloatArray, Mask3D
@@ -46,6 +53,7 @@ def segment(
     *,
     cascade: Cascade | None = None,
     brain: Mask3D | None = None,
+    phase: Volume | None = None,
     progress: Progress | None = None,
 ) -> Segmentation:
     """Find and outline the microbleeds of one scan. Reads and writes no scan, draws no lots.
@@ -55,6 +63,7 @@ def segment(
         settings: Model, operating point, device; defaults where None.
         cascade: The model, already loaded, to be used for many scans; else it is loaded.
         brain: Brain mask, shape (I, J, K); else it is taken from the scan.
+        phase: Phase image on the scan's grid, for a model with a classifier.
         progress: Called with (slices done, slices in all).
 
     Returns:
@@ -77,6 +86,7 @@ def segment(
         cascade,
         settings.device,
         crop=cascade.settings.preparation.pixel_mm is not None,
+        engine=settings.engine,
     )
 
     check_values(volume)
@@ -85,7 +95,14 @@ def segment(
     warnings = [*scan.warnings, *check_scan(scan, brain)]
     slices = prepare_slices(volume, cascade.settings.preparation, brain)
     fused = fused_probability(slices, engine, cascade.settings, progress)
-    outlines = with_context(outline_candidates(fused), slices, cascade.settings.context)
+    radians, doubts = phase_slices(phase, volume, brain, slices.grid, settings.phase_sign)
+    warnings += doubts
+    around = Surroundings(slices.array, fused, radians, slices.grid.thickness_mm)
+    outlines = outline_candidates(fused)
+    if cascade.settings.classifier is not None:
+        outlines = with_classifier(outlines, around, engine, cascade.settings.classifier)
+    else:
+        outlines = with_context(outlines, slices, cascade.settings.context)
     labels, probability = place_on_input(outlines, fused, slices.grid)
     findings = list_findings(volume.like(labels), outlines.confidence, brain, limits, threshold)
 
@@ -110,6 +127,20 @@ def segment(
     )
 
 
+def phase_slices(
+    phase: Volume | None,
+    volume: Volume,
+    brain: Mask3D,
+    grid: WorkingGrid,
+    sign: PhaseSign = "auto",
+) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+    """Return the phase on the working grid, or None where there is none to be relied on."""
+    if phase is None:
+        return None, ()
+    prepared = high_passed_phase(phase, volume, brain, sign)
+    return (prepared.slices(grid) if prepared.sure else None), prepared.warnings
+
+
 def fused_probability(
     slices: PreparedSlices,
     engine: Engine,
@@ -121,12 +152,10 @@ def fused_probability(
     Returns:
         Shape (S, R, C); 0 outside every patch.
     """
-    coarse = engine.detect(slices.array, slices.brain, progress)
+    step = neighbour_step(slices.grid.thickness_mm)
+    coarse = engine.detect(slices.array, slices.brain, progress, step)
     found = find_candidates(coarse, settings.candidate_threshold, settings.roi_size)
-    rois = [roi_around(candidate, settings.roi_size) for candidate in found]
-    if not rois:
-        return np.zeros(coarse.shape, dtype=np.float32)
-    return paste_rois(slices.grid.shape, rois, engine.outline(cut_rois(slices.array, rois)))
+    return outlined(engine, slices.array, found, settings.roi_size, step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,15 +195,16 @@ def segment_file(
     files = output_files(path, Path(out))
     scan = read_scan(path, options.spacing_mm)
     brain = None if options.mask is None else read_mask(options.mask, scan.volume)
+    phase = None if options.phase is None else read_phase(options.phase, scan.volume)
     if cascade is None:
         cascade = load_cascade(settings.model or default_model(), settings.device)
     limits = limits_for(cascade.settings, scan.volume.shape[slice_axis(scan.volume)])
     expected = provenance(scan, settings, cascade, operating_threshold(settings, limits))
-    expected["Input"] |= given_record(path, options)
+    expected["Input"] |= given_record(path, options, settings.phase_sign)
     if not options.overwrite and is_done(files, expected):
         return SegmentedFile(files, None)
 
-    result = segment(scan, settings, cascade=cascade, brain=brain, progress=progress)
+    result = segment(scan, settings, cascade=cascade, brain=brain, phase=phase, progress=progress)
     record = expected | {
         "Started": started.isoformat(timespec="seconds"),
         "Seconds": round(time.perf_counter() - clock, 2),

@@ -7,14 +7,17 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy.typing import NDArray
 
+NEIGHBOUR_MM = 1.5
+"""Neighbours are the nearest slices at least this far apart: nearer ones look much the same."""
 
-def neighbour_step(thickness_mm: float, least_mm: float) -> int:
-    """Return how many slices apart neighbours lie: at least one, and at least `least_mm`.
 
-    >>> neighbour_step(0.5, 1.5), neighbour_step(1.0, 1.5), neighbour_step(3.0, 1.5)
+def neighbour_step(thickness_mm: float) -> int:
+    """Return how many slices apart neighbours lie.
+
+    >>> neighbour_step(0.5), neighbour_step(1.0), neighbour_step(3.0)
     (3, 2, 1)
     """
-    return max(1, int(np.ceil(least_mm / thickness_mm - 1e-6)))
+    return max(1, int(np.ceil(NEIGHBOUR_MM / thickness_mm - 1e-6)))
 
 
 def neighbour_indices(

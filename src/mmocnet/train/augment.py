@@ -31,14 +31,14 @@ def augment(
     """Return randomly changed patches of a shape.
 
     Args:
-        images: Source patches with surroundings, (B, 1, Hs, Ws), float32 0..1.
-        masks: Lesions, same shape, 0 or 1.
+        images: Source patches with surroundings, (B, C, Hs, Ws), float32 0..1.
+        masks: Lesions, (B, 1, Hs, Ws), 0 or 1.
         shape: Height and width of the result, cut from the middle.
         settings: What is changed and how much.
         rng: Decides everything.
 
     Returns:
-        Images (B, 1, H, W) in 0..1 and masks of 0 and 1, float32.
+        Images (B, C, H, W) in 0..1 and masks (B, 1, H, W) of 0 and 1, float32.
     """
     turned, masks = warp(images, masks, shape, settings, rng)
     changed = _intensities(turned, settings, rng)
@@ -87,11 +87,11 @@ def warp(
         padding_mode="reflection",
         align_corners=False,
     )
-    return both[:, :1], (both[:, 1:] >= 0.5).to(both.dtype)
+    return both[:, :-1], (both[:, -1:] >= 0.5).to(both.dtype)
 
 
 def blur(images: Tensor, sigma_px: NDArray[np.float32]) -> Tensor:
-    """Return each image under its own Gaussian blur, (B, 1, H, W)."""
+    """Return each image under its own Gaussian blur, (B, C, H, W)."""
     count = len(images)
     at = torch.arange(-BLUR_RADIUS_PX, BLUR_RADIUS_PX + 1, dtype=torch.float32)
     sigma = torch.from_numpy(np.maximum(sigma_px, 1e-3).astype(np.float32))

@@ -18,9 +18,9 @@ from mmocnet.evaluate.pixels import (
     sample_pixels,
 )
 from mmocnet.io.atomic import replacing
-from mmocnet.predict.candidates import cut_rois, find_candidates, roi_around
+from mmocnet.predict.candidates import find_candidates
 from mmocnet.predict.engine import Engine
-from mmocnet.predict.fuse import paste_rois
+from mmocnet.predict.second_stage import outlined
 from mmocnet.train.experiment_result import ImageScore
 from mmocnet.train.operate import LEVELS
 from mmocnet.train.patches import TrainingScan, as_unit
@@ -64,11 +64,7 @@ def fused_map(
         roi_size: Side of a patch.
     """
     candidates = find_candidates(probability, threshold, roi_size)
-    rois = [roi_around(candidate, roi_size) for candidate in candidates]
-    if not rois:
-        return np.zeros(probability.shape, np.float32)
-    patches = engine.outline(cut_rois(as_unit(np.asarray(scan.image)), rois))
-    return paste_rois((len(scan.image), *probability.shape[1:]), rois, patches)
+    return outlined(engine, as_unit(np.asarray(scan.image)), candidates, roi_size, scan.step)
 
 
 def score_scans(

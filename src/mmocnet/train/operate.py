@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from mmocnet.config import Thresholds
 from mmocnet.lesion import Candidate
-from mmocnet.predict.candidates import cut_rois, find_candidates, roi_around
+from mmocnet.predict.candidates import find_candidates
 from mmocnet.predict.engine import Engine
-from mmocnet.predict.fuse import outline_candidates, paste_rois
+from mmocnet.predict.fuse import outline_candidates
+from mmocnet.predict.second_stage import outlined
 from mmocnet.train.patches import Places, TrainingScan, as_unit
 from mmocnet.types import FloatArray
 
@@ -57,8 +58,11 @@ def detect_scan(
 ) -> Float[np.ndarray, "s r c"]:
     """Return stage 1's probability on chosen slices, shape (len(slices), R, C)."""
     index = np.asarray(slices, np.intp)
-    image = np.asarray(scan.image[index])
-    return engine.detect(as_unit(image), brain_of(image))
+    image = np.asarray(scan.image)
+    # Where the brain is empty the engine skips a slice; it still sees it beside its neighbours.
+    brain = np.zeros(image.shape, dtype=bool)
+    brain[index] = brain_of(image[index])
+    return engine.detect(as_unit(image), brain, step=scan.step)[index]
 
 
 def lesion_peaks(probability: FloatArray, labels: NDArray[np.integer]) -> FloatArray:
@@ -148,10 +152,8 @@ def find_in_scan(
     image = as_unit(np.asarray(scan.image))
     labels = np.asarray(scan.labels)
     candidates = find_candidates(probability, threshold, roi_size)
-    rois = [roi_around(c, roi_size) for c in strongest(candidates, CANDIDATES_A_SLICE)]
-    fused = np.zeros(image.shape, np.float32)
-    if rois:
-        fused = paste_rois(probability.shape, rois, engine.outline(cut_rois(image, rois)))
+    kept = strongest(candidates, CANDIDATES_A_SLICE)
+    fused = outlined(engine, image, kept, roi_size, scan.step)
     outlines = outline_candidates(fused)
     firm = fused >= 0.5
     return ScanFindings(

@@ -5,7 +5,7 @@ resumes sees the patches it would have seen.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from mmocnet.config import PatchShares
 from mmocnet.errors import InputError
+from mmocnet.prepare.neighbours import neighbour_indices, neighbour_step
 from mmocnet.types import Triple
 
 Places = NDArray[np.float32]
@@ -42,6 +43,11 @@ class TrainingScan:
     mimic_points: NDArray[np.floating]
     spacing_mm: Triple
     name: str = "scan"
+
+    @property
+    def step(self) -> int:
+        """How many slices apart neighbours lie."""
+        return neighbour_step(self.spacing_mm[0])
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape != self.labels.shape:
@@ -123,6 +129,47 @@ def mimic_places(scans: Sequence[TrainingScan]) -> list[Places]:
     return places
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """Which slices a training patch holds.
+
+    Attributes:
+        channels: How many, odd.
+        hidden: Share of patches that hold the middle slice alone, repeated.
+    """
+
+    channels: int = 1
+    hidden: float = 0.0
+
+    def of(self, scan: TrainingScan, index: int, rng: np.random.Generator) -> list[int]:
+        """Return the slices of a patch; half of the time in reverse, as a scan may be."""
+        if self.channels == 1:
+            return [index]
+        seen = neighbour_indices([index], len(scan.image), scan.step, self.channels)[0].tolist()
+        hidden, reverse = rng.random() < self.hidden, rng.random() < 0.5
+        if hidden:
+            return [index] * self.channels
+        return seen[::-1] if reverse else seen
+
+
+@dataclass(frozen=True)
+class PatchCut:
+    """How a training patch is cut.
+
+    Attributes:
+        shape: Height and width in pixels.
+        jitter_px: Largest shift of the centre along each axis.
+        inside: Whether centres move so that patches stay in the slice where it is large
+            enough; a slice that is smaller than the patch is centred.
+        neighbours: Slices that a patch holds.
+    """
+
+    shape: tuple[int, int]
+    jitter_px: tuple[float, float] = (0.0, 0.0)
+    inside: bool = False
+    neighbours: Neighbours = field(default_factory=Neighbours)
+
+
 class PatchSampler:
     """Draws patches centred on a mixture of kinds of places.
 
@@ -131,10 +178,7 @@ class PatchSampler:
         places: By kind ("lesion", "mimic", "found", "false"), one array a thing: the thing is
             drawn first, then one of its slices, so large lesions do not count more.
         shares: How often each kind is drawn; kinds without places are left out.
-        shape: Height and width of a patch in pixels.
-        jitter_px: Largest shift of the centre along each axis.
-        inside: Whether centres move so that patches stay in the slice where it is large
-            enough; a slice that is smaller than the patch is centred.
+        how: Size, shift, neighbours.
     """
 
     def __init__(
@@ -142,16 +186,11 @@ class PatchSampler:
         scans: Sequence[TrainingScan],
         places: Mapping[str, list[Places]],
         shares: PatchShares,
-        shape: tuple[int, int],
-        jitter_px: tuple[float, float],
-        *,
-        inside: bool,
+        how: PatchCut,
     ) -> None:
         self.scans = scans
         self.places = places
-        self.shape = shape
-        self.jitter_px = jitter_px
-        self.inside = inside
+        self.how = how
         self.brain = [_brain_boxes(scan) for scan in scans]
         self.with_brain = [i for i, boxes in enumerate(self.brain) if len(boxes)]
         wanted = vars(shares)
@@ -164,7 +203,7 @@ class PatchSampler:
     def draw(
         self, rng: np.random.Generator, count: int, margin: float | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return patches and their lesion masks, both (count, 1, H, W).
+        """Return patches (count, C, H, W) and the lesion masks of the middle slices, C = 1.
 
         Args:
             rng: Decides everything.
@@ -173,20 +212,21 @@ class PatchSampler:
                 its diagonal this many times, surroundings that rotation and zoom can bring in.
         """
         height, width = self.source_shape(margin)
-        images = np.empty((count, 1, height, width), np.float32)
+        images = np.empty((count, self.how.neighbours.channels, height, width), np.float32)
         masks = np.empty((count, 1, height, width), np.bool_)
         for i in range(count):
-            scan, s, row, col = self._centre(rng)
-            image, labels = self.scans[scan].image[s], self.scans[scan].labels[s]
-            images[i, 0] = as_unit(cut(image, (row, col), (height, width)))
-            masks[i, 0] = cut(labels, (row, col), (height, width)) > 0
+            number, s, row, col = self._centre(rng)
+            scan = self.scans[number]
+            for channel, at in enumerate(self.how.neighbours.of(scan, s, rng)):
+                images[i, channel] = as_unit(cut(scan.image[at], (row, col), (height, width)))
+            masks[i, 0] = cut(scan.labels[s], (row, col), (height, width)) > 0
         return images, masks
 
     def source_shape(self, margin: float | None) -> tuple[int, int]:
         """Return height and width of what is cut for a margin."""
         if margin is None:
-            return self.shape
-        side = 2 * int(np.ceil(np.hypot(*self.shape) * margin / 2))
+            return self.how.shape
+        side = 2 * int(np.ceil(np.hypot(*self.how.shape) * margin / 2))
         return side, side
 
     def _has(self, kind: str) -> bool:
@@ -201,13 +241,13 @@ class PatchSampler:
             thing = things[int(rng.integers(len(things)))]
             scan, s, row, col = thing[int(rng.integers(len(thing)))].tolist()
         scan, s = int(scan), round(s)
-        row += rng.uniform(-1, 1) * self.jitter_px[0]
-        col += rng.uniform(-1, 1) * self.jitter_px[1]
-        if self.inside:
+        row += rng.uniform(-1, 1) * self.how.jitter_px[0]
+        col += rng.uniform(-1, 1) * self.how.jitter_px[1]
+        if self.how.inside:
             size = self.scans[scan].image.shape[1:]
             row, col = (
                 _kept_inside(at, length, n)
-                for at, length, n in zip((row, col), self.shape, size, strict=True)
+                for at, length, n in zip((row, col), self.how.shape, size, strict=True)
             )
         return scan, s, row, col
 

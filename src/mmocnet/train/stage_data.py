@@ -51,7 +51,7 @@ class StageData:
         return augment(
             torch.from_numpy(images).to(self.device),
             torch.from_numpy(masks).to(self.device, torch.float32),
-            self.train.shape,
+            self.train.how.shape,
             change,
             rng,
         )

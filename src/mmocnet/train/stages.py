@@ -19,7 +19,10 @@ from mmocnet.nets.checkpoint import (
     Cascade,
     load_pretrained_encoder,
     load_weights,
+    model_folder,
     save_cascade,
+    start_from,
+    weight_file,
 )
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
@@ -30,7 +33,14 @@ from mmocnet.train.loop import fit
 from mmocnet.train.mining import Mined, load_mined, mine, save_mined, validation_map
 from mmocnet.train.model_card import made
 from mmocnet.train.operate import find_in_scan, lesion_scores, operating_points
-from mmocnet.train.patches import PatchSampler, TrainingScan, lesion_places, mimic_places
+from mmocnet.train.patches import (
+    Neighbours,
+    PatchCut,
+    PatchSampler,
+    TrainingScan,
+    lesion_places,
+    mimic_places,
+)
 from mmocnet.train.stage_data import StageData
 from mmocnet.train.trainer import FitResult
 
@@ -172,14 +182,26 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
     detector.load_state_dict(Detector(settings.cascade.detector).state_dict())
     if settings.pretrained_encoder is not None:
         load_pretrained_encoder(detector, settings.pretrained_encoder)
+    if settings.start_from is not None:
+        start_from(detector, model_folder(settings.start_from) / weight_file("detector"))
     detector.checkpointing = settings.detector.gradient_checkpointing
     reach = (LESION_REACH * settings.crop_shape[0], LESION_REACH * settings.crop_shape[1])
     places = [{"lesion": lesion_places(s), "mimic": mimic_places(s)} for s in _sides(split)]
     samplers = [
         PatchSampler(
-            scans, kinds, settings.detector_shares, settings.crop_shape, reach, inside=True
+            scans,
+            kinds,
+            settings.detector_shares,
+            PatchCut(
+                settings.crop_shape,
+                reach,
+                inside=True,
+                neighbours=Neighbours(settings.cascade.detector.in_channels, hidden),
+            ),
         )
-        for scans, kinds in zip(_sides(split), places, strict=True)
+        for scans, kinds, hidden in zip(
+            _sides(split), places, (settings.neighbours_hidden, 0.0), strict=True
+        )
     ]
     data = StageData(samplers[0], samplers[1], settings, stage=1)
     _fit(detector, data, settings.detector, folder)
@@ -213,6 +235,8 @@ def _second_stage(
         return
     torch.manual_seed(settings.seed + 1)
     segmenter.load_state_dict(Segmenter(settings.cascade.segmenter).state_dict())
+    if settings.start_from is not None:
+        start_from(segmenter, model_folder(settings.start_from) / weight_file("segmenter"))
     segmenter.checkpointing = settings.segmenter.gradient_checkpointing
     size = settings.cascade.roi_size
     jitter = ROI_JITTER * size
@@ -221,11 +245,18 @@ def _second_stage(
             scans,
             {"lesion": lesion_places(scans), "mimic": mimic_places(scans), **candidates},
             settings.segmenter_shares,
-            (size, size),
-            (jitter, jitter),
-            inside=False,
+            PatchCut(
+                (size, size),
+                (jitter, jitter),
+                neighbours=Neighbours(settings.cascade.segmenter.in_channels, hidden),
+            ),
         )
-        for scans, candidates in zip(_sides(split), (mined.train, mined.validation), strict=True)
+        for scans, candidates, hidden in zip(
+            _sides(split),
+            (mined.train, mined.validation),
+            (settings.neighbours_hidden, 0.0),
+            strict=True,
+        )
     ]
     data = StageData(samplers[0], samplers[1], settings, stage=2)
     _fit(segmenter, data, settings.segmenter, folder)

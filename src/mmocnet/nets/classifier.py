@@ -1,0 +1,58 @@
+"""Stage 2's second opinion: is a candidate a microbleed?"""
+
+import torch
+from torch import Tensor, nn
+
+from mmocnet.config import ClassifierSettings
+from mmocnet.errors import InputError
+from mmocnet.nets.blocks import ResidualBlock, conv_norm_relu, output_conv
+
+
+class Classifier(nn.Module):
+    """Residual network on planes through a candidate; planes, not a volume, are its channels.
+
+    Channels, in this order: intensity on the planes of `offsets_mm`, stage 2's probability on
+    them, high-passed phase on those of `phase_offsets_mm`, and the slice thickness.
+
+    Attributes:
+        settings: Planes, patch, widths.
+        channels: Input channels.
+    """
+
+    def __init__(self, settings: ClassifierSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.channels = 2 * len(settings.offsets_mm) + len(settings.phase_offsets_mm) + 1
+        widths = settings.widths
+        self.stem = conv_norm_relu(self.channels, widths[0])
+        levels = []
+        for i, width in enumerate(widths):
+            first = ResidualBlock(widths[max(i - 1, 0)], width, stride=1 if i == 0 else 2)
+            rest = (ResidualBlock(width, width) for _ in range(settings.blocks - 1))
+            levels.append(nn.Sequential(first, *rest))
+        self.levels = nn.ModuleList(levels)
+        self.output = output_conv(2 * widths[-1], kernel=1, bias=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, not calibrated.
+
+        Args:
+            x: Patches, (B, channels, H, W), H and W of `settings.size`.
+
+        Returns:
+            Logits, (B, 1, 1, 1).
+
+        Raises:
+            InputError: If the number of channels does not fit.
+        """
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise InputError(
+                f"the classifier expects shape (B, {self.channels}, H, W), got {tuple(x.shape)}"
+            )
+        x = self.stem(x)
+        for level in self.levels:
+            x = level(x)
+        mean, highest = x.mean(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
+        pooled = torch.cat([mean, highest], dim=1)
+        logits: Tensor = self.output(pooled)
+        return logits

@@ -1,0 +1,137 @@
+"""What the classifier sees of each candidate, and the confidence that it gives.
+
+A vein goes on through the slices, a microbleed ends: planes at fixed distances through the
+candidate show it, whatever the slice thickness. Of a single slice there is but one plane.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mmocnet.config import ClassifierSettings
+from mmocnet.predict.engine import Engine
+from mmocnet.predict.fuse import Outlines
+from mmocnet.types import FloatArray
+
+THICKNESS_SCALE_MM = 4.0
+"""The thickness channel is the slice thickness over this; 0 says that there is one slice."""
+PHASE_SCALE = np.pi
+"""Radians of phase that are 1 in its channels."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The arrays that candidates lie in, all of shape (S, R, C).
+
+    Attributes:
+        image: Prepared slices, 0..1.
+        probability: Stage 2's, fused.
+        phase: High-passed, radians; None where there is none.
+        thickness_mm: Distance of slices.
+    """
+
+    image: FloatArray
+    probability: FloatArray
+    phase: FloatArray | None
+    thickness_mm: float
+
+
+def candidate_centres(outlines: Outlines) -> NDArray[np.intp]:
+    """Return the middle of each candidate on the slice of its highest probability, (N, 3)."""
+    centres = outlines.peak.copy()
+    for number, box in enumerate(ndimage.find_objects(outlines.labels), 1):
+        plane = outlines.peak[number - 1][0]
+        rows, cols = np.nonzero(outlines.labels[plane][box[1:]] == number)
+        centres[number - 1, 1:] = (
+            round(box[1].start + rows.mean()),
+            round(box[2].start + cols.mean()),
+        )
+    return centres
+
+
+def candidate_patches(
+    around: Surroundings,
+    centres: NDArray[np.intp],
+    settings: ClassifierSettings,
+    margin: int = 0,
+) -> Float[np.ndarray, "n channels side side"]:
+    """Return what the classifier reads of each candidate.
+
+    Args:
+        around: What they lie in.
+        centres: Slice, row, column of each, shape (N, 3).
+        settings: Planes and patch.
+        margin: Pixels more on each side, which training shifts the patch within.
+
+    Returns:
+        Channels as `Classifier` has them, float32; 0 outside the scan.
+    """
+    side = settings.size + 2 * margin
+    phase = np.zeros(0) if around.phase is None else around.phase / PHASE_SCALE
+    single = len(around.image) == 1
+    parts = [
+        _planes(around.image, centres, _slices(around, settings.offsets_mm), side),
+        _planes(around.probability, centres, _slices(around, settings.offsets_mm), side),
+        _planes(phase, centres, _slices(around, settings.phase_offsets_mm), side),
+        np.full(
+            (len(centres), 1, side, side),
+            0.0 if single else around.thickness_mm / THICKNESS_SCALE_MM,
+            np.float32,
+        ),
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _slices(around: Surroundings, offsets_mm: Sequence[float]) -> FloatArray:
+    """Return the distances of planes in slices; of a single slice only the one through it."""
+    offsets = np.asarray(offsets_mm, float)
+    if len(around.image) == 1:
+        return np.where(offsets == 0, 0.0, np.inf)
+    return offsets / around.thickness_mm
+
+
+def _planes(
+    array: FloatArray, centres: NDArray[np.intp], steps: FloatArray, side: int
+) -> NDArray[np.float32]:
+    """Return planes through each centre, linear between slices, 0 outside: (N, P, side, side)."""
+    planes = np.zeros((len(centres), len(steps), side, side), np.float32)
+    if array.ndim != 3:
+        return planes
+    half = side // 2
+    count, height, width = array.shape
+    for patch, (s, row, col) in zip(planes, centres.tolist(), strict=True):
+        r0, c0 = max(row - half, 0), max(col - half, 0)
+        r1, c1 = min(row - half + side, height), min(col - half + side, width)
+        target = patch[:, r0 - row + half : r1 - row + half, c0 - col + half : c1 - col + half]
+        for number, at in enumerate(s + steps):
+            if not 0 <= at <= count - 1:
+                continue
+            low = int(at)
+            share = at - low
+            target[number] = (1 - share) * array[low, r0:r1, c0:c1]
+            if share > 0:
+                target[number] += share * array[low + 1, r0:r1, c0:c1]
+    return planes
+
+
+def with_classifier(
+    outlines: Outlines, around: Surroundings, engine: Engine, settings: ClassifierSettings
+) -> Outlines:
+    """Return the candidates with the classifier's calibrated probability as confidence."""
+    if len(outlines.confidence) == 0:
+        return outlines
+    logits = classifier_logits(outlines, around, engine, settings)
+    calibrated = settings.slope * logits + settings.intercept
+    return replace(outlines, confidence=1 / (1 + np.exp(-np.clip(calibrated, -30, 30))))
+
+
+def classifier_logits(
+    outlines: Outlines, around: Surroundings, engine: Engine, settings: ClassifierSettings
+) -> Float[np.ndarray, " n"]:
+    """Return the classifier's logit of each candidate, not calibrated."""
+    patches = candidate_patches(around, candidate_centres(outlines), settings)
+    return np.asarray(engine.classify(patches), float)

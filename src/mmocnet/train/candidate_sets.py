@@ -1,0 +1,164 @@
+"""The candidates that the classifier learns from: collected once and kept as files."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmocnet.config import ClassifierSettings
+from mmocnet.errors import InputError
+from mmocnet.io.atomic import replacing
+from mmocnet.io.dataset import DatasetScan, stem
+from mmocnet.io.nifti import read_nifti
+from mmocnet.io.read import read_scan
+from mmocnet.nets.checkpoint import Cascade
+from mmocnet.predict.classify import Surroundings, candidate_centres, candidate_patches
+from mmocnet.predict.engine import Engine
+from mmocnet.predict.fuse import outline_candidates
+from mmocnet.predict.pipeline import fused_probability, phase_slices
+from mmocnet.prepare.brain import brain_mask
+from mmocnet.prepare.slices import PreparedSlices, prepare_slices
+from mmocnet.train.operate import lesions_hit
+from mmocnet.types import FloatArray
+
+MARGIN_PX = 4
+"""Largest shift of a training patch along each axis."""
+PLANES = 6
+"""Single slices of a scan that are collected beside its volume, most of them with a lesion."""
+MOST_FALSE = 150
+"""False candidates kept of one scan."""
+
+
+@dataclass(frozen=True)
+class CandidateSet:
+    """The candidates of one volume, or of one single slice of it.
+
+    Attributes:
+        subject: Whose.
+        patches: Shape (N, C, side, side), float16, as the classifier reads them, with a margin.
+        hit: Reference lesion that each covers most of, 0 for none, shape (N,).
+        references: Number of reference lesions.
+        single: Whether it is a single slice.
+    """
+
+    subject: str
+    patches: NDArray[np.float16]
+    hit: NDArray[np.integer]
+    references: int
+    single: bool
+
+
+def collect_candidates(
+    scan: DatasetScan, cascade: Cascade, engine: Engine, folder: Path | None = None
+) -> list[CandidateSet]:
+    """Return the candidates of a scan, found as `segment` finds them, and of slices of it.
+
+    Args:
+        scan: With a reference; a phase image beside it is used.
+        cascade: Whose stages find them; its settings have a classifier.
+        engine: The cascade's.
+        folder: Where they are kept, and taken from if they are there; None keeps nothing.
+
+    Raises:
+        InputError: If the scan has no reference, or the model no classifier.
+    """
+    if folder is None:
+        return list(_collected(scan, cascade, engine))
+    about = folder / f"{stem(scan.image.name)}.json"
+    if not about.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _keep(about, list(_collected(scan, cascade, engine)))
+    rows = json.loads(about.read_text(encoding="utf-8"))
+    return [
+        CandidateSet(
+            scan.subject,
+            np.load(about.with_name(row["file"]), mmap_mode="r", allow_pickle=False),
+            np.array(row["hit"], np.int64),
+            row["references"],
+            row["single"],
+        )
+        for row in rows
+    ]
+
+
+def _keep(about: Path, sets: Sequence[CandidateSet]) -> None:
+    rows = []
+    for number, one in enumerate(sets):
+        file = about.with_name(f"{about.stem}-{number}.npy")
+        np.save(file, one.patches, allow_pickle=False)
+        rows.append(
+            {
+                "file": file.name,
+                "hit": one.hit.tolist(),
+                "references": one.references,
+                "single": one.single,
+            }
+        )
+    # Last: it says that the patches are there.
+    with replacing(about) as path:
+        path.write_text(json.dumps(rows), encoding="utf-8")
+
+
+def _collected(scan: DatasetScan, cascade: Cascade, engine: Engine) -> Iterator[CandidateSet]:
+    if scan.labels is None:
+        raise InputError(f"expected a reference of {scan.image.name}, got none")
+    volume = read_scan(scan.image).volume
+    brain = brain_mask(volume)
+    slices = prepare_slices(volume, cascade.settings.preparation, brain)
+    phase, _ = phase_slices(
+        None if scan.phase is None else read_nifti(scan.phase), volume, brain, slices.grid
+    )
+    placed = np.rint(slices.grid.to_working(read_nifti(scan.labels).array, order=0))
+    labels = placed.astype(np.int64)
+    yield _of_slices(scan.subject, slices, labels, phase, (cascade, engine))
+    for k in _chosen_planes(labels, slices.brain):
+        plane = replace(
+            slices,
+            array=slices.array[k : k + 1],
+            brain=slices.brain[k : k + 1],
+        )
+        part = None if phase is None else phase[k : k + 1]
+        yield _of_slices(scan.subject, plane, labels[k : k + 1], part, (cascade, engine))
+
+
+def _chosen_planes(labels: NDArray[np.int64], brain: NDArray[np.bool_]) -> list[int]:
+    """Return the slices that are also taken alone: evenly spread ones with a lesion, two others."""
+    with_lesion = np.flatnonzero((labels > 0).any(axis=(1, 2)))
+    area = brain.sum(axis=(1, 2))
+    others = np.setdiff1d(np.flatnonzero(area > 0.5 * area.max()), with_lesion)
+    chosen: list[int] = []
+    for places, count in ((with_lesion, PLANES - 2), (others, 2)):
+        at = np.unique(np.linspace(0, len(places) - 1, count).round().astype(int))
+        chosen += places[at].tolist() if len(places) else []
+    return chosen
+
+
+def _of_slices(
+    subject: str,
+    slices: PreparedSlices,
+    labels: NDArray[np.int64],
+    phase: FloatArray | None,
+    model: tuple[Cascade, Engine],
+) -> CandidateSet:
+    cascade, engine = model
+    settings = _classifier_settings(cascade)
+    fused = fused_probability(slices, engine, cascade.settings)
+    outlines = outline_candidates(fused)
+    hit = lesions_hit(outlines.labels, labels, len(outlines.confidence))
+    false = np.cumsum(hit == 0) * (hit == 0)
+    # The most probable come first.
+    kept = np.flatnonzero(false <= MOST_FALSE)
+    around = Surroundings(slices.array, fused, phase, slices.grid.thickness_mm)
+    patches = candidate_patches(around, candidate_centres(outlines)[kept], settings, MARGIN_PX)
+    references = int((np.unique(labels) > 0).sum())
+    single = len(slices.array) == 1
+    return CandidateSet(subject, patches.astype(np.float16), hit[kept], references, single)
+
+
+def _classifier_settings(cascade: Cascade) -> ClassifierSettings:
+    if cascade.settings.classifier is None:
+        raise InputError(f"expected a model with a classifier, got {cascade.name} without")
+    return cascade.settings.classifier
