@@ -76,7 +76,8 @@ class Trainer:
     def __init__(self, network: nn.Module, settings: StageSettings, run_folder: Path) -> None:
         if settings.steps_per_epoch is None:
             raise InputError("steps_per_epoch must be a number to train, got None")
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = _layout(network)
+        self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]
         # Alone, the reduction is none and the network is its own parallel form.
         self.reduce = sum_over_processes if world_size() > 1 else None
         if self.reduce is not None:
@@ -109,7 +110,7 @@ class Trainer:
             batch: The whole of it; joined processes each take their rows.
         """
         images, masks = (
-            part.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+            part.to(self.device, non_blocking=True, memory_format=self.layout)
             for part in own_rows(batch)
         )
         for group in self.optimiser.param_groups:
@@ -287,6 +288,12 @@ class Trainer:
         if self.settings.budget_minutes is not None:
             # Rate and end follow the time, so all must read one clock.
             self.result.elapsed_s = from_main(self.result.elapsed_s)
+
+
+def _layout(network: nn.Module) -> torch.memory_format:
+    """Return the order in memory that convolutions over planes or volumes are fastest in."""
+    volumes = any(weights.ndim == 5 for weights in network.parameters())
+    return torch.channels_last_3d if volumes else torch.channels_last
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

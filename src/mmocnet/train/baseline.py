@@ -1,0 +1,134 @@
+"""Train a plain U-Net on the scans, the split and the budget of a cascade, to compare with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mmocnet.config import Thresholds
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import write_json
+from mmocnet.nets.settings_json import settings_to_json
+from mmocnet.predict.fuse import outline_candidates
+from mmocnet.train.baseline_data import BaselineData, fits, median_spacing
+from mmocnet.train.baseline_net import BaselineSettings, build
+from mmocnet.train.baseline_predict import Baseline, predict_probability, save_baseline
+from mmocnet.train.calibrate import ScoredScan
+from mmocnet.train.loop import fit
+from mmocnet.train.model_card import environment
+from mmocnet.train.operate import brain_of, lesions_hit
+from mmocnet.train.patches import TrainingScan, as_unit
+from mmocnet.train.points import choose_points
+from mmocnet.train.stages import Split, split_by_subject
+from mmocnet.train.trainer import FitResult
+
+Progress = Callable[[int, int], None]
+
+
+def train_baseline(
+    scans: Sequence[TrainingScan],
+    run_folder: Path,
+    settings: BaselineSettings,
+    device: str = "cpu",
+    natural: Sequence[TrainingScan] = (),
+    progress: Progress | None = None,
+) -> Path:
+    """Train a baseline, choose its thresholds, write its model folder.
+
+    A run folder that holds part of the work is gone on with.
+
+    Args:
+        scans: Of at least two subjects; split by subject as for the cascade.
+        run_folder: Made if missing; `state.safetensors`, logs and `model` appear in it.
+        settings: How to train; the spacing is taken from the scans.
+        device: cpu or cuda.
+        natural: Scans of other subjects with natural lesion counts, lesion-free ones included,
+            that choose the thresholds; none takes validation scans.
+        progress: Told of the scans on which thresholds are chosen.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        InputError: If there are too few subjects or lesions, or the patch does not fit.
+    """
+    if not fits(settings.patch, settings.network):
+        raise InputError(
+            f"expected one slice a patch for unet2d and more for unet3d, got {settings.patch} "
+            f"for {settings.network}"
+        )
+    split = split_by_subject(scans, settings.validation_share, settings.seed)
+    settings = replace(settings, spacing_mm=median_spacing(split))
+    network, result = _trained(split, run_folder, settings, device)
+    baseline = Baseline(settings, network, {})
+    chosen_on = natural or split.validation[: settings.validation_scans]
+    scored = []
+    for number, scan in enumerate(chosen_on, 1):
+        scored.append(scored_scan(baseline, scan))
+        if progress is not None:
+            progress(number, len(chosen_on))
+    baseline.settings = replace(settings, thresholds=thresholds_on(scored))
+    baseline.card = {
+        **_card(split, result, device),
+        "thresholds_on": "natural lesion counts" if natural else "validation scans",
+        "thresholds_scans": len(chosen_on),
+        "weights": sum(weights.numel() for weights in network.parameters()),
+    }
+    save_baseline(run_folder / "model", baseline)
+    return run_folder / "model"
+
+
+def _trained(
+    split: Split, run_folder: Path, settings: BaselineSettings, device: str
+) -> tuple[nn.Module, FitResult]:
+    write_json(run_folder / "settings.json", settings_to_json(settings))
+    torch.manual_seed(settings.seed)
+    network = build(settings).to(device)
+    data = BaselineData(split, settings, torch.device(device))
+    stage = settings.stage
+    if stage.steps_per_epoch is None:
+        # One look at every slice with a lesion, as of the cascade.
+        slices = sum(len(lesion) for lesion in data.train.places["lesion"])
+        stage = replace(stage, steps_per_epoch=max(1, round(slices / stage.batch_size)))
+    result = fit(network, data.draw, data.validate, stage, run_folder)
+    return network.eval(), result
+
+
+def scored_scan(baseline: Baseline, scan: TrainingScan) -> ScoredScan:
+    """Return the candidates of a scan on its working grid with the lesion that each overlaps."""
+    image = np.asarray(scan.image)
+    labels = np.asarray(scan.labels)
+    outlines = outline_candidates(predict_probability(baseline, as_unit(image), brain_of(image)))
+    inside = np.clip(outlines.confidence, 1e-7, 1 - 1e-7)
+    return ScoredScan(
+        subject=scan.subject,
+        logit=np.log(inside / (1 - inside)),
+        hit=lesions_hit(outlines.labels, labels, len(inside)),
+        references=len(np.unique(labels[labels > 0])),
+    )
+
+
+def thresholds_on(scans: Sequence[ScoredScan]) -> Thresholds:
+    """Return the operating points; the defaults where no lesion was found to choose on."""
+    if not any((scan.hit > 0).any() for scan in scans):
+        return Thresholds()
+    return choose_points(scans)
+
+
+def _card(split: Split, result: FitResult, device: str) -> dict[str, Any]:
+    history = result.history
+    return {
+        "notice": "Research use only - not a medical device.",
+        **environment(device),
+        "train_subjects": len({scan.subject for scan in split.train}),
+        "validation_subjects": len({scan.subject for scan in split.validation}),
+        "steps": int(history[-1]["step"]) if history else 0,
+        "minutes": round(result.elapsed_s / 60, 2),
+        "best_epoch": result.best_epoch,
+        "stopped": result.stopped,
+        "validation": history[-1] if history else {},
+    }

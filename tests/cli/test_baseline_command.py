@@ -1,0 +1,70 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmocnet.cli import main
+from mmocnet.cli.baseline import Baseline
+from mmocnet.evaluate.cases import read_case
+from mmocnet.evaluate.files import pair_files
+from mmocnet.train import baseline_net
+
+pytest.importorskip("monai")
+WriteStudy = Callable[..., None]
+
+
+@pytest.mark.parametrize("network", ["unet2d", "unet3d"])
+def test_a_trained_baseline_writes_what_evaluate_reads(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_study: WriteStudy,
+    network: str,
+) -> None:
+    plain = baseline_net.baseline_settings
+    monkeypatch.setattr(
+        baseline_net,
+        "baseline_settings",
+        lambda name: replace(
+            plain(name),
+            levels=3,
+            widest=8,
+            validation_patches=2,
+            stage=replace(plain(name).stage, steps_per_epoch=2, max_epochs=1),
+        ),
+    )
+    data, run, found = (tmp_path / name for name in ("set", "run", "found"))
+    for label in ("01", "02"):
+        write_study(data, label)
+    patch = ("1", "80", "80") if network == "unet2d" else ("4", "80", "80")
+    words = ["baseline", str(data), "-o", str(run), "--network", network, "--device", "cpu"]
+    assert main([*words, "--width", "8", "--batch-size", "2", "--patch", *patch]) == 0
+    assert "not a medical device" in capsys.readouterr().out
+
+    scans = [str(path) for path in data.glob("sub-01/anat/*.nii.gz")]
+    words = ["baseline", "--model", str(run / "model"), "--segment", *scans, "-o", str(found)]
+    assert main([*words, "--device", "cpu", "--threshold", "0.05"]) == 0
+    assert "segmented 1 at threshold 0.05" in capsys.readouterr().out
+    cases, unused = pair_files(found, data / "derivatives" / "reference" / "sub-01")
+    assert not unused
+    for case in map(read_case, cases):
+        assert case.probability is not None
+        assert case.candidates is not None
+        assert case.probability.shape == case.reference.shape
+        assert np.isfinite(case.probability).all()
+    assert main([*words, "--device", "cpu", "--threshold", "0.5"]) == 2
+    assert "another" in capsys.readouterr().err
+
+
+def test_either_a_dataset_or_a_model_is_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["baseline", "-o", str(tmp_path)]) == 2
+    assert "either a DATASET" in capsys.readouterr().err
+
+
+def test_a_budget_lifts_the_limit_of_epochs() -> None:
+    assert Baseline(budget_minutes=30.0).settings().stage.max_epochs == 100_000
+    assert Baseline(network="unet3d", width=8).settings().width == 8
