@@ -135,21 +135,23 @@ def make_engine(
     """
     _check(device, engine)
     detector, *others = _networks(networks)
-    channels, patch_channels = _in_channels(detector), _in_channels(others[0])
     if engine == "torch":
         runners = [torch_runner(network, torch.device(device)) for network in (detector, *others)]
     else:
         from mmocnet.predict.openvino import calibration_slices, openvino_runner
 
-        calibration = calibration_slices(channels) if engine == "openvino-int8" else None
+        int8 = engine == "openvino-int8"
+        calibration = calibration_slices(_in_channels(detector)) if int8 else None
         runners = [
             openvino_runner(fold_batch_norm(detector), calibration),
             *(openvino_runner(fold_batch_norm(network)) for network in others),
         ]
     return Engine(
-        *runners,
-        channels=channels,
-        patch_channels=patch_channels,
+        detector=runners[0],
+        segmenter=runners[1],
+        classifier=runners[2] if len(runners) > 2 else None,
+        channels=_in_channels(detector),
+        patch_channels=_in_channels(others[0]),
         batch=SLICES_PER_BATCH[device],
         crop=crop,
     )
@@ -191,8 +193,7 @@ def _networks(networks: Cascade | tuple[nn.Module, ...]) -> tuple[nn.Module, ...
 
 def _in_channels(network: nn.Module) -> int:
     """Return the slices that a network sees; a rule in place of one sees one."""
-    is_network = isinstance(network, Detector | Segmenter)
-    return network.settings.in_channels if is_network else 1
+    return network.settings.in_channels if isinstance(network, Detector | Segmenter) else 1
 
 
 def _in_batches(patches: FloatArray) -> Iterator[FloatArray]:
