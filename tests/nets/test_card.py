@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmocnet.nets import card
-from mmocnet.nets.card import point_meanings, read_card
+from mmocnet.nets.card import point_meanings, point_sentence, read_card
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]"])
@@ -49,3 +49,14 @@ def test_undefined_scores_and_missing_intervals_are_nan() -> None:
 @pytest.mark.parametrize("content", [{}, {"operating_points": {"balanced": {}}}])
 def test_a_card_without_the_points_means_nothing(content: dict[str, object]) -> None:
     assert point_meanings(content) == ()
+
+
+def test_a_threshold_is_explained_only_where_it_is_a_point() -> None:
+    content = read_card("compact")
+    balanced = content["operating_points"]["balanced"]
+    sentence = point_sentence(content, balanced["threshold"])
+    assert sentence is not None
+    assert "40 simulated volumes" in sentence
+    assert f"{100 * balanced['lesion_sensitivity']:.0f} % of lesions found" in sentence
+    assert point_sentence(content, balanced["threshold"] + 0.001) is None
+    assert point_sentence({}, 0.5) is None

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -6,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmocnet.config import CascadeSettings, DetectorSettings, PreparationSettings, SegmenterSettings
+from mmocnet.config import (
+    CascadeSettings,
+    DetectorSettings,
+    PreparationSettings,
+    SegmenterSettings,
+    SegmentSettings,
+)
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import read_tsv
 from mmocnet.io.tables import CANDIDATE_COLUMNS, LESION_COLUMNS, read_lesions
@@ -92,6 +99,22 @@ def test_sidecars_describe_every_column_and_the_provenance(scan, dark_spots, tmp
     assert summary["Summary"]["Microbleeds"] == 2
     candidates = json.loads((tmp_path / "out" / "scan_desc-candidates_dseg.json").read_text())
     assert set(CANDIDATE_COLUMNS) < set(candidates)
+
+
+def test_the_report_tells_what_the_operating_point_was_measured_to_mean(scan, dark_spots, tmp_path):
+    limits = dataclasses.asdict(dark_spots.settings.thresholds)
+    scores = {"lesion_sensitivity": 0.9, "lesion_precision": 0.8, "fp_per_scan": 0.45}
+    points = {name: {"threshold": value} | scores for name, value in limits.items()}
+    dark_spots.card = {"operating_points": points | {"volumes": 80, "simulated": True}}
+    done = segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    text = done.files.report.read_text()
+    expected = "80 simulated volumes: 90 % of lesions found, 80 % of calls right, 0.45 false calls"
+    assert expected in text
+    assert "the probability of being a microbleed" in text
+    # Of a threshold that is none of the points nothing was measured.
+    settings = SegmentSettings(threshold=0.123)
+    done = segment_file(scan, tmp_path / "other", settings, cascade=dark_spots)
+    assert "80 simulated volumes" not in done.files.report.read_text()
 
 
 def test_no_lesion_gives_all_files_with_no_rows(phantom, head_affine, dark_spots, tmp_path):

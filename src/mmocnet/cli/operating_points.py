@@ -1,10 +1,17 @@
 """What the default model's operating points mean, for help texts."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from mmocnet.nets.card import Measured, PointMeaning, default_model, point_meanings, read_card
+from mmocnet.nets.card import (
+    PointMeaning,
+    default_model,
+    kind_of_scans,
+    point_meanings,
+    rate_text,
+    read_card,
+    share_text,
+)
 
 COLUMNS = ("point", "from", "lesions found", "calls right", "false calls a scan")
 WIDTHS = (10, 6, 17, 17, 0)
@@ -33,11 +40,10 @@ def operating_point_text(model: str | None = None) -> str:
 
 
 def _heading(model: str, points: Mapping[str, Any]) -> str:
-    # Cards of the first models say neither: they were simulated, and chosen on the same scans.
-    kind = "simulated" if points.get("simulated", True) else "real"
+    # The first models' cards do not say how: their points were chosen on the same scans.
     how = "measured" if "measured" in points else "chosen and measured"
     return (
-        f"Operating points of the model {model}, {how} on {points['volumes']} {kind} volumes with "
+        f"Operating points of the model {model}, {how} on {kind_of_scans(points)} with "
         "natural lesion counts:"
     )
 
@@ -55,35 +61,7 @@ def _row(point: PointMeaning) -> tuple[str, ...]:
     return (
         point.name,
         f"{point.threshold:.2f}",
-        _share(point.sensitivity),
-        _share(point.precision),
-        _rate(point.fp_per_scan),
+        share_text(point.sensitivity),
+        share_text(point.precision),
+        rate_text(point.fp_per_scan),
     )
-
-
-def _share(score: Measured) -> str:
-    """Return a share in per cent with its interval.
-
-    >>> _share(Measured(0.915, 0.89, 0.94)), _share(Measured(math.nan, math.nan, math.nan))
-    ('92 % (89-94)', 'n/a')
-    """
-    if not math.isfinite(score.value):
-        return "n/a"
-    return f"{100 * score.value:.0f} %{_interval(100 * score.low, 100 * score.high, 0)}"
-
-
-def _rate(score: Measured) -> str:
-    """Return a rate with its interval.
-
-    >>> _rate(Measured(1.85, math.nan, math.nan))
-    '1.85'
-    """
-    if not math.isfinite(score.value):
-        return "n/a"
-    return f"{score.value:.2f}{_interval(score.low, score.high, 2)}"
-
-
-def _interval(low: float, high: float, digits: int) -> str:
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return ""
-    return f" ({low:.{digits}f}-{high:.{digits}f})"

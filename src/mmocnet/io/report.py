@@ -199,9 +199,20 @@ def _table(report: Report) -> str:
     return (
         '<section><h2>Lesions</h2><div class="scroll"><table><thead><tr>'
         f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        '<p class="small">Diameter: largest Feret diameter. Equivalent: diameter of the '
+        f'<p class="small">Confidence: {_confidence_text(report)}. Diameter: largest Feret '
+        "diameter. Equivalent: diameter of the "
         f"{'disc' if report.is_slice else 'sphere'} of the same size. "
         f"Centre: {escape(report.axes)}. Region: n/a, not located.</p></section>"
+    )
+
+
+def _confidence_text(report: Report) -> str:
+    """Return what the confidence of this kind of scan is."""
+    if report.is_slice:
+        return "of the networks; on a slice it ranks the findings and is no probability"
+    return (
+        "the probability of being a microbleed as the model gives it, learnt on the scans that "
+        "made the model; on other scanners it can be off"
     )
 
 

@@ -24,7 +24,8 @@ LESION_COLUMNS = {
         "Units": "mm",
     },
     "confidence": {
-        "Description": "Highest probability of the second stage inside the lesion, 0 to 1"
+        "Description": "Probability of being a microbleed as the model gives it, 0 to 1; of models "
+        "without calibration, and on few slices, a score that ranks the findings"
     },
     "certainty": {
         "Description": "How sure the finding is",

@@ -1,6 +1,7 @@
 """The models that ship and what their cards say, read without torch."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,3 +83,54 @@ def _measured(meaning: Mapping[str, Any], score: str) -> Measured:
 
 def _defined(value: float | None) -> float:
     return float("nan") if value is None else float(value)
+
+
+def kind_of_scans(points: Mapping[str, Any]) -> str:
+    """Return what operating points were measured on, in words.
+
+    >>> kind_of_scans({"volumes": 40, "simulated": True})
+    '40 simulated volumes'
+    """
+    # Cards of the first models do not say it: they were measured on simulated volumes.
+    kind = "simulated" if points.get("simulated", True) else "real"
+    return f"{points['volumes']} {kind} volumes"
+
+
+def point_sentence(card: Mapping[str, Any], threshold: float) -> str | None:
+    """Return what a threshold means in volumes; None where the card does not know it."""
+    for point in point_meanings(card):
+        if point.threshold == threshold:
+            return (
+                f"{kind_of_scans(card['operating_points'])}: {share_text(point.sensitivity)} of "
+                f"lesions found, {share_text(point.precision)} of calls right, "
+                f"{rate_text(point.fp_per_scan)} false calls a scan"
+            )
+    return None
+
+
+def share_text(score: Measured) -> str:
+    """Return a share in per cent with its interval.
+
+    >>> share_text(Measured(0.915, 0.89, 0.94)), share_text(Measured(math.nan, 0.0, 0.0))
+    ('92 % (89-94)', 'n/a')
+    """
+    if not math.isfinite(score.value):
+        return "n/a"
+    return f"{100 * score.value:.0f} %{_interval(100 * score.low, 100 * score.high, 0)}"
+
+
+def rate_text(score: Measured) -> str:
+    """Return a rate with its interval.
+
+    >>> rate_text(Measured(1.85, math.nan, math.nan))
+    '1.85'
+    """
+    if not math.isfinite(score.value):
+        return "n/a"
+    return f"{score.value:.2f}{_interval(score.low, score.high, 2)}"
+
+
+def _interval(low: float, high: float, digits: int) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f" ({low:.{digits}f}-{high:.{digits}f})"

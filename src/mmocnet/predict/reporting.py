@@ -3,6 +3,7 @@
 from typing import Any
 
 from mmocnet.io.report import Report
+from mmocnet.nets.card import point_sentence
 from mmocnet.predict.pictures import lesion_pictures, make_display, overview, png
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.prepare.geometry import world_axes
@@ -89,6 +90,7 @@ def _provenance(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("Trained on", str(model["Card"].get("dataset", "see the model's card"))),
         ("SHA-256 of the scan", source["SHA256"]),
         ("Confidence to be a lesion", f"{record['Threshold']:g} ({record['OperatingPoint']})"),
+        *_measured(record),
         ("The model's thresholds", limits),
         ("Device", record["Device"]),
         ("Random numbers", "none are drawn"),
@@ -96,6 +98,14 @@ def _provenance(record: dict[str, Any]) -> list[tuple[str, str]]:
     if "Started" in record:
         pairs.append(("Made", f"{record['Started']}, in {record['Seconds']:.1f} s"))
     return pairs
+
+
+def _measured(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what the threshold in use was measured to mean; nothing where that is not known."""
+    limits = record["Thresholds"]
+    volume = limits == record["Settings"]["thresholds"]
+    meaning = point_sentence(record["Model"]["Card"], record["Threshold"]) if volume else None
+    return [] if meaning is None else [("Measured at that threshold on", meaning)]
 
 
 def _notes(result: Segmentation) -> list[str]:

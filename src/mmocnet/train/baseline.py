@@ -23,7 +23,7 @@ from mmocnet.train.model_card import environment
 from mmocnet.train.operate import brain_of, lesions_hit
 from mmocnet.train.patches import TrainingScan, as_unit
 from mmocnet.train.points import choose_points
-from mmocnet.train.stages import Split, split_by_subject
+from mmocnet.train.split import Split, split_by_subject
 from mmocnet.train.trainer import FitResult
 
 Progress = Callable[[int, int], None]
