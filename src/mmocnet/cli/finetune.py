@@ -1,0 +1,114 @@
+"""`mmocnet finetune`: a user's own scans and corrections improve a model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from mmocnet.train.finetune import Outcome
+    from mmocnet.train.finetune_settings import FinetuneSettings
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Fine-tune a model on your own scans: references, or a reader's verdicts.
+
+    DATASET is a BIDS folder with `derivatives/reference`, `derivatives/reviewed` or both. A third
+    of the subjects is not learned from; the tuned model is kept only if it finds more on them
+    and loses nothing on simulated scans. RUN/model is then a model for `mmocnet segment`.
+    Research use only - not a medical device.
+    """
+
+    dataset: tyro.conf.Positional[Path]
+    """Folder of the dataset."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder of the run: simulated scans, figures, and at the end `model`."""
+    start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """compact, standard, paper, or a folder that training wrote; None takes the best shipped."""
+    steps: tuple[int, int] = (240, 480)
+    """Steps of stage 1 and stage 2; 0 0 fits the confidence alone, in a few minutes."""
+    learning_rate: float = 2e-4
+    """Highest learning rate."""
+    replay_subjects: int = 16
+    """Simulated slabs, half of them learned from and half to see whether anything is forgotten."""
+    held_out_share: float = 0.34
+    """Share of the subjects that are not learned from."""
+    force: bool = False
+    """Whether to write the tuned model even where it is not better."""
+    threads: int | None = None
+    """CPU threads; None leaves the choice to torch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: an NVIDIA GPU where there is one."""
+    seed: int = 0
+    """Seed of split, simulation, patches."""
+
+    def run(self) -> None:
+        """Tune, print what it came to, say where the model is."""
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from mmocnet.nets.card import default_model
+        from mmocnet.nets.checkpoint import load_cascade
+        from mmocnet.train.finetune import finetune
+        from mmocnet.train.finetune_data import read_labelled
+
+        settings = self.settings()
+        labelled = read_labelled(self.dataset, self.out / "reference")
+        for name in labelled.unfinished:
+            print(f"left out, its review is not complete: {name}")
+        start = load_cascade(self.start or default_model(), settings.device)
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("Fine-tuning", total=None)
+
+            def told(what: str, done: int, total: int) -> None:
+                bar.update(task, description=what, completed=done, total=total)
+
+            outcome = finetune(start, labelled, self.out, settings, self.force, told)
+        _report(outcome)
+
+    def settings(self) -> "FinetuneSettings":
+        """Return the settings of this command."""
+        from mmocnet.train.finetune_settings import FinetuneSettings
+
+        return FinetuneSettings(
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            replay_subjects=self.replay_subjects,
+            held_out_share=self.held_out_share,
+            seed=self.seed,
+            device=self._device(),
+        )
+
+    def _device(self) -> str:
+        import torch
+
+        from mmocnet.errors import InputError
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("expected an NVIDIA GPU for --device cuda, got none")
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
+
+
+def _report(outcome: "Outcome") -> None:
+    """Print the scores before and after, and what was kept."""
+    for name, scores in (("your", "own"), ("simulated", "simulated")):
+        for one in outcome.judged:
+            values = getattr(one, scores)
+            print(
+                f"held-out {name} scans, {one.name}: lesion F1 {values['lesion_f1']:.3f}, "
+                f"sensitivity {values['lesion_sensitivity']:.3f}, "
+                f"{values['fp_per_scan']:.2f} false positives a scan"
+            )
+    if outcome.better:
+        print(f"better on held-out scans: {outcome.kept}")
+    elif outcome.kept == "start":
+        print("not better on held-out scans: the model's weights are kept as they were")
+    else:
+        print(f"not better on held-out scans, written nevertheless: {outcome.kept}")
+    print(f"model: {outcome.model}  (research use only - not a medical device)")

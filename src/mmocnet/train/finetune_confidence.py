@@ -1,0 +1,145 @@
+"""Fit a model's confidence to a user's scans, and leave it as it was on simulated ones.
+
+The confidence is a logistic function of a few numbers a candidate: measures of its surroundings
+(`predict.context`), or the classifier's logit. On the user's scans the truth is learned; on
+simulated scans the confidence that the model gave before is (learning without forgetting, Li and
+Hoiem, 2017), so that no prior of the simulated scans comes in. The operating points stay: they
+are probabilities, and mean what they meant.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from mmocnet.config import CascadeSettings
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import DatasetScan
+from mmocnet.nets.checkpoint import Cascade
+from mmocnet.predict.context import expanded
+from mmocnet.train.finetune_settings import FinetuneSettings
+from mmocnet.types import FloatArray
+
+LOWEST_SLOPE = 0.05
+"""A higher score of the classifier never means a lower confidence."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The candidates of some scans.
+
+    Attributes:
+        x: What the weights weigh, the last column 1, shape (N, F).
+        truth: Whether each is a microbleed, shape (N,).
+    """
+
+    x: FloatArray
+    truth: NDArray[np.bool_]
+
+
+def has_confidence(settings: CascadeSettings) -> bool:
+    """Return whether a model has a confidence that can be fitted."""
+    return settings.context is not None or settings.classifier is not None
+
+
+def start_weights(settings: CascadeSettings) -> FloatArray:
+    """Return the weights of a model's confidence, shape (F,)."""
+    if settings.classifier is not None:
+        return np.array([settings.classifier.slope, settings.classifier.intercept])
+    if settings.context is None:
+        raise InputError("expected a model with a confidence in context or a classifier, got none")
+    return np.array(settings.context.weights)
+
+
+def with_weights(settings: CascadeSettings, weights: FloatArray) -> CascadeSettings:
+    """Return a model's settings with other weights of its confidence."""
+    if settings.classifier is not None:
+        slope, intercept = max(float(weights[0]), LOWEST_SLOPE), float(weights[1])
+        line = replace(settings.classifier, slope=slope, intercept=intercept)
+        return replace(settings, classifier=line)
+    if settings.context is None:
+        raise InputError("expected a model with a confidence in context or a classifier, got none")
+    context = replace(settings.context, weights=tuple(weights.tolist()))
+    return replace(settings, context=context)
+
+
+def candidate_rows(scans: Sequence[DatasetScan], cascade: Cascade, device: str = "cpu") -> Rows:
+    """Return the candidates of scans that have a reference, found as `segment` finds them."""
+    settings = cascade.settings
+    parts: list[tuple[FloatArray, NDArray[np.bool_]]] = []
+    if settings.classifier is not None:
+        parts = _classified(scans, cascade, device)
+    elif settings.context is not None:
+        from mmocnet.train.context import collect
+
+        for scan in scans:
+            found = collect(scan, cascade, device)
+            parts.append((expanded(found.features, settings.context), found.hit > 0))
+    width = len(start_weights(settings))
+    return Rows(
+        np.concatenate([np.zeros((0, width)), *(x for x, _ in parts)]),
+        np.concatenate([np.zeros(0, np.bool_), *(truth for _, truth in parts)]),
+    )
+
+
+def _classified(
+    scans: Sequence[DatasetScan], cascade: Cascade, device: str
+) -> list[tuple[FloatArray, NDArray[np.bool_]]]:
+    from mmocnet.predict.engine import make_engine
+    from mmocnet.train.candidate_sets import collect_candidates
+    from mmocnet.train.classifier_stage import scored
+
+    crop = cascade.settings.preparation.pixel_mm is not None
+    engine = make_engine(cascade, device, crop=crop)
+    assert cascade.classifier is not None
+    parts = []
+    for scan in scans:
+        _, volumes = scored(collect_candidates(scan, cascade, engine), cascade.classifier)
+        for one in volumes:
+            parts.append((np.stack([one.logit, np.ones(len(one.logit))], axis=1), one.hit > 0))
+    return parts
+
+
+def fit_weights(
+    own: Rows, replay: Rows, start: FloatArray, before: FloatArray, settings: FinetuneSettings
+) -> FloatArray:
+    """Return the weights of the confidence that fit the user's candidates and keep the others.
+
+    Args:
+        own: The user's candidates, with their truth.
+        replay: Simulated ones.
+        start: The weights so far, shape (F,); what is fitted stays near them.
+        before: Confidence that the simulated candidates are to keep, shape (N,).
+        settings: How near, and how much the simulated ones count.
+
+    Raises:
+        InputError: If the user's candidates are all of a kind.
+    """
+    if own.truth.all() or not own.truth.any():
+        raise InputError("expected microbleeds and others among the candidates to fit on")
+    parts = [(own.x, own.truth.astype(float), 1 / len(own.x))]
+    if len(replay.x):
+        parts.append((replay.x, before, settings.replay_weight / len(replay.x)))
+
+    def loss(weights: FloatArray) -> tuple[float, FloatArray]:
+        away = settings.ridge * (weights - start)
+        away[-1] = 0.0
+        value, slope = 0.5 * float(away @ (weights - start)), away
+        for x, truth, weight in parts:
+            score = x @ weights
+            value += weight * float((np.logaddexp(0, score) - truth * score).sum())
+            slope = slope + weight * ((confidence(x, weights) - truth) @ x)
+        return value, slope
+
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x)
+
+
+def confidence(x: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the confidence of candidates, shape (N,).
+
+    >>> confidence(np.array([[2.0, 1.0]]), np.array([1.0, -2.0]))
+    array([0.5])
+    """
+    return np.asarray(1 / (1 + np.exp(-np.clip(x @ weights, -30, 30))))

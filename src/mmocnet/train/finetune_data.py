@@ -1,0 +1,177 @@
+"""What a model is fine-tuned on: a user's references and reviews, and simulated scans."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import DatasetScan, read_dataset, write_tsv
+from mmocnet.io.nifti import read_nifti, write_nifti
+from mmocnet.io.reviewed import Review, find_review, review_path
+from mmocnet.simulate.dataset import WriteSettings, write_subjects
+from mmocnet.simulate.settings import StudySettings
+from mmocnet.simulate.testset import plan_subjects
+from mmocnet.train.finetune_settings import LEAST_LESIONS, LEAST_SUBJECTS
+from mmocnet.train.scans import MICROBLEED
+
+REJECTED = "rejected"
+REPLAY_STUDY = StudySettings(lesion_free_share=0.1, lesion_count=(4, 24), slab_mm=30.0)
+"""Many microbleeds and mimics in little space, each subject by another protocol."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A user's scans with what is known of them.
+
+    Attributes:
+        scans: Each with labels; those of a review lie in the run folder.
+        reviewed: How many of them come from a review.
+        rejected: Candidates that readers rejected.
+        unfinished: Names of scans whose review is not complete, which are left out.
+    """
+
+    scans: tuple[DatasetScan, ...]
+    reviewed: int
+    rejected: int
+    unfinished: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Scans to learn from and scans to judge by; no subject is in both."""
+
+    learn: tuple[DatasetScan, ...]
+    judge: tuple[DatasetScan, ...]
+
+
+def read_labelled(dataset: Path, folder: Path) -> Labelled:
+    """Return the scans of a dataset that have a complete review or a reference.
+
+    A review goes before a reference: it is the later word. Its accepted and added outlines become
+    the reference, its rejected candidates places to learn from.
+
+    Args:
+        dataset: BIDS folder with `derivatives/reviewed`, `derivatives/reference` or both.
+        folder: Where the references that reviews give are written.
+
+    Raises:
+        InputError: If a review is not what it should be, or no scan has anything.
+    """
+    scans, unfinished, reviewed, rejected = [], [], 0, 0
+    for scan in read_dataset(dataset):
+        review = find_review(dataset, scan)
+        if review is not None and review.complete:
+            scans.append(_by_review(dataset, scan, review, folder))
+            reviewed += 1
+            rejected += len(review.rejected())
+        elif review is not None:
+            unfinished.append(scan.image.name)
+        elif scan.labels is not None:
+            scans.append(scan)
+    if not scans:
+        raise InputError(
+            f"expected scans with a reference or a complete review in {dataset.name}, got none"
+        )
+    return Labelled(tuple(scans), reviewed, rejected, tuple(unfinished))
+
+
+def _by_review(dataset: Path, scan: DatasetScan, review: Review, folder: Path) -> DatasetScan:
+    """Write a review as a reference, and return the scan with it."""
+    visit = scan.image.parent.relative_to(dataset)
+    name = review_path(dataset, scan.image).name.removesuffix("reviewed_dseg.nii.gz")
+    labels = folder / visit / f"{name}cmb_dseg.nii.gz"
+    table = folder / visit / f"{name}cmb_dseg.tsv"
+    image = read_nifti(scan.image)
+    if review.labels.shape != image.shape:
+        raise InputError(
+            f"expected the review on the grid of {image.name}, {image.shape}, "
+            f"got {review.labels.shape}"
+        )
+    columns = ("index", "kind", "x_mm", "y_mm", "z_mm")
+    rows: list[dict[str, object]] = []
+    for row in review.rows:
+        cells = (row.index, MICROBLEED if row.microbleed else REJECTED, *row.centre_mm)
+        rows.append(dict(zip(columns, cells, strict=True)))
+    write_tsv(table, columns, rows)
+    write_nifti(labels, image.like(review.microbleeds().array), np.int16)
+    return replace(scan, labels=labels, table=table)
+
+
+def count_lesions(scan: DatasetScan) -> int:
+    """Return the number of reference lesions of a scan, 0 without a reference."""
+    if scan.labels is None:
+        return 0
+    labels = read_nifti(scan.labels).array
+    return int((np.unique(labels) > 0).sum())
+
+
+def split_for_tuning(scans: Sequence[DatasetScan], share: float, seed: int) -> Sides:
+    """Return which subjects are learned from and which judge, both with microbleeds.
+
+    Subjects are ranked by their number of microbleeds, and one of each few of a rank judges, so
+    that a handful is split fairly.
+
+    Args:
+        scans: All with a reference.
+        share: Of the subjects that judge.
+        seed: Chooses among subjects of a rank.
+
+    Raises:
+        InputError: If there are too few subjects or microbleeds to learn anything from.
+    """
+    counts: dict[str, int] = {}
+    for scan in scans:
+        counts[scan.subject] = counts.get(scan.subject, 0) + count_lesions(scan)
+    ill, lesions = sum(n > 0 for n in counts.values()), sum(counts.values())
+    if ill < LEAST_SUBJECTS or lesions < LEAST_LESIONS:
+        raise InputError(
+            f"expected at least {LEAST_SUBJECTS} subjects with microbleeds and {LEAST_LESIONS} "
+            f"microbleeds to fine-tune on, got {ill} and {lesions}: label or review more scans"
+        )
+    if not 0 < share < 1:
+        raise InputError(f"expected a held-out share between 0 and 1, got {share}")
+    ranked = sorted(counts, key=lambda subject: (-counts[subject], subject))
+    parts = int(np.clip(round(share * len(ranked)), 1, len(ranked) - 1))
+    rng = np.random.default_rng([seed, 21])
+    blocks = np.array_split(np.array(ranked), parts)
+    judges = {str(block[int(rng.integers(len(block)))]) for block in blocks}
+    return Sides(
+        tuple(scan for scan in scans if scan.subject not in judges),
+        tuple(scan for scan in scans if scan.subject in judges),
+    )
+
+
+def simulate_replay(
+    folder: Path,
+    subjects: int,
+    seed: int,
+    phase: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sides:
+    """Make simulated slabs that keep what a model knew; half of them only judge.
+
+    Args:
+        folder: Of the dataset; subjects that are there are not made again.
+        subjects: At least 2.
+        seed: Of the dataset.
+        phase: Whether phase images are kept, for a model that reads them.
+        progress: Told what is done and what there is to do, in subjects.
+
+    Raises:
+        InputError: If fewer than 2 subjects are asked for or could be made.
+    """
+    if subjects < 2:
+        raise InputError(f"expected at least 2 simulated subjects, got {subjects}")
+    study = replace(REPLAY_STUDY, images="all" if phase else "swi")
+    plans = plan_subjects(subjects, seed, study)
+    for done, _ in enumerate(write_subjects(folder, plans, WriteSettings()), 1):
+        if progress is not None:
+            progress(done, subjects)
+    wanted = {plan.label for plan in plans}
+    scans = [s for s in read_dataset(folder) if s.subject in wanted and s.labels is not None]
+    if len(scans) < 2:
+        raise InputError(f"expected at least 2 simulated subjects, {len(scans)} could be made")
+    half = (len(scans) + 1) // 2
+    return Sides(tuple(scans[:half]), tuple(scans[half:]))

@@ -1,0 +1,144 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mmocnet.config import PreparationSettings
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import DatasetScan, read_dataset
+from mmocnet.io.nifti import read_nifti
+from mmocnet.io.reviewed import Judged, Review, Source, Verdict, write_review
+from mmocnet.train.finetune_data import (
+    count_lesions,
+    read_labelled,
+    simulate_replay,
+    split_for_tuning,
+)
+from mmocnet.train.scans import prepare_training_scans
+from mmocnet.volume import Volume
+
+AFFINE = np.diag([0.8, 0.8, 3.0, 1.0])
+SHAPE = (60, 70, 5)
+
+
+def write_scan(dataset: Path, subject: str, lesions: int | None = None) -> Path:
+    """Write a scan and, with a number of lesions, its reference; return the scan's path."""
+    anat = dataset / f"sub-{subject}" / "anat"
+    anat.mkdir(parents=True)
+    at = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    brain = ((at[0] - 30) / 24) ** 2 + ((at[1] - 35) / 29) ** 2 < 1
+    grain = np.random.default_rng(5).normal(0, 2, SHAPE)
+    image = np.where(brain, 100 + grain, 0).astype(np.float32)
+    path = anat / f"sub-{subject}_acq-swi_T2starw.nii.gz"
+    nib.save(nib.Nifti1Image(image, AFFINE), path)
+    if lesions is not None:
+        reference = dataset / "derivatives" / "reference" / f"sub-{subject}" / "anat"
+        reference.mkdir(parents=True)
+        labels = drawn(lesions)
+        name = f"sub-{subject}_acq-swi_desc-cmb_dseg.nii.gz"
+        nib.save(nib.Nifti1Image(labels, AFFINE), reference / name)
+    return path
+
+
+def drawn(lesions: int) -> np.ndarray:
+    labels = np.zeros(SHAPE, np.int16)
+    for number in range(1, lesions + 1):
+        row, col = 20 + 3 * (number % 7), 20 + 4 * (number // 7)
+        labels[row : row + 2, col : col + 2, 2] = number
+    return labels
+
+
+def review(complete: bool = True) -> Review:
+    rows = (
+        Judged(1, Verdict.ACCEPT, (18.4, 16.0, 6.0), "A", confidence=0.8),
+        Judged(2, Verdict.REJECT, (20.8, 16.0, 6.0), "A", reason="vessel", confidence=0.6),
+        Judged(3, Verdict.ADDED, (23.2, 16.0, 6.0), "A", Source.READER),
+    )
+    return Review(Volume(drawn(3), AFFINE), rows, complete)
+
+
+def test_a_review_goes_before_a_reference(tmp_path: Path) -> None:
+    image = write_scan(tmp_path / "set", "01", lesions=7)
+    write_scan(tmp_path / "set", "02", lesions=4)
+    write_review(tmp_path / "set", image, review())
+    found = read_labelled(tmp_path / "set", tmp_path / "run")
+    assert [count_lesions(scan) for scan in found.scans] == [2, 4]
+    assert (found.reviewed, found.rejected, found.unfinished) == (1, 1, ())
+    assert set(np.unique(read_nifti(found.scans[0].labels).array)) == {0, 1, 3}  # type: ignore[arg-type]
+
+
+def test_rejected_candidates_become_places_to_learn_from(tmp_path: Path) -> None:
+    image = write_scan(tmp_path / "set", "01")
+    write_review(tmp_path / "set", image, review())
+    found = read_labelled(tmp_path / "set", tmp_path / "run")
+    (scan,) = prepare_training_scans(found.scans, PreparationSettings(), tmp_path / "cache")
+    assert scan.mimic_points.shape == (1, 3)
+    s, row, col = np.rint(scan.mimic_points[0]).astype(int)
+    # The rejected outline is on the scan's slice 2, and no longer a lesion.
+    assert s == 2
+    assert scan.image[s, row, col] > 0
+    assert scan.labels[s, row, col] == 0
+    assert (scan.labels > 0).any()
+
+
+def test_an_unfinished_review_is_left_out(tmp_path: Path) -> None:
+    first = write_scan(tmp_path / "set", "01", lesions=7)
+    write_scan(tmp_path / "set", "02", lesions=4)
+    write_review(tmp_path / "set", first, review(complete=False))
+    found = read_labelled(tmp_path / "set", tmp_path / "run")
+    assert [scan.subject for scan in found.scans] == ["02"]
+    assert found.unfinished == (first.name,)
+
+
+def test_scans_without_anything_are_refused(tmp_path: Path) -> None:
+    write_scan(tmp_path / "set", "01")
+    with pytest.raises(InputError, match="a reference or a complete review in set"):
+        read_labelled(tmp_path / "set", tmp_path / "run")
+
+
+def test_a_review_on_another_grid_is_refused(tmp_path: Path) -> None:
+    image = write_scan(tmp_path / "set", "01")
+    cut = review()
+    smaller = Volume(cut.labels.array[:, :, :4], AFFINE)
+    write_review(tmp_path / "set", image, replace(cut, labels=smaller))
+    with pytest.raises(InputError, match="the review on the grid"):
+        read_labelled(tmp_path / "set", tmp_path / "run")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Callable[[list[int]], tuple[DatasetScan, ...]]:
+    def write(lesions: list[int]) -> tuple[DatasetScan, ...]:
+        for number, count in enumerate(lesions, 1):
+            write_scan(tmp_path / "set", f"{number:02d}", count)
+        return read_dataset(tmp_path / "set")
+
+    return write
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_side_has_subjects_with_many_and_few_lesions(
+    dataset: Callable[[list[int]], tuple[DatasetScan, ...]], seed: int
+) -> None:
+    sides = split_for_tuning(dataset([0, 9, 1, 8, 2, 0, 7, 0, 3]), 0.34, seed)
+    learn, judge = ({scan.subject for scan in side} for side in (sides.learn, sides.judge))
+    assert not learn & judge
+    assert (len(learn), len(judge)) == (6, 3)
+    # One of 9, 8, 7 judges, one of 3, 2, 1, one of those without any.
+    assert len(judge & {"02", "04", "07"}) == len(judge & {"03", "05", "09"}) == 1
+
+
+@pytest.mark.parametrize("lesions", [[20, 20, 0, 0, 0], [2, 3, 4]])
+def test_too_little_is_refused(
+    dataset: Callable[[list[int]], tuple[DatasetScan, ...]], lesions: list[int]
+) -> None:
+    scans = dataset(lesions)
+    with pytest.raises(InputError, match="at least 3 subjects with microbleeds and 10 microbl"):
+        split_for_tuning(scans, 0.34, 0)
+
+
+def test_replay_needs_two_subjects(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least 2 simulated subjects, got 1"):
+        simulate_replay(tmp_path, 1, 0)
