@@ -13,7 +13,7 @@ from mmocnet.train.baseline_data import BaselineData, BlockSampler, changed, med
 from mmocnet.train.baseline_net import BaselineSettings, baseline_settings, build, plan
 from mmocnet.train.baseline_predict import Baseline, load_baseline, predict_probability
 from mmocnet.train.patches import TrainingScan
-from mmocnet.train.stages import Split, split_by_subject
+from mmocnet.train.split import Split, split_by_subject
 
 pytest.importorskip("monai")
 MakeScan = Callable[..., TrainingScan]

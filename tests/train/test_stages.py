@@ -22,7 +22,8 @@ from mmocnet.errors import InputError
 from mmocnet.nets.checkpoint import load_cascade
 from mmocnet.train.patches import TrainingScan
 from mmocnet.train.stage_data import patch_scores
-from mmocnet.train.stages import split_by_subject, train_cascade
+from mmocnet.train.split import split_by_subject
+from mmocnet.train.stages import train_cascade
 
 MakeScan = Callable[..., TrainingScan]
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from mmocnet.train.patches import TrainingScan
 
 
+WARM_RATE = 0.5
+"""Share of the learning rate with which trained weights are trained on: they are not to be lost."""
+
+
 @dataclass(frozen=True)
 class Train:
     """Train a cascade on a BIDS dataset with references, as `mmocnet simulate` writes.
@@ -30,7 +34,11 @@ class Train:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the run: states, logs, and at the end `model`."""
     preset: TrainPreset = "compact"
-    """compact: narrow networks, trained in an hour or two on a CPU. paper: as the article."""
+    """compact: narrow networks, trained in an hour or two on a CPU. standard: that with
+    neighbouring slices and a classifier of candidates. paper: as the article."""
+    start_from: str | None = None
+    """Model whose weights training starts from: compact, standard or a folder; none starts from
+    random ones."""
     stage: Literal["1", "2", "both"] = "both"
     """Which stage to train; 2 needs a run folder with a finished stage 1."""
     budget_minutes_stage1: float | None = None
@@ -50,6 +58,11 @@ class Train:
     """Dataset with references, of other subjects and with natural lesion counts: on it and on the
     validation scans of DATASET the confidence in context is fitted and the operating points are
     chosen. None leaves the context out and takes the validation scans alone."""
+    classifier_on: Path | None = None
+    """standard: dataset with references, of other subjects again, on which the classifier of
+    candidates learns; needs --thresholds-on. None leaves the model without one."""
+    budget_minutes_classifier: float | None = None
+    """Time for the classifier."""
     cache: Path | None = None
     """Folder of prepared scans; None takes OUT/cache."""
     workers: int = 1
@@ -87,7 +100,9 @@ class Train:
         if model is None:
             print(f"stage 1 is trained: {self.out}")
             return
-        if self.thresholds_on is not None:
+        if self.classifier_on is not None:
+            self._classify(model, self.classifier_on, device)
+        elif self.thresholds_on is not None:
             self._calibrate(model, self.thresholds_on, scans, device)
         print(f"model: {model}  (research use only - not a medical device)")
 
@@ -98,7 +113,7 @@ class Train:
         from rich.progress import Progress
 
         from mmocnet.io.dataset import read_dataset
-        from mmocnet.train.stages import split_by_subject
+        from mmocnet.train.split import split_by_subject
         from mmocnet.train.thresholds import calibrate
 
         split = split_by_subject(scans, self.settings().validation_share, self.seed)
@@ -119,19 +134,57 @@ class Train:
             )
         print(f"operating points: {points}")
 
+    def _classify(self, model: Path, dataset: Path, device: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from mmocnet.io.dataset import read_dataset
+        from mmocnet.train.classifier_stage import ClassifierScans, add_classifier
+        from mmocnet.train.thresholds import is_simulated
+
+        if self.thresholds_on is None:
+            raise InputError("expected --thresholds-on beside --classifier-on, got none")
+        learn, natural = (
+            tuple(scan for scan in read_dataset(folder) if scan.labels is not None)
+            for folder in (dataset, self.thresholds_on)
+        )
+        scans = ClassifierScans(
+            learn, natural, self.thresholds_on.resolve().name, is_simulated(self.thresholds_on)
+        )
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("Collecting candidates", total=None)
+            points = add_classifier(
+                model,
+                scans,
+                self.out / "classifier",
+                self.settings(),
+                device,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        print(f"operating points: {points}")
+
     def settings(self) -> TrainSettings:
         """Return the preset with this command's changes."""
         preset = train_settings(self.preset)
-        budgets = (self.budget_minutes_stage1, self.budget_minutes_stage2)
+        budgets = (
+            self.budget_minutes_stage1,
+            self.budget_minutes_stage2,
+            self.budget_minutes_classifier,
+        )
+        most: tuple[int | None, ...] = (
+            (None, None, None) if self.epochs is None else (*self.epochs, None)
+        )
         stages = []
-        for i, stage in enumerate((preset.detector, preset.segmenter)):
+        for i, stage in enumerate((preset.detector, preset.segmenter, preset.classifier)):
             # With a budget the epochs must not end the training first.
+            wanted = most[i]
             epochs = stage.max_epochs if budgets[i] is None else 100_000
             stages.append(
                 replace(
                     stage,
+                    learning_rate=stage.learning_rate * (WARM_RATE if self.start_from else 1.0),
                     budget_minutes=budgets[i],
-                    max_epochs=epochs if self.epochs is None else self.epochs[i],
+                    max_epochs=epochs if wanted is None else wanted,
                     gradient_checkpointing=self.gradient_checkpointing,
                 )
             )
@@ -141,6 +194,8 @@ class Train:
             cascade=replace(preset.cascade, roi_size=self.roi_size),
             detector=stages[0],
             segmenter=stages[1],
+            classifier=stages[2],
+            start_from=self.start_from,
             pretrained_encoder=pretrained,
             seed=self.seed,
         )

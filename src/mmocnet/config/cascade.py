@@ -55,7 +55,7 @@ class ClassifierSettings:
     """Likewise of the planes of phase; empty leaves phase out."""
     size: int = 40
     """Side of a patch in pixels of the working grid."""
-    widths: tuple[int, ...] = (32, 48, 64, 96)
+    widths: tuple[int, ...] = (24, 40, 64, 96)
     """Channels at each level; each level after the first halves the patch."""
     blocks: int = 2
     """Residual blocks a level."""

@@ -19,8 +19,9 @@ from mmocnet.train.patches import (
     lesion_places,
     mimic_places,
 )
+from mmocnet.train.split import Split
 from mmocnet.train.stage_data import patch_scores
-from mmocnet.train.stages import LESION_REACH, Split
+from mmocnet.train.stages import LESION_REACH
 from mmocnet.train.trainer import Batch
 from mmocnet.types import IntTriple
 

@@ -1,22 +1,24 @@
 """Train the classifier of candidates, on subjects that its cascade did not learn from."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from mmocnet.config import TrainSettings
+from mmocnet.config import Thresholds, TrainSettings
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan
-from mmocnet.nets.checkpoint import Cascade, load_weights, weight_file
+from mmocnet.nets.checkpoint import Cascade, load_cascade, load_weights, weight_file
 from mmocnet.nets.classifier import Classifier
 from mmocnet.predict.engine import make_engine
 from mmocnet.train.calibrate import ScoredScan
 from mmocnet.train.candidate_sets import CandidateSet, collect_candidates
 from mmocnet.train.classifier_data import CandidateData, logits_of
 from mmocnet.train.loop import fit
+from mmocnet.train.thresholds import settle
 
 Told = Callable[[int, int], None]
 """Told what is done and what there is to do, in scans."""
@@ -62,7 +64,7 @@ def train_classifier(
     if path.exists():
         load_weights(network, path)
         return network.eval()
-    train, validation = _by_subject(sets, settings)
+    train, validation = by_subject(sets, settings)
     data = CandidateData(
         train,
         validation,
@@ -78,9 +80,10 @@ def train_classifier(
     return network.eval()
 
 
-def _by_subject(
+def by_subject(
     sets: Sequence[CandidateSet], settings: TrainSettings
 ) -> tuple[list[CandidateSet], list[CandidateSet]]:
+    """Return the candidates to train on and to validate on; no subject is on both sides."""
     subjects = sorted({one.subject for one in sets})
     if len(subjects) < 2:
         raise InputError(
@@ -110,3 +113,65 @@ def scored(
         row = ScoredScan(one.subject, logit, one.hit, one.references)
         (planes if one.single else volumes).append(row)
     return planes, volumes
+
+
+@dataclass(frozen=True)
+class ClassifierScans:
+    """Scans with references, all of subjects that the cascade's stages did not learn from.
+
+    Attributes:
+        learn: To train the classifier on; the single slices of a fifth of their subjects decide
+            the operating points of single slices.
+        natural: Whole heads with natural lesion counts, of other subjects again: they calibrate
+            and decide the operating points of volumes.
+        name: Of the natural set, for the card.
+        simulated: Whether that set is.
+    """
+
+    learn: Sequence[DatasetScan]
+    natural: Sequence[DatasetScan]
+    name: str
+    simulated: bool = True
+
+
+def add_classifier(
+    model: Path,
+    scans: ClassifierScans,
+    folder: Path,
+    settings: TrainSettings,
+    device: str = "cpu",
+    progress: Told | None = None,
+) -> Thresholds:
+    """Train a classifier for a model folder's candidates, calibrate it, write the folder anew.
+
+    Args:
+        model: Folder of a trained cascade.
+        scans: What to learn from and to decide on.
+        folder: Keeps candidates and states; a training in the middle resumes.
+        settings: How to train.
+        device: cpu or cuda.
+        progress: Told while candidates are collected.
+
+    Returns:
+        The operating points of volumes.
+
+    Raises:
+        InputError: If there are too few subjects or lesions.
+        ModelError: If the model folder is not one.
+    """
+    cascade = load_cascade(str(model), device)
+    cascade.settings = replace(cascade.settings, classifier=settings.cascade.classifier)
+    # Two datasets may use the same labels for other subjects: they are kept apart.
+    learn = collect_all(scans.learn, cascade, folder / "learn", device, progress)
+    natural = collect_all(scans.natural, cascade, folder / "natural", device, progress)
+    network = train_classifier(learn, folder, settings, device)
+    _, kept = by_subject(learn, settings)
+    planes, _ = scored(kept, network)
+    _, volumes = scored(natural, network)
+    cascade.classifier = network
+    cascade.card["classifier"] = {
+        "subjects": len({one.subject for one in learn}),
+        "candidates": sum(len(one.hit) for one in learn),
+        "microbleeds": sum(int((one.hit > 0).sum()) for one in learn),
+    }
+    return settle(model, cascade, planes, volumes, scans.name, scans.simulated)

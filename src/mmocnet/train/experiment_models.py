@@ -11,7 +11,8 @@ from mmocnet.predict.engine import Engine
 from mmocnet.train.experiment_scores import fused_map
 from mmocnet.train.mining import validation_map
 from mmocnet.train.patches import TrainingScan
-from mmocnet.train.stages import Split, cascade_engine, train_first_stage, train_second_stage
+from mmocnet.train.split import Split
+from mmocnet.train.stages import cascade_engine, train_first_stage, train_second_stage
 from mmocnet.train.variants import Variant, digest, first_stage_digest, shared_first_stage
 
 

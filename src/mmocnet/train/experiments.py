@@ -37,7 +37,7 @@ from mmocnet.train.folds import (
 )
 from mmocnet.train.model_card import environment
 from mmocnet.train.patches import TrainingScan
-from mmocnet.train.stages import Split
+from mmocnet.train.split import Split
 from mmocnet.train.variants import (
     FOLD_EXPERIMENTS,
     Variant,

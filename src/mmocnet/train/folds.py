@@ -11,7 +11,7 @@ import numpy as np
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import write_json
 from mmocnet.train.patches import TrainingScan
-from mmocnet.train.stages import Split, split_by_subject
+from mmocnet.train.split import Split, split_by_subject
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -41,6 +40,7 @@ from mmocnet.train.patches import (
     lesion_places,
     mimic_places,
 )
+from mmocnet.train.split import Split, split_by_subject
 from mmocnet.train.stage_data import StageData
 from mmocnet.train.trainer import FitResult
 
@@ -50,38 +50,6 @@ LESION_REACH = 0.4
 """Stage 1: how far a lesion may lie from its crop's centre, in crop sides."""
 ROI_JITTER = 0.2
 """Stage 2: how far a patch is shifted, in patch sides: as candidates' centres err."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Scans to train on and to validate on; no subject is in both."""
-
-    train: tuple[TrainingScan, ...]
-    validation: tuple[TrainingScan, ...]
-
-
-def split_by_subject(scans: Sequence[TrainingScan], share: float, seed: int) -> Split:
-    """Return a split in which all scans of a subject are on one side.
-
-    Args:
-        scans: Any order; the split does not depend on it.
-        share: Of the subjects, for validation; at least one subject is on each side.
-        seed: Shuffles the subjects.
-
-    Raises:
-        InputError: If there are fewer than two subjects.
-    """
-    subjects = sorted({scan.subject for scan in scans})
-    if len(subjects) < 2:
-        raise InputError(f"expected scans of at least 2 subjects to train, got {len(subjects)}")
-    order = np.random.default_rng([seed, 1]).permutation(len(subjects))
-    count = int(np.clip(round(share * len(subjects)), 1, len(subjects) - 1))
-    kept = {subjects[i] for i in order[:count]}
-    ordered = sorted(scans, key=lambda scan: (scan.subject, scan.name))
-    return Split(
-        train=tuple(scan for scan in ordered if scan.subject not in kept),
-        validation=tuple(scan for scan in ordered if scan.subject in kept),
-    )
 
 
 def train_cascade(
@@ -186,7 +154,7 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
         start_from(detector, model_folder(settings.start_from) / weight_file("detector"))
     detector.checkpointing = settings.detector.gradient_checkpointing
     reach = (LESION_REACH * settings.crop_shape[0], LESION_REACH * settings.crop_shape[1])
-    places = [{"lesion": lesion_places(s), "mimic": mimic_places(s)} for s in _sides(split)]
+    places = [{"lesion": lesion_places(s), "mimic": mimic_places(s)} for s in split.sides]
     samplers = [
         PatchSampler(
             scans,
@@ -200,7 +168,7 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
             ),
         )
         for scans, kinds, hidden in zip(
-            _sides(split), places, (settings.neighbours_hidden, 0.0), strict=True
+            split.sides, places, (settings.neighbours_hidden, 0.0), strict=True
         )
     ]
     data = StageData(samplers[0], samplers[1], settings, stage=1)
@@ -215,7 +183,7 @@ def _keep_first_stage(
     # Maps of an earlier, interrupted attempt may be of other weights.
     shutil.rmtree(folder / "maps", ignore_errors=True)
     engine = cascade_engine(detector, Segmenter(settings.cascade.segmenter), settings)
-    save_mined(folder, mine(engine, _sides(split), settings, folder), _sides(split))
+    save_mined(folder, mine(engine, split.sides, settings, folder), split.sides)
 
 
 def _finished_first_stage(detector: Detector, split: Split, folder: Path) -> Mined:
@@ -223,7 +191,7 @@ def _finished_first_stage(detector: Detector, split: Split, folder: Path) -> Min
         raise InputError(f"expected a finished stage 1 in {folder.parent.name}: train it first")
     load_weights(detector, folder / "detector.safetensors")
     detector.eval()
-    return load_mined(folder, _sides(split))
+    return load_mined(folder, split.sides)
 
 
 def _second_stage(
@@ -252,7 +220,7 @@ def _second_stage(
             ),
         )
         for scans, candidates, hidden in zip(
-            _sides(split),
+            split.sides,
             (mined.train, mined.validation),
             (settings.neighbours_hidden, 0.0),
             strict=True,
@@ -272,7 +240,8 @@ def _with_thresholds(
 ) -> Cascade:
     """Return the cascade with the operating points chosen on whole validation scans."""
     detector, segmenter = networks
-    chosen = replace(settings.cascade, candidate_threshold=mined.threshold)
+    # The classifier is trained afterwards, on other subjects.
+    chosen = replace(settings.cascade, candidate_threshold=mined.threshold, classifier=None)
     engine = cascade_engine(detector, segmenter, settings)
     findings = [
         find_in_scan(
@@ -310,10 +279,6 @@ def cascade_engine(detector: Detector, segmenter: Segmenter, settings: TrainSett
     device = next(detector.parameters()).device.type
     crop = settings.cascade.preparation.pixel_mm is not None
     return make_engine((detector, segmenter), device, crop=crop)
-
-
-def _sides(split: Split) -> tuple[tuple[TrainingScan, ...], tuple[TrainingScan, ...]]:
-    return split.train, split.validation
 
 
 def _contiguous(network: nn.Module) -> dict[str, Tensor]:
