@@ -145,7 +145,8 @@ class Neighbours:
         """Return the slices of a patch; half of the time in reverse, as a scan may be."""
         if self.channels == 1:
             return [index]
-        seen = neighbour_indices([index], len(scan.image), scan.step, self.channels)[0].tolist()
+        around = neighbour_indices([index], len(scan.image), scan.step, self.channels)
+        seen = [int(at) for at in around[0]]
         hidden, reverse = rng.random() < self.hidden, rng.random() < 0.5
         if hidden:
             return [index] * self.channels
