@@ -49,8 +49,21 @@ class Simulate:
     test_set: Literal["v2"] | None = None
     """Write this fixed test set; subjects, seed, protocol and the like then come from it."""
 
+    implant: Path | None = None
+    """Folder of real lesion-free scans, magnitude with phase or susceptibility, to implant lesions
+    into; every scan becomes one, and what describes a simulated acquisition does not apply."""
+    te_ms: float | None = None
+    """Echo time of the scans to implant into; none reads the JSON beside them."""
+    field_t: float | None = None
+    """Their main field in tesla; none reads the JSON beside them."""
+    phase_sign: Literal[1, -1] | None = None
+    """Sign of their phase images: 1 where veins along the field are positive; none finds it out."""
+
     def run(self) -> None:
         """Write the dataset with a progress bar; say which subjects failed."""
+        if self.implant is not None:
+            self._implant(self.implant)
+            return
         from rich.console import Console
         from rich.progress import track
 
@@ -62,6 +75,31 @@ class Simulate:
         results = write_subjects(self.out, plans, how)
         bar = track(results, "Simulating", total=len(plans), console=console)
         _report(list(bar), self.out)
+
+    def _implant(self, folder: Path) -> None:
+        """Write a dataset of real scans with implants."""
+        from rich.console import Console
+        from rich.progress import track
+
+        from mmocnet.simulate.implant_dataset import by_subject, implant_subjects
+        from mmocnet.simulate.implant_find import find_scans
+        from mmocnet.simulate.implant_read import Overrides
+        from mmocnet.simulate.implant_study import ImplantSettings
+
+        if self.test_set is not None or self.slab_mm is not None or self.protocol != "random":
+            raise InputError("expected --implant without --test-set, --slab-mm and --protocol")
+        settings = ImplantSettings(
+            seed=self.seed,
+            lesion_free_share=self.lesion_free_share,
+            lesion_count=self.lesion_count,
+            mimics=self.mimics,
+            images=self.images,
+            overrides=Overrides(self.te_ms, self.field_t, self.phase_sign),
+        )
+        scans = find_scans(folder)
+        results = implant_subjects(self.out, scans, settings)
+        total, console = len(by_subject(scans)), Console(stderr=True)
+        _report(list(track(results, "Implanting", total=total, console=console)), self.out)
 
     def _plans(self) -> "Sequence[SubjectPlan]":
         from mmocnet.simulate.testset import load_test_set, plan_subjects

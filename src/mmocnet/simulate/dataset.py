@@ -52,7 +52,7 @@ class SubjectResult:
     reason: str = ""
 
 
-def _place(folder: Path, out: Path, label: str) -> None:
+def place_subject(folder: Path, out: Path, label: str) -> None:
     """Move a finished subject into the data set, the raw part last: it says "finished"."""
     target = out / "derivatives" / "reference" / f"sub-{label}"
     if target.exists():
@@ -70,7 +70,7 @@ def write_subject(
     try:
         study = make(plan.settings, plan.seed, settings.device)
         write_study(folder, study, plan)
-        _place(folder, out, plan.label)
+        place_subject(folder, out, plan.label)
     except Exception as error:  # one subject's failure is reported, the others go on
         return SubjectResult(plan.label, "failed", f"{type(error).__name__}: {error}")
     finally:

@@ -1,0 +1,176 @@
+"""A BIDS dataset of a user's lesion-free scans with implanted lesions."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mmocnet import __version__
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import BIDS_VERSION, write_json, write_text
+from mmocnet.simulate.bids import NOTICE, RAW, REFERENCE, write_raw, write_reference
+from mmocnet.simulate.dataset import UNFINISHED, SubjectResult, place_subject
+from mmocnet.simulate.implant_find import ScanFiles
+from mmocnet.simulate.implant_read import RealScan, read_real_scan
+from mmocnet.simulate.implant_study import ImplantSettings, implant_study
+from mmocnet.simulate.record import SimulatedStudy
+from mmocnet.simulate.study import SIMULATOR_VERSION
+
+MASK = "Brain mask, as given with the scan or as found in its magnitude."
+README = f"""# Real scans with implanted microbleeds
+
+Lesion-free scans of people, into whose complex signal microbleeds and mimics were implanted by
+physics with mmocnet {__version__} (simulator version {SIMULATOR_VERSION}). The images are real
+but for the implants: licence, consent and whoever may see them are those of the scans that were
+given. {NOTICE}
+
+- `acq-swi_T2starw`: the weighted image made from the implanted signal.
+- `acq-swiTwin_T2starw`: the same without the microbleeds, mimics left in.
+- `acq-gre_part-mag_T2starw`, `acq-gre_part-phase_T2starw`: magnitude and phase (rad, positive in
+  veins along the field) with the implants.
+- `derivatives/reference`: instances as a reader outlines them (`desc-cmb_dseg`), where the blood
+  is (`desc-source_dseg`), the brain mask, and a table of microbleeds and mimics. Nothing that
+  the scan held itself is in the reference.
+
+`Implantation` in a sidecar holds the hashes of the files that were given, the seed and settings.
+"""
+
+
+def _sidecar(scan: RealScan, study: SimulatedStudy, settings: ImplantSettings) -> dict[str, Any]:
+    return {
+        "MagneticFieldStrength": scan.echo.field_t,
+        "EchoTime": round(scan.echo.te_ms / 1000, 6),
+        "Implantation": {
+            "Description": "Real scan with implanted microbleeds and mimics.",
+            "OriginalSHA256": scan.sha256,
+            "PhaseFrom": scan.phase_from,
+            "DatasetSeed": settings.seed,
+            "Seed": study.seed,
+            "Settings": asdict(settings),
+            "Protocol": asdict(study.protocol),
+            "Package": f"mmocnet {__version__}",
+            "SimulatorVersion": SIMULATOR_VERSION,
+        },
+    }
+
+
+def subject_label(visits: Sequence[ScanFiles]) -> str:
+    """Return the BIDS label of a subject: its own, or else the start of its magnitude's hash.
+
+    A simply named file's name may name a person; the hash does not.
+    """
+    first = visits[0]
+    if first.subject is not None:
+        return first.subject
+    with first.magnitude.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+
+
+def by_subject(scans: Sequence[ScanFiles]) -> dict[str, list[ScanFiles]]:
+    """Return the visits of each subject, so that data can be split by it."""
+    known: dict[str, list[ScanFiles]] = {}
+    for scan in scans:
+        known.setdefault(subject_label([scan]), []).append(scan)
+    for label, visits in known.items():
+        if len({visit.session for visit in visits}) < len(visits):
+            raise InputError(f"expected one scan a visit, got two for sub-{label}")
+    return known
+
+
+def implant_subjects(
+    out: Path, scans: Sequence[ScanFiles], settings: ImplantSettings
+) -> Iterator[SubjectResult]:
+    """Implant into each subject as the result is iterated over, and yield what became of it.
+
+    A subject whose folder is there is not made again.
+
+    Args:
+        out: Root of the dataset; made if missing.
+        scans: What `find_scans` returned.
+        settings: What to implant.
+
+    Raises:
+        InputError: If a subject is there that other settings made.
+    """
+    subjects = by_subject(scans)
+    for label in subjects:
+        _check_same(out, label, settings)
+    return _results(out, subjects, settings)
+
+
+def _results(
+    out: Path, subjects: dict[str, list[ScanFiles]], settings: ImplantSettings
+) -> Iterator[SubjectResult]:
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        for label, visits in subjects.items():
+            if (out / f"sub-{label}").is_dir():
+                yield SubjectResult(label, "present")
+            else:
+                yield _write_subject(out, label, visits, settings)
+    finally:
+        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+        write_root(out)
+
+
+def _check_same(out: Path, label: str, settings: ImplantSettings) -> None:
+    for path in sorted((out / f"sub-{label}").rglob("*_acq-swi_T2starw.json"))[:1]:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        wanted = json.loads(json.dumps(asdict(settings)))  # JSON has no tuples
+        if content.get("Implantation", {}).get("Settings") != wanted:
+            raise InputError(
+                f"expected an empty folder or the same implants to resume, got sub-{label} of "
+                f"another seed or other settings in {out.name}"
+            )
+
+
+def _write_subject(
+    out: Path, label: str, visits: Sequence[ScanFiles], settings: ImplantSettings
+) -> SubjectResult:
+    folder = out / UNFINISHED / f"{label}-{os.getpid()}"
+    try:
+        for visit in visits:
+            _write_visit(folder, label, visit, settings)
+        place_subject(folder, out, label)
+    except Exception as error:  # one subject's failure is reported, the others go on
+        return SubjectResult(label, "failed", f"{type(error).__name__}: {error}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return SubjectResult(label, "written")
+
+
+def _write_visit(folder: Path, label: str, visit: ScanFiles, settings: ImplantSettings) -> None:
+    scan = read_real_scan(visit, settings.overrides)
+    study = implant_study(scan, settings)
+    parts = [f"sub-{label}"] + ([] if visit.session is None else [f"ses-{visit.session}"])
+    anat, stem = Path(*parts) / "anat", "_".join(parts)
+    write_raw(folder / RAW / anat, stem, study, _sidecar(scan, study, settings))
+    write_reference(folder / REFERENCE / anat, stem, study, settings.images == "all", MASK)
+
+
+def write_root(out: Path) -> None:
+    """Write the dataset's own files."""
+    made = {
+        "Name": "mmocnet",
+        "Version": __version__,
+        "Description": f"mmocnet simulate --implant, simulator version {SIMULATOR_VERSION}",
+    }
+    about = {
+        "Name": "Real scans with implanted microbleeds",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "raw",
+        "License": "As of the scans that were given; this dataset carries real images.",
+        "GeneratedBy": [made],
+    }
+    write_json(out / "dataset_description.json", about)
+    write_text(out / "README.md", README)
+    write_text(out / ".bidsignore", f"{UNFINISHED}/\n")
+    reference = out / "derivatives" / "reference"
+    links = {"DatasetLinks": {"raw": "../.."}, "SourceDatasets": [{"URL": "../.."}]}
+    name = {"Name": "Exact references of implanted microbleeds", "DatasetType": "derivative"}
+    write_json(reference / "dataset_description.json", about | name | links)
+    write_text(reference / "README.md", f"# Exact references\n\nSee `../../README.md`. {NOTICE}\n")

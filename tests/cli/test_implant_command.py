@@ -1,0 +1,136 @@
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from mmocnet.cli import main
+from mmocnet.io.dataset import read_dataset, read_tsv
+from mmocnet.io.nifti import read_nifti, write_nifti
+from mmocnet.volume import Volume
+
+OPTIONS = ["--lesion-free-share", "0", "--lesion-count", "3", "3", "--phase-sign", "1"]
+
+
+def implant(folder: Path, out: Path, *words: str) -> int:
+    return main(["simulate", "-o", str(out), "--implant", str(folder), *OPTIONS, *words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a BIDS subject of two visits and a simply named scan, small, of even tissue."""
+    root = tmp_path_factory.mktemp("held")
+    rng = np.random.default_rng(2)
+    brain = np.zeros((64, 64, 20), bool)
+    brain[6:-6, 6:-6, :] = True
+    named = [
+        ("sub-07/ses-1/anat/sub-07_ses-1_part-{}_T2starw", ("mag", "phase")),
+        ("sub-07/ses-2/anat/sub-07_ses-2_part-{}_T2starw", ("mag", "phase")),
+        ("Smith John/{}", ("magnitude", "phase")),
+    ]
+    for pattern, (first, second) in named:
+        magnitude = Volume(brain * rng.normal(200, 4, brain.shape), np.diag([1.0, 1, 2, 1]))
+        write = root / f"{pattern.format(first)}.nii.gz"
+        write.parent.mkdir(parents=True)
+        write_nifti(write, magnitude, np.float32)
+        phase = magnitude.like(rng.normal(0, 0.05, brain.shape))
+        write_nifti(root / f"{pattern.format(second)}.nii.gz", phase, np.float32)
+        sidecar = {"EchoTime": 0.02, "MagneticFieldStrength": 3}
+        write.with_name(write.name[:-7] + ".json").write_text(json.dumps(sidecar), "utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("implanted") / "data"
+    assert implant(folder, out, "--seed", "4") == 0
+    return out
+
+
+def test_visits_of_a_subject_stay_together_and_names_are_not_copied(dataset: Path) -> None:
+    scans = read_dataset(dataset)
+    assert [scan.session for scan in scans if scan.subject == "07"] == ["1", "2"]
+    assert len({scan.subject for scan in scans}) == 2
+    text = "".join(p.name + p.read_text("utf-8") for p in dataset.rglob("*.json"))
+    assert "Smith" not in text
+    assert not any("Smith" in str(path.relative_to(dataset)) for path in dataset.rglob("*"))
+
+
+def test_every_scan_has_a_twin_and_references_that_its_table_describes(dataset: Path) -> None:
+    for scan in read_dataset(dataset):
+        assert scan.twin is not None
+        assert scan.labels is not None
+        assert scan.table is not None
+        assert scan.brain is not None
+        labels = read_nifti(scan.labels)
+        swi, twin = (read_nifti(path).array for path in (scan.image, scan.twin))
+        rows = [row for row in read_tsv(scan.table) if row["kind"] == "microbleed"]
+        assert [row["index"] for row in rows] == ["1", "2", "3"]
+        for row in rows:
+            mine = labels.array == int(row["index"])
+            volume = mine.sum() * labels.voxel_mm3
+            assert float(row["apparent_mm3"]) == pytest.approx(volume, rel=1e-4)
+            if mine.any():
+                assert swi[mine].mean() < 0.85 * twin[mine].mean()
+        far = ~np.isin(np.arange(swi.shape[2]), np.argwhere(labels.array > 0)[:, 2])
+        assert np.isclose(swi[:, :, far], twin[:, :, far], atol=3).mean() > 0.9
+
+
+def test_provenance_says_implanted_and_names_the_hash_and_the_users_duty(
+    dataset: Path, folder: Path
+) -> None:
+    import hashlib
+
+    image = dataset / "sub-07" / "ses-1" / "anat" / "sub-07_ses-1_acq-swi_T2starw.json"
+    record = json.loads(image.read_text("utf-8"))["Implantation"]
+    source = folder / "sub-07" / "ses-1" / "anat" / "sub-07_ses-1_part-mag_T2starw.nii.gz"
+    assert record["OriginalSHA256"]["magnitude"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert record["Settings"]["seed"] == 4
+    readme = (dataset / "README.md").read_text("utf-8")
+    assert "consent" in readme
+    assert "Research use only - not a medical device." in readme
+    assert "real images" in json.loads(
+        (dataset / "dataset_description.json").read_text("utf-8")
+    )["License"]  # fmt: skip
+
+
+def test_a_second_run_resumes_and_another_seed_is_refused(
+    dataset: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert implant(folder, dataset, "--seed", "4") == 0
+    assert "0 subjects written, 2 there already" in capsys.readouterr().out
+    assert implant(folder, dataset, "--seed", "5") == 2
+    assert "another seed" in capsys.readouterr().err
+
+
+def test_images_swi_writes_what_training_reads(folder: Path, tmp_path: Path) -> None:
+    assert implant(folder / "Smith John", tmp_path, "--images", "swi") == 0
+    (scan,) = read_dataset(tmp_path)
+    assert scan.twin is None
+    assert scan.labels is not None
+    names = [path.name for path in tmp_path.rglob("*.nii.gz")]
+    assert not any("part-" in name or "source" in name for name in names)
+    header = nibabel.load(scan.image).header
+    assert header.get_zooms()[2] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "words", [["--test-set", "v2"], ["--protocol", "dou"], ["--slab-mm", "9"], ["--te-ms", "0"]]
+)
+def test_options_that_do_not_apply_end_with_one_sentence(
+    folder: Path, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert implant(folder, tmp_path / "out", *words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_that_cannot_be_read_is_reported_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("mag", "phase"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"no image")
+    assert implant(tmp_path, tmp_path / "out", "--te-ms", "20", "--field-t", "3") != 0
+    assert "1 of 1 subjects failed" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("sub-*"))
