@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from mmocnet.prepare.brain import brain_mask, brain_method, is_stripped
 from mmocnet.volume import Volume
@@ -32,6 +33,26 @@ def test_the_brain_of_a_whole_head_is_found(rng, head_phantom, spacing_mm, botto
 def test_strong_coils_noise_and_a_missing_neck_do_not_matter(rng, head_phantom, change):
     head, brain = head_phantom(rng, (2.0, 2.0, 3.0), **change)
     assert dice(brain_mask(head, "classical"), brain) > 0.93
+
+
+@pytest.mark.parametrize(
+    ("skull_mm", "scalp_mm", "gap_mm"), [(5, 6, 10), (3, 5, 0)], ids=["broken scalp", "thin skull"]
+)
+def test_lobes_that_part_belong_to_the_brain_of_a_low_slab(rng, skull_mm, scalp_mm, gap_mm):
+    x_mm, y_mm = np.meshgrid(np.arange(-80.0, 80, 2), np.arange(-80.0, 80, 2), indexing="ij")
+    # As at the base of the skull: the cerebellum, and beside it the ends of the temporal lobes.
+    cerebellum = np.hypot(x_mm / 60, (y_mm + 30) / 34) <= 1
+    lobes = np.hypot((np.abs(x_mm) - 35) / 16, (y_mm - 22) / 16) <= 1
+    stalk = (np.abs(np.abs(x_mm) - 35) < 8) & (np.abs(y_mm) < 12)
+    brain = cerebellum | lobes | stalk
+    away_mm = ndimage.distance_transform_edt(~brain, sampling=2.0)
+    scalp = (away_mm <= skull_mm + scalp_mm) & (np.abs(y_mm % 40 - 20) >= gap_mm / 2)
+    plane = np.select([brain, away_mm <= skull_mm, scalp], [300.0, 15.0, 700.0], 8.0)
+    noise = rng.normal(scale=6, size=(*plane.shape, 10))
+    slab = Volume((plane[:, :, None] + noise).astype(np.float32), np.diag([2.0, 2.0, 3.0, 1.0]))
+    found = brain_mask(slab, "classical")
+    assert found[lobes].mean() > 0.97
+    assert dice(found, np.repeat(brain[:, :, None], 10, axis=2)) > 0.93
 
 
 def test_axes_in_another_order_give_the_same_brain(rng, head_phantom):

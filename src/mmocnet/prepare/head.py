@@ -36,9 +36,14 @@ _RIM_LEVEL = 0.35
 _RIM_MM = 5.0
 _SHALLOW_MM = 9.0
 _SHALLOW_SHARE = 0.02
+_SHALLOW_TIMES = 2.5
+"""What stays shallow however much is eroded is brain under a thin or cut skull."""
 _CLOSE_MM = 8.0
 _OPEN_MM = 4.0
 _HOLE_MM2 = 120.0
+
+_SCALP_GAP_MM = 16.0
+"""Widest gap in the scalp's ring that is closed."""
 
 
 def head_brain(array: Volume3D, spacing_mm: Triple, *, has_neck: bool = True) -> Mask3D:
@@ -53,7 +58,7 @@ def head_brain(array: Volume3D, spacing_mm: Triple, *, has_neck: bool = True) ->
         Bool, same shape; the whole head where no brain stands out.
     """
     level = otsu(array)
-    head = fill_slices(largest(open_mm(array > 0.5 * level, 2.0, spacing_mm)))
+    head = _whole_head(largest(open_mm(array > 0.5 * level, 2.0, spacing_mm)), spacing_mm)
     depth = _depth(head, spacing_mm)
     ratio = array / _local_level(array, head & (array > 0.6 * level), spacing_mm)
     tissue = (ratio > _TISSUE_LEVEL) & (depth > SCALP_MM)
@@ -72,7 +77,8 @@ def head_brain(array: Volume3D, spacing_mm: Triple, *, has_neck: bool = True) ->
     brain = largest(brain, share)
     # The cortex is darker than what lies under it, as veins and CSF share its voxels.
     rim = (distance(~brain, spacing_mm) <= _RIM_MM) & (ratio > _RIM_LEVEL) & (depth > SCALP_MM)
-    return fill_slices(close_mm(brain | rim, _RIM_MM, spacing_mm))
+    # The scalp is near too where the skull is thin, but the skull lies between.
+    return fill_slices(close_mm(largest(brain | rim, share), _RIM_MM, spacing_mm))
 
 
 def distance(mask: Mask3D, spacing_mm: Triple) -> FloatArray:
@@ -156,6 +162,16 @@ def _local_level(array: Volume3D, tissue: Mask3D, spacing_mm: Triple) -> FloatAr
     return np.asarray(np.maximum(total / np.maximum(weight, 1e-3), 0.2 * typical))
 
 
+def _whole_head(bright: Mask3D, spacing_mm: Triple) -> Mask3D:
+    """Return what the scalp encloses in each slice, skull and all.
+
+    Chemical shift and air beside it break the scalp's ring: through a gap all within would count
+    as outside, and the brain as if it lay as shallow as a scalp.
+    """
+    in_slice = (1e6, spacing_mm[1], spacing_mm[2])
+    return fill_slices(close_mm(bright, _SCALP_GAP_MM / 2, in_slice))
+
+
 def _depth(head: Mask3D, spacing_mm: Triple) -> FloatArray:
     """Return the distance to the outside of the head within each slice."""
     # Slices are set far apart: the head is cut off above and below, and that is no skin.
@@ -167,15 +183,13 @@ def _core(
 ) -> tuple[Mask3D, float]:
     """Return the eroded brain and by how much it is eroded."""
     inner = distance(tissue, spacing_mm)
-    core, used_mm = np.zeros(tissue.shape, dtype=bool), 0.0
-    for erosion_mm in EROSIONS_MM:
-        found = largest(inner > erosion_mm, share)
-        if not found.any():
-            break
-        core, used_mm = found, erosion_mm
-        if float(np.mean(depth[found] < _SHALLOW_MM + erosion_mm)) < _SHALLOW_SHARE:
-            break
-    return core, used_mm
+    found = [(largest(inner > erosion_mm, share), erosion_mm) for erosion_mm in EROSIONS_MM]
+    found = [(core, erosion_mm) for core, erosion_mm in found if core.any()]
+    if not found:
+        return np.zeros(tissue.shape, dtype=bool), 0.0
+    shallow = [float(np.mean(depth[core] < _SHALLOW_MM + mm)) for core, mm in found]
+    limit = max(_SHALLOW_SHARE, _SHALLOW_TIMES * min(shallow))
+    return next(item for item, part in zip(found, shallow, strict=True) if part <= limit)
 
 
 def _without_neck(core: Mask3D, spacing_mm: Triple) -> Mask3D:
