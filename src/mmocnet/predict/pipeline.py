@@ -95,7 +95,8 @@ def segment(
     warnings = [*scan.warnings, *check_scan(scan, brain)]
     slices = prepare_slices(volume, cascade.settings.preparation, brain)
     fused = fused_probability(slices, engine, cascade.settings, progress)
-    radians, doubts = phase_slices(phase, volume, brain, slices.grid, settings.phase_sign)
+    seen = phase if cascade.settings.reads_phase else None
+    radians, doubts = phase_slices(seen, volume, brain, slices.grid, settings.phase_sign)
     warnings += doubts
     around = Surroundings(slices.array, fused, radians, slices.grid.thickness_mm)
     outlines = outline_candidates(fused)
