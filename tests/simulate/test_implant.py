@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike
 
 from mmocnet.errors import InputError
 from mmocnet.simulate.field import Sphere
@@ -71,7 +72,7 @@ def flat() -> RealScan:
     )
 
 
-def microbleed(centre: tuple[float, float, float], radius: float = 0.8, chi: float = 1.6) -> Source:
+def microbleed(centre: ArrayLike, radius: float = 0.8, chi: float = 1.6) -> Source:
     ball: Sphere = ((0.0, 0.0, 0.0), radius, chi)
     return Source("microbleed", np.asarray(centre), (ball,), 0.8)
 
