@@ -152,6 +152,14 @@ def test_training_learns_resumes_and_writes_a_model(
     assert again.sha256 == loaded.sha256
 
 
+def test_a_training_that_ends_within_an_epoch_says_its_steps(
+    scans: list[TrainingScan], tmp_path: Path
+) -> None:
+    settings = tiny("unet2d", steps_per_epoch=1000, budget_minutes=1e-6)
+    card = load_baseline(train_baseline(scans, tmp_path, settings)).card
+    assert (card["stopped"], card["steps"]) == ("budget", 1)
+
+
 def test_a_network_and_a_patch_of_different_kinds_are_refused(
     scans: list[TrainingScan], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from mmocnet.config import Thresholds
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import write_json
 from mmocnet.nets.settings_json import settings_to_json
+from mmocnet.nets.train_state import load_train_state
 from mmocnet.predict.fuse import outline_candidates
 from mmocnet.train.baseline_data import BaselineData, fits, median_spacing
 from mmocnet.train.baseline_net import BaselineSettings, build
@@ -27,6 +28,8 @@ from mmocnet.train.split import Split, split_by_subject
 from mmocnet.train.trainer import FitResult
 
 Progress = Callable[[int, int], None]
+STATE = "state.safetensors"
+"""Of the trainer, in the run's folder."""
 
 
 def train_baseline(
@@ -74,6 +77,7 @@ def train_baseline(
     baseline.settings = replace(settings, thresholds=thresholds_on(scored))
     baseline.card = {
         **_card(split, result, device),
+        "steps": int(load_train_state(run_folder / STATE).numbers["step"]),
         "thresholds_on": "natural lesion counts" if natural else "validation scans",
         "thresholds_scans": len(chosen_on),
         "weights": sum(weights.numel() for weights in network.parameters()),
@@ -126,7 +130,6 @@ def _card(split: Split, result: FitResult, device: str) -> dict[str, Any]:
         **environment(device),
         "train_subjects": len({scan.subject for scan in split.train}),
         "validation_subjects": len({scan.subject for scan in split.validation}),
-        "steps": int(history[-1]["step"]) if history else 0,
         "minutes": round(result.elapsed_s / 60, 2),
         "best_epoch": result.best_epoch,
         "stopped": result.stopped,
