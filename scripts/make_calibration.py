@@ -1,7 +1,9 @@
 """Cut the slices that openvino-int8 is calibrated with from a simulated dataset.
 
-Usage: mmocnet simulate -o DATASET --subjects 8 --seed 88 --images swi
-       python scripts/make_calibration.py DATASET src/mmocnet/predict/calibration.npz
+Usage: python scripts/make_calibration.py DATASET src/mmocnet/predict/calibration.npz
+
+The shipped file was cut from eight subjects of mixed protocols of simulator version 1 that are in
+no test set. A file cut from other subjects gives another network in 8 bits: score it again.
 """
 
 import sys
