@@ -18,7 +18,7 @@ from mmocnet.simulate.implant import (
 )
 from mmocnet.simulate.implant_place import draw_implants, find_places
 from mmocnet.simulate.implant_read import RealScan
-from mmocnet.simulate.implant_study import ImplantSettings, implant_study
+from mmocnet.simulate.implant_study import ImplantSettings, implant_study, volume_mm3
 from mmocnet.simulate.lesions import Source
 from mmocnet.simulate.protocols import resolve_protocol
 from mmocnet.simulate.record import SimulatedStudy
@@ -195,3 +195,11 @@ def test_a_brain_without_plain_tissue_is_refused(flat: RealScan) -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         ImplantSettings(**wrong)
+
+
+def test_a_volume_counts_what_spheres_share_once() -> None:
+    ball = microbleed((0.0, 0.0, 0.0), radius=1.0)
+    assert volume_mm3(ball) == pytest.approx(4 / 3 * np.pi, rel=0.05)
+    chain = tuple(((0.0, 0.0, z), 0.5, 0.5) for z in np.arange(-4, 4.01, 0.25))
+    tube = np.pi * 0.5**2 * 8 + 4 / 3 * np.pi * 0.5**3
+    assert volume_mm3(replace(ball, spheres=chain)) == pytest.approx(tube, rel=0.1)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from mmocnet.errors import InputError
+from mmocnet.simulate.field import patch_spacing_mm, spheres_patch
 from mmocnet.simulate.implant import Implanted, Weighting, complex_of, implant, noise_sd, weighted
 from mmocnet.simulate.implant_place import Drawn, draw_implants, draw_number, find_places
 from mmocnet.simulate.implant_read import Overrides, RealScan
@@ -121,7 +122,7 @@ def _rows(drawn: Drawn, labels: np.ndarray, voxel_mm3: float) -> tuple[Simulated
 
 def _row(source: Source, index: int, anatomy: str, seen_mm3: float) -> SimulatedLesion:
     cubes = [radius**3 for _, radius, _ in source.spheres]
-    volume = 4 / 3 * math.pi * sum(cubes)
+    volume = volume_mm3(source)
     chi = sum(c * cube for (_, _, c), cube in zip(source.spheres, cubes, strict=True)) / sum(cubes)
     x, y, z = (float(v) for v in source.centre_mm)
     return SimulatedLesion(
@@ -131,8 +132,17 @@ def _row(source: Source, index: int, anatomy: str, seen_mm3: float) -> Simulated
         mni_mm=(math.nan, math.nan, math.nan),
         anatomy=anatomy,
         chi_ppm=chi,
-        radius_mm=float(np.cbrt(sum(cubes))),
+        radius_mm=float(np.cbrt(3 * volume / (4 * math.pi))),
         source_mm3=volume,
         apparent_mm3=seen_mm3,
         apparent_diameter_mm=float(np.cbrt(6 * seen_mm3 / math.pi)),
     )
+
+
+def volume_mm3(source: Source) -> float:
+    """Return the volume of a body's spheres, what they share counted once."""
+    # A vein is a chain of spheres that overlap by far: their sum would be several times as much.
+    unit = [(offset, radius, 1.0) for offset, radius, _ in source.spheres]
+    step = max(patch_spacing_mm(min(radius for _, radius, _ in unit)), source.reach_mm / 64)
+    count = 2 * math.ceil(source.reach_mm / step) + 2
+    return float(spheres_patch(unit, (step,) * 3, (count,) * 3).sum()) * step**3
