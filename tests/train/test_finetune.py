@@ -205,7 +205,7 @@ def test_both_stages_are_tuned_and_the_start_is_left_alone(
     tuned = tune_networks(
         start,
         Material(scans[:1], scans[1:], small_training()),
-        FinetuneSettings(steps=(2, 2)),
+        FinetuneSettings(steps=(2, 2, 0)),
         lambda *what: told.append(what),
     )
     networks = (tuned.detector, start.detector), (tuned.segmenter, start.segmenter)
@@ -220,6 +220,6 @@ def test_no_steps_leave_the_networks_as_they_are(
 ) -> None:
     start = Cascade(SMALL, Detector(SMALL.detector), Segmenter(SMALL.segmenter), {})
     material = Material([make_toy_scan(rng, "a")], [], small_training())
-    tuned = tune_networks(start, material, FinetuneSettings(steps=(0, 0)))
+    tuned = tune_networks(start, material, FinetuneSettings(steps=(0, 0, 0)))
     for key, value in tuned.detector.state_dict().items():
         assert torch.equal(value, start.detector.state_dict()[key])

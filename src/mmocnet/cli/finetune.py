@@ -27,8 +27,8 @@ class Finetune:
     """Folder of the run: simulated scans, figures, and at the end `model`."""
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """compact, standard, paper, or a folder that training wrote; None takes the best shipped."""
-    steps: tuple[int, int] = (240, 480)
-    """Steps of stage 1 and stage 2; 0 0 fits the confidence alone, in a few minutes."""
+    steps: tuple[int, int, int] = (240, 480, 240)
+    """Steps of stage 1, stage 2 and the classifier; 0 0 0 fits the confidence alone."""
     learning_rate: float = 2e-4
     """Highest learning rate."""
     replay_subjects: int = 16
@@ -52,12 +52,14 @@ class Finetune:
         from mmocnet.nets.card import default_model
         from mmocnet.nets.checkpoint import load_cascade
         from mmocnet.train.finetune import finetune
-        from mmocnet.train.finetune_data import read_labelled
+        from mmocnet.train.finetune_data import read_labelled, simulate_replay, split_for_tuning
 
         settings = self.settings()
         labelled = read_labelled(self.dataset, self.out / "reference")
         for name in labelled.unfinished:
             print(f"left out, its review is not complete: {name}")
+        # Too few of them are refused before anything takes time.
+        split_for_tuning(labelled.scans, settings.held_out_share, settings.seed)
         start = load_cascade(self.start or default_model(), settings.device)
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("Fine-tuning", total=None)
@@ -65,7 +67,14 @@ class Finetune:
             def told(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total)
 
-            outcome = finetune(start, labelled, self.out, settings, self.force, told)
+            replay = simulate_replay(
+                self.out / "replay",
+                settings.replay_subjects,
+                settings.seed,
+                start.classifier is not None,
+                lambda done, total: told("Simulating", done, total),
+            )
+            outcome = finetune(start, labelled, replay, self.out, settings, told)
         _report(outcome)
 
     def settings(self) -> "FinetuneSettings":
@@ -77,6 +86,7 @@ class Finetune:
             learning_rate=self.learning_rate,
             replay_subjects=self.replay_subjects,
             held_out_share=self.held_out_share,
+            force=self.force,
             seed=self.seed,
             device=self._device(),
         )

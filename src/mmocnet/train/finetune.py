@@ -1,9 +1,9 @@
 """Fine-tune a model on a user's own labelled or reviewed scans, and judge whether it helped.
 
-The confidence is fitted first, which costs little and often is most of the gain; then the
-networks are tuned and the confidence is fitted on what they find. Each of the two is judged on
-subjects that were not learned from, the user's and simulated ones, and the better one is kept, or
-neither.
+The confidence is fitted first, which costs little and often is most of the gain; then a model's
+classifier is tuned, then both stages too, with the confidence fitted on what they find. Each
+attempt is judged on subjects that were not learned from, the user's and simulated ones, and the
+best one is kept, or none.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mmocnet.config import SegmentSettings, TrainSettings, train_settings
+from mmocnet.config import SegmentSettings, TrainPreset, TrainSettings, train_settings
 from mmocnet.errors import InputError
 from mmocnet.evaluate.lesions import ScanLesions, lesion_scores, outcome
 from mmocnet.evaluate.matching import pairing
@@ -22,15 +22,9 @@ from mmocnet.io.nifti import read_nifti
 from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade, save_cascade
 from mmocnet.predict.pipeline import segment
-from mmocnet.train.finetune_confidence import (
-    candidate_rows,
-    confidence,
-    fit_weights,
-    has_confidence,
-    start_weights,
-    with_weights,
-)
-from mmocnet.train.finetune_data import Labelled, Sides, simulate_replay, split_for_tuning
+from mmocnet.train.finetune_classifier import tune_classifier
+from mmocnet.train.finetune_confidence import find, fitted, has_confidence
+from mmocnet.train.finetune_data import Labelled, Sides, split_for_tuning
 from mmocnet.train.finetune_networks import Material, Told, tune_networks
 from mmocnet.train.finetune_settings import MOST_FORGOTTEN, FinetuneSettings
 from mmocnet.train.scans import prepare_training_scans
@@ -43,7 +37,7 @@ class Judged:
     """A model's scores on subjects that were not learned from; undefined is NaN.
 
     Attributes:
-        name: "start", "confidence" or "networks".
+        name: "start", "confidence", "classifier" or "networks".
         own: Lesion scores on the user's held-out subjects.
         simulated: The same on held-out simulated subjects.
     """
@@ -76,9 +70,9 @@ class Outcome:
 def finetune(
     start: Cascade,
     labelled: Labelled,
+    replay: Sides,
     run: Path,
     settings: FinetuneSettings,
-    force: bool = False,
     told: Told | None = None,
 ) -> Outcome:
     """Fine-tune a model and write `model` and `finetune.json` into a run folder.
@@ -86,27 +80,20 @@ def finetune(
     Args:
         start: The model that is tuned.
         labelled: The user's scans.
-        run: Made if missing; simulated scans and prepared ones are kept in it.
+        replay: Simulated scans, see `finetune_data.simulate_replay`.
+        run: Made if missing; prepared scans are kept in it.
         settings: How.
-        force: Whether the best attempt is written even where it is not better than the start.
         told: For a progress bar.
 
     Raises:
         InputError: If there are too few subjects or microbleeds, or nothing to tune.
     """
     sides = split_for_tuning(labelled.scans, settings.held_out_share, settings.seed)
-    replay = simulate_replay(
-        run / "replay",
-        settings.replay_subjects,
-        settings.seed,
-        start.settings.classifier is not None,
-        lambda done, total: _tell(told, "Simulating", done, total),
-    )
     attempts = _attempts(start, (sides, replay), run, settings, told)
     judged = tuple(
         _judge(name, cascade, (sides, replay), settings, told) for name, cascade in attempts.items()
     )
-    kept, better = choose(judged, force)
+    kept, better = choose(judged, settings.force)
     counts = [len({scan.subject for scan in side}) for side in (sides.learn, sides.judge)]
     result = Outcome(run / "model", kept, better, judged, counts[0], counts[1])
     _write(result, attempts[kept], start, labelled, settings)
@@ -120,17 +107,40 @@ def _attempts(
     settings: FinetuneSettings,
     told: Told | None,
 ) -> dict[str, Cascade]:
-    """Return the start and what was made of it, by name."""
+    """Return the start and what was made of it, by name, from the least change to the most."""
     attempts = {"start": start}
-    fits = has_confidence(start.settings)
-    if fits:
-        attempts["confidence"] = _fitted(start, sides, settings, told)
-    if any(settings.steps):
+    if has_confidence(start.settings):
+        attempts |= _with_confidence(start, sides, settings, told)
+    if any(settings.steps[:2]):
         tuned = _tuned(start, sides, run, settings, told)
-        attempts["networks"] = _fitted(tuned, sides, settings, told) if fits else tuned
+        if has_confidence(start.settings):
+            *_, tuned = _with_confidence(tuned, sides, settings, told).values()
+        attempts["networks"] = tuned
     if len(attempts) == 1:
         raise InputError("expected steps above 0 for a model without a confidence to fit, got 0")
     return attempts
+
+
+def _with_confidence(
+    cascade: Cascade, sides: tuple[Sides, Sides], settings: FinetuneSettings, told: Told | None
+) -> dict[str, Cascade]:
+    """Return a cascade with its confidence fitted, then the same with its classifier tuned."""
+    found = []
+    for number, side in enumerate(sides):
+        _tell(told, "Finding candidates", number, 2)
+        found.append(find(side.learn, cascade, settings.device))
+    both = found[0], found[1]
+    made = {"confidence": fitted(cascade, *both, settings)}
+    if cascade.classifier is not None and settings.steps[2]:
+        tuned = tune_classifier(
+            cascade,
+            both,
+            training_of(cascade),
+            settings,
+            lambda done, total: _tell(told, "Tuning the classifier", done, total),
+        )
+        made["classifier"] = fitted(tuned, *both, settings)
+    return made
 
 
 def choose(judged: Sequence[Judged], force: bool = False) -> tuple[str, bool]:
@@ -185,19 +195,6 @@ def _outcome(scan: DatasetScan, cascade: Cascade, device: str) -> ScanLesions:
     return outcome(pair, scan.subject, scan.image.name)
 
 
-def _fitted(
-    cascade: Cascade, sides: tuple[Sides, Sides], settings: FinetuneSettings, told: Told | None
-) -> Cascade:
-    """Return a cascade with its confidence fitted."""
-    rows = []
-    for number, side in enumerate(sides):
-        _tell(told, "Fitting the confidence", number, 2)
-        rows.append(candidate_rows(side.learn, cascade, settings.device))
-    start = start_weights(cascade.settings)
-    weights = fit_weights(rows[0], rows[1], start, confidence(rows[1].x, start), settings)
-    return replace(cascade, settings=with_weights(cascade.settings, weights))
-
-
 def _tuned(
     start: Cascade,
     sides: tuple[Sides, Sides],
@@ -216,7 +213,8 @@ def _tuned(
 def training_of(start: Cascade) -> TrainSettings:
     """Return how patches of a model's scans are cut and changed: as its preset's were."""
     article = start.settings.preparation.pixel_mm is None
-    return train_settings("paper" if article else "compact")
+    preset: TrainPreset = "standard" if start.classifier is not None else "compact"
+    return train_settings("paper" if article else preset)
 
 
 def _judge(

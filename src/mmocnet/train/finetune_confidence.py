@@ -19,6 +19,10 @@ from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.context import expanded
+from mmocnet.predict.engine import make_engine
+from mmocnet.train.candidate_sets import CandidateSet, collect_candidates
+from mmocnet.train.classifier_stage import scored
+from mmocnet.train.context import Collected, collect
 from mmocnet.train.finetune_settings import FinetuneSettings
 from mmocnet.types import FloatArray
 
@@ -37,6 +41,19 @@ class Rows:
 
     x: FloatArray
     truth: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The candidates of some scans, as the model's confidence needs them.
+
+    Attributes:
+        in_context: For a confidence in context, one a scan.
+        sets: For a classifier, one a volume and one each of some of its slices.
+    """
+
+    in_context: tuple[Collected, ...] = ()
+    sets: tuple[CandidateSet, ...] = ()
 
 
 def has_confidence(settings: CascadeSettings) -> bool:
@@ -65,18 +82,26 @@ def with_weights(settings: CascadeSettings, weights: FloatArray) -> CascadeSetti
     return replace(settings, context=context)
 
 
-def candidate_rows(scans: Sequence[DatasetScan], cascade: Cascade, device: str = "cpu") -> Rows:
+def find(scans: Sequence[DatasetScan], cascade: Cascade, device: str = "cpu") -> Found:
     """Return the candidates of scans that have a reference, found as `segment` finds them."""
+    if cascade.settings.classifier is None:
+        return Found(in_context=tuple(collect(scan, cascade, device) for scan in scans))
+    crop = cascade.settings.preparation.pixel_mm is not None
+    engine = make_engine(cascade, device, crop=crop)
+    sets = [one for scan in scans for one in collect_candidates(scan, cascade, engine)]
+    return Found(sets=tuple(sets))
+
+
+def rows_of(found: Found, cascade: Cascade) -> Rows:
+    """Return what the weights of a model's confidence weigh, of candidates of volumes."""
     settings = cascade.settings
     parts: list[tuple[FloatArray, NDArray[np.bool_]]] = []
-    if settings.classifier is not None:
-        parts = _classified(scans, cascade, device)
+    if cascade.classifier is not None:
+        for one in scored(found.sets, cascade.classifier)[1]:
+            parts.append((np.stack([one.logit, np.ones(len(one.logit))], axis=1), one.hit > 0))
     elif settings.context is not None:
-        from mmocnet.train.context import collect
-
-        for scan in scans:
-            found = collect(scan, cascade, device)
-            parts.append((expanded(found.features, settings.context), found.hit > 0))
+        for volume in found.in_context:
+            parts.append((expanded(volume.features, settings.context), volume.hit > 0))
     width = len(start_weights(settings))
     return Rows(
         np.concatenate([np.zeros((0, width)), *(x for x, _ in parts)]),
@@ -84,22 +109,22 @@ def candidate_rows(scans: Sequence[DatasetScan], cascade: Cascade, device: str =
     )
 
 
-def _classified(
-    scans: Sequence[DatasetScan], cascade: Cascade, device: str
-) -> list[tuple[FloatArray, NDArray[np.bool_]]]:
-    from mmocnet.predict.engine import make_engine
-    from mmocnet.train.candidate_sets import collect_candidates
-    from mmocnet.train.classifier_stage import scored
+def fitted(cascade: Cascade, own: Found, replay: Found, settings: FinetuneSettings) -> Cascade:
+    """Return a cascade with its confidence fitted to candidates of its own.
 
-    crop = cascade.settings.preparation.pixel_mm is not None
-    engine = make_engine(cascade, device, crop=crop)
-    assert cascade.classifier is not None
-    parts = []
-    for scan in scans:
-        _, volumes = scored(collect_candidates(scan, cascade, engine), cascade.classifier)
-        for one in volumes:
-            parts.append((np.stack([one.logit, np.ones(len(one.logit))], axis=1), one.hit > 0))
-    return parts
+    Args:
+        cascade: What found them.
+        own: The user's.
+        replay: Of simulated scans.
+        settings: How.
+
+    Raises:
+        InputError: If the user's candidates are all of a kind, or there is nothing to fit.
+    """
+    start = start_weights(cascade.settings)
+    mine, others = rows_of(own, cascade), rows_of(replay, cascade)
+    weights = fit_weights(mine, others, start, confidence(others.x, start), settings)
+    return replace(cascade, settings=with_weights(cascade.settings, weights))
 
 
 def fit_weights(

@@ -17,7 +17,9 @@ from mmocnet.train.finetune_settings import LEAST_LESIONS, LEAST_SUBJECTS
 from mmocnet.train.scans import MICROBLEED
 
 REJECTED = "rejected"
-REPLAY_STUDY = StudySettings(lesion_free_share=0.1, lesion_count=(4, 24), slab_mm=30.0)
+REPLAY_STUDY = StudySettings(
+    lesion_free_share=0.1, lesion_count=(4, 24), slab_mm=30.0, images="swi"
+)
 """Many microbleeds and mimics in little space, each subject by another protocol."""
 
 
@@ -164,7 +166,7 @@ def simulate_replay(
     """
     if subjects < 2:
         raise InputError(f"expected at least 2 simulated subjects, got {subjects}")
-    study = replace(REPLAY_STUDY, images="all" if phase else "swi")
+    study = replace(REPLAY_STUDY, images="all") if phase else REPLAY_STUDY
     plans = plan_subjects(subjects, seed, study)
     for done, _ in enumerate(write_subjects(folder, plans, WriteSettings()), 1):
         if progress is not None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class FinetuneSettings:
     """How a model is fine-tuned; the defaults are for a handful of labelled scans on a CPU."""
 
-    steps: tuple[int, int] = (240, 480)
-    """Steps of stage 1 and stage 2; 0 leaves a stage as it is."""
+    steps: tuple[int, int, int] = (240, 480, 240)
+    """Steps of stage 1, stage 2 and the classifier; 0 leaves a network as it is."""
     learning_rate: float = 2e-4
     """Highest learning rate, a tenth of that of training."""
     pull: float = 0.002
@@ -20,10 +20,12 @@ class FinetuneSettings:
     replay_weight: float = 1.0
     """Weight of the candidates of simulated scans in the fit of the confidence, over that of the
     user's; they are to keep the confidence that they had."""
-    ridge: float = 0.1
+    ridge: float = 0.03
     """Pull of the confidence's weights to their start."""
     held_out_share: float = 0.34
     """Share of the subjects that are not learned from, on which the result is judged."""
+    force: bool = False
+    """Whether the best attempt is written even where it is not better."""
     seed: int = 0
     """Everything random comes from it."""
     device: str = "cpu"

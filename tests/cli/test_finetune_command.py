@@ -1,0 +1,95 @@
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mmocnet.cli import main
+from mmocnet.nets.checkpoint import load_cascade
+from mmocnet.simulate.testset import SubjectPlan, plan_subjects
+from mmocnet.train.finetune_data import REPLAY_STUDY
+
+AFFINE = np.diag([0.5, 0.5, 2.0, 1.0])
+SHAPE = (96, 112, 10)
+
+
+def write_scan(dataset: Path, label: str, lesions: int = 5) -> None:
+    """Write noisy tissue with dark balls, which are lesions, and dark rods, which are not."""
+    rng = np.random.default_rng(int(label))
+    at = np.meshgrid(*(np.arange(n, dtype=float) for n in SHAPE), indexing="ij")
+    brain = ((at[0] - 48) / 42) ** 2 + ((at[1] - 56) / 50) ** 2 < 1
+    image = 100 + rng.normal(0, 3, SHAPE)
+    labels = np.zeros(SHAPE, np.int16)
+    for number in range(1, lesions + 1):
+        centre = rng.uniform(25, 65), rng.uniform(30, 80), rng.uniform(2, 8)
+        away = ((at[0] - centre[0]) / 3) ** 2 + ((at[1] - centre[1]) / 3) ** 2
+        away = away + ((at[2] - centre[2]) / 0.9) ** 2
+        image -= 75 * np.exp(-(away**2))
+        labels[away < 0.8] = number
+    for _ in range(6):
+        row, col, slope = rng.uniform(25, 65), rng.uniform(30, 80), rng.uniform(-1, 1)
+        away = np.hypot(at[0] - row - slope * (at[2] - 5), at[1] - col)
+        image -= 60 * np.exp(-((away / 1.8) ** 4))
+    anat = dataset / f"sub-{label}" / "anat"
+    reference = dataset / "derivatives" / "reference" / f"sub-{label}" / "anat"
+    for path in (anat, reference):
+        path.mkdir(parents=True)
+    scan = np.where(brain, np.clip(image, 1, None), 0).astype(np.float32)
+    nib.save(nib.Nifti1Image(scan, AFFINE), anat / f"sub-{label}_acq-swi_T2starw.nii.gz")
+    name = reference / f"sub-{label}_acq-swi_desc-cmb_dseg"
+    nib.save(nib.Nifti1Image(labels, AFFINE), f"{name}.nii.gz")
+
+
+def write_replay(folder: Path, plan: SubjectPlan) -> None:
+    """Write a scan as if it had been simulated in an earlier run of the command."""
+    label = plan.label
+    write_scan(folder, label)
+    record = {
+        "Protocol": {"name": "ukb", "field_t": 3.0},
+        "Seed": plan.seed,
+        "Settings": asdict(plan.settings),
+    }
+    path = folder / f"sub-{label}" / "anat" / f"sub-{label}_acq-swi_T2starw.json"
+    path.write_text(json.dumps({"Simulation": record}), encoding="utf-8")
+    table = folder / "derivatives" / "reference" / f"sub-{label}" / "anat"
+    table = table / f"sub-{label}_acq-swi_desc-cmb_dseg.tsv"
+    columns = "index\tkind\tx_mm\ty_mm\tz_mm\tapparent_mm3\n"
+    table.write_text(columns + "1\tmicrobleed\t0\t0\t0\t1\n", encoding="utf-8")
+
+
+def test_scans_become_a_model_that_says_what_it_is_worth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("01", "02", "03", "04"):
+        write_scan(tmp_path / "set", label)
+    for plan in plan_subjects(2, 0, REPLAY_STUDY):
+        write_replay(tmp_path / "run" / "replay", plan)
+    words = ["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--from", "compact"]
+    options = ["--steps", "1", "2", "0", "--replay-subjects", "2", "--device", "cpu"]
+    assert main([*words, *options]) == 0
+    said = capsys.readouterr().out
+    assert "not a medical device" in said
+    record = json.loads((tmp_path / "run" / "finetune.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in record["judged"]] == ["start", "confidence", "networks"]
+    assert (record["learned_subjects"], record["held_out_subjects"]) == (3, 1)
+    assert all(one["own"]["lesions"] == 5 for one in record["judged"])
+    model = load_cascade(tmp_path / "run" / "model")
+    start = load_cascade("compact")
+    assert model.card["finetune"]["start_sha256"] == start.sha256
+    # Whatever was kept is what the record says.
+    assert (model.settings.context == start.settings.context) == (record["kept"] == "start")
+    assert (model.sha256 == start.sha256) == (record["kept"] != "networks")
+    assert f"better on held-out scans: {record['kept']}" in said or not record["better"]
+
+
+def test_too_few_scans_are_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("01", "02"):
+        write_scan(tmp_path / "set", label)
+    words = ["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(words) == 2
+    assert "at least 3 subjects with microbleeds" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mmocnet.config import (
+    CascadeSettings,
+    ClassifierSettings,
+    DetectorSettings,
+    SegmenterSettings,
+    TrainSettings,
+)
+from mmocnet.errors import InputError
+from mmocnet.nets.checkpoint import Cascade
+from mmocnet.nets.classifier import Classifier
+from mmocnet.nets.detector import Detector
+from mmocnet.nets.segmenter import Segmenter
+from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
+from mmocnet.train.finetune_classifier import tune_classifier
+from mmocnet.train.finetune_confidence import Found, fitted, rows_of
+from mmocnet.train.finetune_settings import FinetuneSettings
+
+SEEN = ClassifierSettings(
+    offsets_mm=(-3.0, 0.0, 3.0), phase_offsets_mm=(0.0,), size=16, widths=(8, 16), blocks=1
+)
+SMALL = CascadeSettings(DetectorSettings((4, 4, 8, 8, 8)), SegmenterSettings(4, 1), classifier=SEEN)
+
+
+def cascade() -> Cascade:
+    torch.manual_seed(0)
+    networks = Detector(SMALL.detector), Segmenter(SMALL.segmenter)
+    return Cascade(SMALL, *networks, {}, classifier=Classifier(SEEN).eval())
+
+
+def candidates(rng: np.random.Generator, count: int = 60) -> Found:
+    """Candidates of which those of a dark middle plane alone are microbleeds."""
+    side, hit = SEEN.size + 2 * MARGIN_PX, np.arange(count) % 3
+    hit = np.where(hit == 1, np.arange(count) + 1, 0)
+    patches = rng.uniform(0.4, 0.6, (count, 8, side, side))
+    patches[hit > 0, 1, 8:16, 8:16] = 0.05
+    patches[hit == 0, 0:3, 8:16, 8:16] = 0.05
+    return Found(sets=(CandidateSet("a", patches.astype(np.float16), hit, count // 3, False),))
+
+
+def loss(model: Cascade, found: Found) -> float:
+    rows = rows_of(found, model)
+    return float(np.logaddexp(0, np.where(rows.truth, -1, 1) * rows.x[:, 0]).mean())
+
+
+def test_a_tuned_classifier_knows_the_users_candidates(rng: np.random.Generator) -> None:
+    start, found, unseen = cascade(), candidates(rng), candidates(rng)
+    before = loss(start, unseen)
+    training = TrainSettings(cascade=SMALL)
+    training = replace(training, classifier=replace(training.classifier, batch_size=16))
+    settings = FinetuneSettings(steps=(0, 0, 120), learning_rate=1e-2, pull=0.0)
+    tuned = tune_classifier(start, (found, candidates(rng)), training, settings)
+    assert loss(tuned, unseen) < 0.8 * before
+    assert loss(start, unseen) == pytest.approx(before)
+
+
+def test_its_line_is_fitted_and_nothing_else(rng: np.random.Generator) -> None:
+    start = cascade()
+    changed = fitted(start, candidates(rng), Found(), FinetuneSettings(ridge=0.0))
+    assert changed.classifier is start.classifier
+    line = changed.settings.classifier
+    assert line is not None
+    assert line.slope > 0
+    # A third of the candidates are microbleeds: the mean confidence says so.
+    score = rows_of(candidates(rng), start).x @ np.array([line.slope, line.intercept])
+    assert (1 / (1 + np.exp(-score))).mean() == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_a_model_without_classifier_is_refused(rng: np.random.Generator) -> None:
+    plain = replace(cascade(), settings=replace(SMALL, classifier=None), classifier=None)
+    found = candidates(rng)
+    with pytest.raises(InputError, match="a model with a classifier"):
+        tune_classifier(plain, (found, found), TrainSettings(), FinetuneSettings())
