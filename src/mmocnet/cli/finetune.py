@@ -31,12 +31,14 @@ class Finetune:
     """Steps of stage 1, stage 2 and the classifier; 0 0 0 fits the confidence alone."""
     learning_rate: float = 2e-4
     """Highest learning rate."""
-    replay_subjects: int = 16
-    """Simulated slabs, half of them learned from and half to see whether anything is forgotten."""
+    replay_subjects: int = 48
+    """Simulated slabs, a third of them to see whether anything is forgotten."""
     held_out_share: float = 0.34
     """Share of the subjects that are not learned from."""
     force: bool = False
     """Whether to write the tuned model even where it is not better."""
+    workers: int = 1
+    """Processes that simulate."""
     threads: int | None = None
     """CPU threads; None leaves the choice to torch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -72,6 +74,7 @@ class Finetune:
                 settings.replay_subjects,
                 settings.seed,
                 start.classifier is not None,
+                self.workers,
                 lambda done, total: told("Simulating", done, total),
             )
             outcome = finetune(start, labelled, replay, self.out, settings, told)

@@ -150,15 +150,17 @@ def simulate_replay(
     subjects: int,
     seed: int,
     phase: bool = False,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sides:
-    """Make simulated slabs that keep what a model knew; half of them only judge.
+    """Make simulated slabs that keep what a model knew; a third of them only judges.
 
     Args:
         folder: Of the dataset; subjects that are there are not made again.
         subjects: At least 2.
         seed: Of the dataset.
         phase: Whether phase images are kept, for a model that reads them.
+        workers: Processes.
         progress: Told what is done and what there is to do, in subjects.
 
     Raises:
@@ -168,12 +170,12 @@ def simulate_replay(
         raise InputError(f"expected at least 2 simulated subjects, got {subjects}")
     study = replace(REPLAY_STUDY, images="all") if phase else REPLAY_STUDY
     plans = plan_subjects(subjects, seed, study)
-    for done, _ in enumerate(write_subjects(folder, plans, WriteSettings()), 1):
+    for done, _ in enumerate(write_subjects(folder, plans, WriteSettings(workers)), 1):
         if progress is not None:
             progress(done, subjects)
     wanted = {plan.label for plan in plans}
     scans = [s for s in read_dataset(folder) if s.subject in wanted and s.labels is not None]
     if len(scans) < 2:
         raise InputError(f"expected at least 2 simulated subjects, {len(scans)} could be made")
-    half = (len(scans) + 1) // 2
-    return Sides(tuple(scans[:half]), tuple(scans[half:]))
+    learn = len(scans) - max(1, round(len(scans) / 3))
+    return Sides(tuple(scans[:learn]), tuple(scans[learn:]))

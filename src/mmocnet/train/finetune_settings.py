@@ -15,12 +15,12 @@ class FinetuneSettings:
     """Share of the way back to the start weights that each step takes."""
     replay_share: float = 0.5
     """Share of each batch that comes from simulated scans, so that what was known stays known."""
-    replay_subjects: int = 16
+    replay_subjects: int = 48
     """Simulated slabs, each of another subject, made for this."""
-    replay_weight: float = 1.0
+    replay_weight: float = 3.0
     """Weight of the candidates of simulated scans in the fit of the confidence, over that of the
     user's; they are to keep the confidence that they had."""
-    ridge: float = 0.03
+    ridge: float = 0.01
     """Pull of the confidence's weights to their start."""
     held_out_share: float = 0.34
     """Share of the subjects that are not learned from, on which the result is judged."""
