@@ -24,6 +24,13 @@ def test_splatting_keeps_volume_and_moment(rng: np.random.Generator) -> None:
     assert float(weighted.sum()) * voxel_mm3 == pytest.approx(moment, rel=1e-4)
 
 
+def test_a_point_a_rounding_error_inside_the_border_is_splatted() -> None:
+    point = (np.array(GRID.shape) + 0.5) * GRID.spacing_mm - 1e-9
+    share = splat(Cloud(point[None], np.ones(1), np.ones(1)), GRID, "cpu")[0]
+    assert share.shape == GRID.shape
+    assert float(share.sum()) == 0
+
+
 def test_splatting_keeps_the_centre_of_mass(rng: np.random.Generator) -> None:
     cloud = some_cloud(rng)
     share = splat(cloud, GRID, "cpu")[0].double()

@@ -38,9 +38,10 @@ def splat(cloud: Cloud, grid: Grid, device: str) -> torch.Tensor:
     Returns:
         Shape (2, I, J, K); the share is clipped at 1 and the second scaled alike.
     """
-    voxel = grid.voxel(cloud.points_mm)
+    # In the precision of what follows: a point just inside must not be rounded onto the border.
+    voxel = grid.voxel(cloud.points_mm).astype(np.float32)
     near = ((voxel > -1) & (voxel < grid.shape)).all(1)
-    at = torch.from_numpy(voxel[near]).to(device, torch.float32)
+    at = torch.from_numpy(voxel[near]).to(device)
     share = torch.from_numpy(cloud.volume_mm3[near] / np.prod(grid.spacing_mm))
     share = share.to(device, torch.float32)
     weight = torch.from_numpy(cloud.weight[near]).to(device, torch.float32)
