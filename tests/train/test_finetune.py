@@ -61,6 +61,7 @@ START = judged("start", 0.5, 0.6)
     [
         ([judged("confidence", 0.6, 0.6), judged("networks", 0.7, 0.59)], ("networks", True)),
         ([judged("confidence", 0.6, 0.6), judged("networks", 0.7, 0.58)], ("confidence", True)),
+        ([judged("confidence", 0.6, 0.6), judged("networks", 0.605, 0.6)], ("confidence", True)),
         ([judged("confidence", 0.5, 0.9), judged("networks", 0.4, 0.9)], ("start", False)),
         ([judged("confidence", float("nan"), 0.6)], ("start", False)),
     ],

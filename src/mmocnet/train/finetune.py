@@ -29,6 +29,8 @@ from mmocnet.train.finetune_networks import Material, Told, tune_networks
 from mmocnet.train.finetune_settings import MOST_FORGOTTEN, FinetuneSettings
 from mmocnet.train.scans import prepare_training_scans
 
+CLOSE = 0.01
+"""Lesion F1 by which an attempt that changes more must be ahead of one that changes less."""
 SCORES = ("lesion_f1", "lesion_sensitivity", "lesion_precision", "fp_per_scan")
 
 
@@ -147,8 +149,9 @@ def choose(judged: Sequence[Judged], force: bool = False) -> tuple[str, bool]:
     """Return which attempt is kept, and whether it is better than the start, which comes first.
 
     Better is a higher lesion F1 on the user's held-out subjects without a loss of more than
-    MOST_FORGOTTEN on the simulated ones. Where several are, the highest is kept; where none is,
-    the start, or with force the attempt with the highest lesion F1 on the user's.
+    MOST_FORGOTTEN on the simulated ones. Where several are, the highest is kept, or one before it
+    that comes within CLOSE: it changes less. Where none is, the start is kept, or with force the
+    attempt with the highest lesion F1 on the user's.
     """
     start, *attempts = judged
     f1 = {one.name: float(np.nan_to_num(one.own["lesion_f1"], nan=-1.0)) for one in judged}
@@ -159,7 +162,8 @@ def choose(judged: Sequence[Judged], force: bool = False) -> tuple[str, bool]:
 
     good = [one.name for one in attempts if f1[one.name] > f1[start.name] and not forgot(one)]
     if good:
-        return max(good, key=lambda name: f1[name]), True
+        highest = max(f1[name] for name in good)
+        return next(name for name in good if f1[name] >= highest - CLOSE), True
     if force:
         return max((one.name for one in attempts), key=lambda name: f1[name]), False
     return start.name, False
