@@ -21,8 +21,8 @@ from mmocnet.config import (
 from mmocnet.errors import InputError
 from mmocnet.nets.checkpoint import load_cascade
 from mmocnet.train.patches import TrainingScan
-from mmocnet.train.stage_data import patch_scores
 from mmocnet.train.split import split_by_subject
+from mmocnet.train.stage_data import patch_scores
 from mmocnet.train.stages import train_cascade
 
 MakeScan = Callable[..., TrainingScan]

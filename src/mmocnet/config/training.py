@@ -22,10 +22,10 @@ class LossSettings:
 
     sensitivity_weight: float = 1.0
     """The article's lambda: 10 in stage 1, 1 in stage 2."""
-    dice_weight: float = 1.0
-    """Of the Dice loss; 0 leaves it out, as where candidates are classified."""
     over: LossReduction = "batch"
     """Whether Dice and sensitivity are taken over the batch or averaged over its images."""
+    dice_weight: float = 1.0
+    """Of the Dice loss; 0 leaves it out, as where candidates are classified."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class TrainSettings:
     )
     classifier: StageSettings = field(
         default_factory=lambda: StageSettings(
-            batch_size=64, learning_rate=1e-3, loss=LossSettings(0.0, 0.0)
+            batch_size=64,
+            learning_rate=1e-3,
+            loss=LossSettings(sensitivity_weight=0.0, dice_weight=0.0),
         )
     )
     neighbours_hidden: float = 0.25

@@ -1,0 +1,207 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from mmocnet.config import (
+    ClassifierSettings,
+    DetectorSettings,
+    LossSettings,
+    TrainSettings,
+    train_settings,
+)
+from mmocnet.errors import InputError, ModelError
+from mmocnet.io.dataset import DatasetScan
+from mmocnet.nets.checkpoint import (
+    load_cascade,
+    model_folder,
+    save_cascade,
+    start_from,
+    weight_file,
+)
+from mmocnet.nets.detector import Detector
+from mmocnet.nets.losses import joint_loss
+from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
+from mmocnet.train.classifier_data import CandidateData
+from mmocnet.train.classifier_stage import (
+    ClassifierScans,
+    add_classifier,
+    by_subject,
+    collect_all,
+    train_classifier,
+)
+from mmocnet.train.patches import Neighbours, TrainingScan
+
+SEEN = ClassifierSettings(
+    offsets_mm=(-2.0, 0.0, 2.0), phase_offsets_mm=(0.0,), size=16, widths=(8, 16), blocks=1
+)
+CHANNELS = 3 + 3 + 1 + 1
+
+
+def settings(steps: int = 60) -> TrainSettings:
+    standard = train_settings("standard")
+    stage = replace(
+        standard.classifier, batch_size=16, steps_per_epoch=steps, max_epochs=2, warmup_steps=5
+    )
+    cascade = replace(standard.cascade, classifier=SEEN)
+    return replace(standard, cascade=cascade, classifier=stage, validation_share=0.3)
+
+
+@pytest.fixture
+def make_dataset(
+    tmp_path: Path, make_toy_scan: Callable[..., TrainingScan]
+) -> Callable[..., list[DatasetScan]]:
+    """Return what writes toy scans as NIfTI with their references."""
+
+    def make(rng: np.random.Generator, name: str, count: int) -> list[DatasetScan]:
+        scans = []
+        for number in range(count):
+            toy = make_toy_scan(rng, f"{number:02d}", (12, 160, 176))
+            image = toy.image.copy()
+            # Dots that are no lesions: lesions look alike, only the reference tells them apart.
+            for s, row, col in rng.integers((2, 45, 45), (10, 115, 130), (8, 3)):
+                image[s : s + 2, row : row + 5, col : col + 5] //= 4
+            paths = []
+            for kind, array in (("swi", image), ("labels", toy.labels)):
+                path = tmp_path / f"{name}-{number}-{kind}.nii.gz"
+                turned = np.ascontiguousarray(np.moveaxis(array, 0, 2))
+                nib.save(nib.Nifti1Image(turned, np.diag([0.5, 0.5, 1.0, 1.0])), path)
+                paths.append(path)
+            scans.append(DatasetScan(toy.subject, None, paths[0], labels=paths[1]))
+        return scans
+
+    return make
+
+
+def candidates(rng: np.random.Generator, subjects: int = 6) -> list[CandidateSet]:
+    """Candidates of which those that end are microbleeds and those that go on are not."""
+    sets = []
+    side = SEEN.size + 2 * MARGIN_PX
+    for number in range(subjects):
+        hit = np.arange(30) % 3 == 0
+        patches = rng.uniform(0.4, 0.6, (30, CHANNELS, side, side)).astype(np.float16)
+        middle = slice(side // 2 - 2, side // 2 + 3)
+        patches[:, 1, middle, middle] = 0.05
+        for plane in (0, 2):
+            patches[~hit, plane, middle, middle] = 0.05
+        sets.append(CandidateSet(f"{number:02d}", patches, hit.astype(int), 10, False))
+    return sets
+
+
+def test_the_classifier_learns_that_a_vein_goes_on(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    how = settings()
+    network = train_classifier(candidates(rng), tmp_path, how)
+    one = candidates(np.random.default_rng(99), 1)[0]
+    inner = one.patches[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX].astype(np.float32)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(inner)).reshape(-1).numpy()
+    assert logits[one.hit > 0].min() > logits[one.hit == 0].max()
+    again = train_classifier(candidates(rng), tmp_path, how)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key])
+
+
+def test_a_step_always_draws_the_same_batch_and_hides_phase_in_half_of_it(
+    rng: np.random.Generator,
+) -> None:
+    how = settings()
+    data = CandidateData(
+        candidates(rng),
+        [],
+        SEEN,
+        replace(how.classifier, batch_size=200),
+        how.augmentation,
+        seed=1,
+    )
+    images, truth = data.draw(7)
+    assert torch.equal(images, data.draw(7)[0])
+    assert not torch.equal(images, data.draw(8)[0])
+    assert images.shape == (200, CHANNELS, 16, 16)
+    assert truth.mean() == pytest.approx(0.4, abs=0.1)
+    assert (images[:, 6].amax(dim=(1, 2)) == 0).float().mean() == pytest.approx(0.5, abs=0.12)
+
+
+def test_subjects_stay_together_and_one_is_too_few(rng: np.random.Generator) -> None:
+    sets = candidates(rng) + candidates(rng)
+    train, kept = by_subject(sets, settings())
+    assert len(train) + len(kept) == len(sets)
+    assert not {one.subject for one in train} & {one.subject for one in kept}
+    with pytest.raises(InputError, match="at least 2 subjects"):
+        by_subject(sets[:1], settings())
+
+
+def test_candidates_of_one_kind_are_refused(rng: np.random.Generator) -> None:
+    sets = [replace(one, hit=np.zeros_like(one.hit)) for one in candidates(rng)]
+    with pytest.raises(InputError, match="microbleeds and others"):
+        CandidateData(sets, [], SEEN, settings().classifier, settings().augmentation, 0)
+
+
+def test_a_cascade_gets_a_calibrated_classifier_of_scans_on_disk(
+    tmp_path: Path, rng: np.random.Generator, make_dataset: Callable[..., list[DatasetScan]]
+) -> None:
+    model = tmp_path / "model"
+    save_cascade(model, load_cascade("compact"))
+    learn, natural = make_dataset(rng, "learn", 4), make_dataset(rng, "natural", 3)
+    points = add_classifier(
+        model,
+        ClassifierScans(learn, natural, "natural"),
+        tmp_path / "work",
+        replace(settings(steps=5), validation_share=0.5),
+    )
+    cascade = load_cascade(str(model))
+    assert cascade.classifier is not None
+    assert cascade.settings.thresholds == points
+    assert cascade.card["classifier"]["subjects"] == 4
+    assert set(cascade.sha256) == {
+        weight_file(name) for name in ("detector", "segmenter", "classifier")
+    }
+    kept = collect_all(learn, cascade, tmp_path / "work" / "learn")
+    assert {one.single for one in kept} == {True, False}
+    volume = next(one for one in kept if not one.single)
+    rows = json.loads((tmp_path / "work" / "learn" / "learn-0-swi.json").read_text("utf-8"))
+    assert volume.hit.tolist() == rows[0]["hit"]
+    assert volume.patches.shape[1:] == (CHANNELS, 24, 24)
+    # What was found on the lesions is dark in the middle plane and marked by stage 2.
+    hits = volume.patches[volume.hit > 0].astype(float)
+    assert len(hits) >= 3
+    assert hits[:, 4, 10:14, 10:14].max(axis=(1, 2)).min() > 0.05
+
+
+def test_a_network_that_sees_neighbours_starts_as_the_one_that_sees_none(
+    rng: np.random.Generator,
+) -> None:
+    cascade = load_cascade("compact")
+    wide = Detector(replace(cascade.settings.detector, in_channels=3)).eval()
+    start_from(wide, model_folder("compact") / weight_file("detector"))
+    x = torch.from_numpy(rng.random((1, 3, 48, 48)).astype(np.float32))
+    with torch.inference_mode():
+        assert torch.allclose(wide(x), cascade.detector(x[:, 1:2]), atol=1e-4)
+
+
+def test_weights_of_another_width_are_no_start() -> None:
+    other = Detector(DetectorSettings(widths=(4, 4, 8, 8, 8)))
+    with pytest.raises(ModelError, match="does not fit"):
+        start_from(other, model_folder("compact") / weight_file("detector"))
+
+
+def test_neighbours_are_hidden_and_reversed_at_random(
+    make_toy_scan: Callable[..., TrainingScan], rng: np.random.Generator
+) -> None:
+    scan = make_toy_scan(rng, "01")
+    seen = {tuple(Neighbours(3, 0.5).of(scan, 5, rng)) for _ in range(100)}
+    assert seen == {(3, 5, 7), (7, 5, 3), (5, 5, 5)}
+    assert Neighbours().of(scan, 5, rng) == [5]
+
+
+def test_without_dice_the_loss_of_candidates_is_cross_entropy() -> None:
+    logits, truth = torch.tensor([[[[0.7]]], [[[-1.2]]]]), torch.tensor([[[[1.0]]], [[[0.0]]]])
+    loss = joint_loss(logits, truth, LossSettings(0.0, dice_weight=0.0))
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth)
+    assert float(loss) == pytest.approx(float(expected))
