@@ -28,7 +28,7 @@ MARGIN_PX = 4
 """Largest shift of a training patch along each axis."""
 PLANES = 6
 """Single slices of a scan that are collected beside its volume, most of them with a lesion."""
-MOST_FALSE = 150
+MOST_FALSE = 250
 """False candidates kept of one scan."""
 
 
