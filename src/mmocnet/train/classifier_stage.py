@@ -160,7 +160,10 @@ def add_classifier(
         ModelError: If the model folder is not one.
     """
     cascade = load_cascade(str(model), device)
-    cascade.settings = replace(cascade.settings, classifier=settings.cascade.classifier)
+    # The classifier's confidence takes the place of the regression's.
+    cascade.settings = replace(
+        cascade.settings, classifier=settings.cascade.classifier, context=None
+    )
     # Two datasets may use the same labels for other subjects: they are kept apart.
     learn = collect_all(scans.learn, cascade, folder / "learn", device, progress)
     natural = collect_all(scans.natural, cascade, folder / "natural", device, progress)
