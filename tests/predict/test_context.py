@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from mmocnet.config import CascadeSettings, ContextSettings, Thresholds
+from mmocnet.config import CascadeSettings, ClassifierSettings, ContextSettings, Thresholds
 from mmocnet.predict.context import (
     FEATURES,
     MIN_SLICES,
@@ -80,3 +82,6 @@ def test_few_slices_have_operating_points_of_their_own() -> None:
     assert limits_for(settings, MIN_SLICES - 1) is own
     assert limits_for(settings, MIN_SLICES) is settings.thresholds
     assert limits_for(CascadeSettings(), 1) == Thresholds()
+    with_classifier = replace(settings, classifier=ClassifierSettings())
+    assert limits_for(with_classifier, 1) is own
+    assert limits_for(with_classifier, 2) is settings.thresholds

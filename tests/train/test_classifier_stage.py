@@ -162,10 +162,11 @@ def test_a_cascade_gets_a_calibrated_classifier_of_scans_on_disk(
     assert set(cascade.sha256) == {
         weight_file(name) for name in ("detector", "segmenter", "classifier")
     }
-    kept = collect_all(learn, cascade, tmp_path / "work" / "learn")
+    (found,) = (tmp_path / "work").glob("candidates-*")
+    kept = collect_all(learn, cascade, found / "learn")
     assert {one.single for one in kept} == {True, False}
     volume = next(one for one in kept if not one.single)
-    rows = json.loads((tmp_path / "work" / "learn" / "learn-0-swi.json").read_text("utf-8"))
+    rows = json.loads((found / "learn" / "learn-0-swi.json").read_text("utf-8"))
     assert volume.hit.tolist() == rows[0]["hit"]
     assert volume.patches.shape[1:] == (CHANNELS, 24, 24)
     # What was found on the lesions is dark in the middle plane and marked by stage 2.

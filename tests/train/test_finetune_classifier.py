@@ -17,6 +17,7 @@ from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
+from mmocnet.train.finetune import training_of
 from mmocnet.train.finetune_classifier import tune_classifier
 from mmocnet.train.finetune_confidence import Found, fitted, rows_of
 from mmocnet.train.finetune_settings import FinetuneSettings
@@ -69,6 +70,10 @@ def test_its_line_is_fitted_and_nothing_else(rng: np.random.Generator) -> None:
     # A third of the candidates are microbleeds: the mean confidence says so.
     score = rows_of(candidates(rng), start).x @ np.array([line.slope, line.intercept])
     assert (1 / (1 + np.exp(-score))).mean() == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_patches_are_cut_as_the_model_reads_them() -> None:
+    assert training_of(cascade()).cascade == SMALL
 
 
 def test_a_model_without_classifier_is_refused(rng: np.random.Generator) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mmocnet.cli.device import chosen_device
 from mmocnet.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Baseline:
             raise InputError("expected either a DATASET to train on or --model to segment with")
         if self.out is None:
             raise InputError("expected a folder for the results: give -o OUT")
-        device = self._device()
+        device = chosen_device(self.device, self.threads)
         if self.dataset is not None:
             self._train(self.dataset, self.out, device)
         elif self.model is not None:
@@ -148,17 +149,6 @@ class Baseline:
         if not files:
             raise InputError("expected scans to segment: give --segment SCANS or --planes FOLDER")
         return files
-
-    def _device(self) -> str:
-        import torch
-
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("expected an NVIDIA GPU for --device cuda, got none")
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device
 
 
 @contextmanager

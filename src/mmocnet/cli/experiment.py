@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from mmocnet.cli.device import chosen_device
 from mmocnet.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Experiment:
         """Run what is not finished, score, write tables and figures."""
         from mmocnet.train.distributed import process_group, world_size
 
-        device = self._device()
+        device = chosen_device(self.device)
         plan = self._plan(device)
         with process_group(device):
             if world_size() > 1 and self.workers > 1:
@@ -138,12 +139,3 @@ class Experiment:
             "preset": self.preset,
             "simulated": "mmocnet simulate" in text,
         }
-
-    def _device(self) -> str:
-        import torch
-
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("expected an NVIDIA GPU for --device cuda, got none")
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device

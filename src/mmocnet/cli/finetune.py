@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mmocnet.cli.device import chosen_device
+
 if TYPE_CHECKING:
     from mmocnet.train.finetune import Outcome
     from mmocnet.train.finetune_settings import FinetuneSettings
@@ -91,21 +93,8 @@ class Finetune:
             held_out_share=self.held_out_share,
             force=self.force,
             seed=self.seed,
-            device=self._device(),
+            device=chosen_device(self.device, self.threads),
         )
-
-    def _device(self) -> str:
-        import torch
-
-        from mmocnet.errors import InputError
-
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("expected an NVIDIA GPU for --device cuda, got none")
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device
 
 
 def _report(outcome: "Outcome") -> None:

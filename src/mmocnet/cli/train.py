@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mmocnet.cli.device import chosen_device
 from mmocnet.config import TrainPreset, TrainSettings, train_settings
 from mmocnet.errors import InputError
 
@@ -78,7 +79,7 @@ class Train:
         """Prepare the scans, train, say where the model is."""
         from mmocnet.train.distributed import process_group
 
-        device = self._device()
+        device = chosen_device(self.device, self.threads)
         with process_group(device):
             self._train(device)
 
@@ -174,6 +175,8 @@ class Train:
         most: tuple[int | None, ...] = (
             (None, None, None) if self.epochs is None else (*self.epochs, None)
         )
+        # The classifier always starts from random weights.
+        warm = (self.start_from is not None, self.start_from is not None, False)
         stages = []
         for i, stage in enumerate((preset.detector, preset.segmenter, preset.classifier)):
             # With a budget the epochs must not end the training first.
@@ -182,7 +185,7 @@ class Train:
             stages.append(
                 replace(
                     stage,
-                    learning_rate=stage.learning_rate * (WARM_RATE if self.start_from else 1.0),
+                    learning_rate=stage.learning_rate * (WARM_RATE if warm[i] else 1.0),
                     budget_minutes=budgets[i],
                     max_epochs=epochs if wanted is None else wanted,
                     gradient_checkpointing=self.gradient_checkpointing,
@@ -199,17 +202,6 @@ class Train:
             pretrained_encoder=pretrained,
             seed=self.seed,
         )
-
-    def _device(self) -> str:
-        import torch
-
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("expected an NVIDIA GPU for --device cuda, got none")
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device
 
     def _scans(self, settings: TrainSettings) -> "tuple[TrainingScan, ...]":
         from rich.console import Console

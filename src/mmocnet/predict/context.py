@@ -178,6 +178,8 @@ def with_context(
 
 def limits_for(settings: CascadeSettings, slices: int) -> Thresholds:
     """Return the operating points for a scan of so many slices."""
-    if slices < MIN_SLICES and settings.slice_thresholds is not None:
+    # The classifier sees as many slices as there are; only one alone is another matter.
+    few = slices == 1 if settings.classifier is not None else slices < MIN_SLICES
+    if few and settings.slice_thresholds is not None:
         return settings.slice_thresholds
     return settings.thresholds

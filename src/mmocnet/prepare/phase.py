@@ -89,32 +89,6 @@ class HighPassedPhase:
         return np.arctan2(sine, cosine).astype(np.float32)
 
 
-def prepare_phase(
-    phase: Volume,
-    swi: Volume,
-    brain: Mask3D | None,
-    grid: WorkingGrid,
-    sign: PhaseSign = "auto",
-) -> NDArray[np.float32]:
-    """Return a phase image as the networks read it.
-
-    Args:
-        phase: Wrapped phase on the scan's grid, in any unit of `PERIODS`.
-        swi: The scan: SWI or magnitude.
-        brain: Shape (I, J, K), bool.
-        grid: Working grid of the scan.
-        sign: "auto" takes it from the scan; "+1" and "-1" are s of the stored phase.
-
-    Returns:
-        Phase of small things in rad, shape (S, R, C), paramagnetic positive along the field; 0
-        outside the brain, and everywhere where the sign cannot be told.
-
-    Raises:
-        InputError: If the image lies on another grid or cannot be phase.
-    """
-    return high_passed_phase(phase, swi, brain, sign).slices(grid)
-
-
 def high_passed_phase(
     phase: Volume, swi: Volume, brain: Mask3D | None = None, sign: PhaseSign = "auto"
 ) -> HighPassedPhase:

@@ -1,5 +1,7 @@
 """Train the classifier of candidates, on subjects that its cascade did not learn from."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan
 from mmocnet.nets.checkpoint import Cascade, load_cascade, load_weights, weight_file
 from mmocnet.nets.classifier import Classifier
+from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.predict.engine import make_engine
 from mmocnet.train.calibrate import ScoredScan
 from mmocnet.train.candidate_sets import CandidateSet, collect_candidates
@@ -164,9 +167,10 @@ def add_classifier(
     cascade.settings = replace(
         cascade.settings, classifier=settings.cascade.classifier, context=None
     )
-    # Two datasets may use the same labels for other subjects: they are kept apart.
-    learn = collect_all(scans.learn, cascade, folder / "learn", device, progress)
-    natural = collect_all(scans.natural, cascade, folder / "natural", device, progress)
+    # Two datasets may use the same labels for other subjects, and other stages find others.
+    found = folder / f"candidates-{_digest(cascade)}"
+    learn = collect_all(scans.learn, cascade, found / "learn", device, progress)
+    natural = collect_all(scans.natural, cascade, found / "natural", device, progress)
     network = train_classifier(learn, folder, settings, device)
     _, kept = by_subject(learn, settings)
     planes, _ = scored(kept, network)
@@ -178,3 +182,11 @@ def add_classifier(
         "microbleeds": sum(int((one.hit > 0).sum()) for one in learn),
     }
     return settle(model, cascade, planes, volumes, scans.name, scans.simulated)
+
+
+def _digest(cascade: Cascade) -> str:
+    """Return a name for what finds a cascade's candidates and how they are cut."""
+    settings = replace(cascade.settings, thresholds=Thresholds(), slice_thresholds=None)
+    stages = [cascade.sha256[weight_file(name)] for name in ("detector", "segmenter")]
+    text = json.dumps([stages, settings_to_json(settings)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

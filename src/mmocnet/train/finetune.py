@@ -215,10 +215,10 @@ def _tuned(
 
 
 def training_of(start: Cascade) -> TrainSettings:
-    """Return how patches of a model's scans are cut and changed: as its preset's were."""
+    """Return how patches of a model's scans are cut, as it reads them, and changed."""
     article = start.settings.preparation.pixel_mm is None
     preset: TrainPreset = "standard" if start.classifier is not None else "compact"
-    return train_settings("paper" if article else preset)
+    return replace(train_settings("paper" if article else preset), cascade=start.settings)
 
 
 def _judge(

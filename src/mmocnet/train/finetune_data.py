@@ -168,7 +168,7 @@ def simulate_replay(
     """
     if subjects < 2:
         raise InputError(f"expected at least 2 simulated subjects, got {subjects}")
-    study = replace(REPLAY_STUDY, images="all") if phase else REPLAY_STUDY
+    study = replace(REPLAY_STUDY, images="phase") if phase else REPLAY_STUDY
     plans = plan_subjects(subjects, seed, study)
     for done, _ in enumerate(write_subjects(folder, plans, WriteSettings(workers)), 1):
         if progress is not None:
