@@ -112,20 +112,30 @@ def test_a_step_always_draws_the_same_batch_and_hides_phase_in_half_of_it(
     rng: np.random.Generator,
 ) -> None:
     how = settings()
-    data = CandidateData(
-        candidates(rng),
-        [],
-        SEEN,
-        replace(how.classifier, batch_size=200),
-        how.augmentation,
-        seed=1,
-    )
+    how = replace(how, classifier=replace(how.classifier, batch_size=200), seed=1)
+    data = CandidateData(candidates(rng), [], SEEN, how)
     images, truth = data.draw(7)
     assert torch.equal(images, data.draw(7)[0])
     assert not torch.equal(images, data.draw(8)[0])
     assert images.shape == (200, CHANNELS, 16, 16)
     assert truth.mean() == pytest.approx(0.4, abs=0.1)
     assert (images[:, 6].amax(dim=(1, 2)) == 0).float().mean() == pytest.approx(0.5, abs=0.12)
+
+
+def test_a_quarter_of_volumes_are_shown_as_single_slices_are(rng: np.random.Generator) -> None:
+    how = settings()
+    how = replace(how, classifier=replace(how.classifier, batch_size=400), seed=1)
+    sets = candidates(rng)
+    for one in sets:
+        one.patches[:, -1] = 0.25
+    images, _ = CandidateData(sets, [], SEEN, how).draw(0)
+    hidden = images[:, -1].amax(dim=(1, 2)) == 0
+    assert hidden.float().mean() == pytest.approx(0.25, abs=0.06)
+    assert (images[hidden][:, (0, 2, 3, 5)] == 0).all()
+    for plane in (0, 2, 3, 5):
+        assert (images[~hidden, plane].amax(dim=(1, 2)) > 0).all()
+    for plane in (1, 4):
+        assert (images[:, plane].amax(dim=(1, 2)) > 0).all()
 
 
 def test_subjects_stay_together_and_one_is_too_few(rng: np.random.Generator) -> None:
@@ -140,7 +150,7 @@ def test_subjects_stay_together_and_one_is_too_few(rng: np.random.Generator) -> 
 def test_candidates_of_one_kind_are_refused(rng: np.random.Generator) -> None:
     sets = [replace(one, hit=np.zeros_like(one.hit)) for one in candidates(rng)]
     with pytest.raises(InputError, match="microbleeds and others"):
-        CandidateData(sets, [], SEEN, settings().classifier, settings().augmentation, 0)
+        CandidateData(sets, [], SEEN, settings())
 
 
 def test_a_cascade_gets_a_calibrated_classifier_of_scans_on_disk(

@@ -41,7 +41,17 @@ def augment(
         Images (B, C, H, W) in 0..1 and masks (B, 1, H, W) of 0 and 1, float32.
     """
     turned, masks = warp(images, masks, shape, settings, rng)
-    changed = _intensities(turned, settings, rng)
+    return other_intensities(turned, settings, rng), masks
+
+
+def other_intensities(
+    images: Tensor, settings: AugmentationSettings, rng: np.random.Generator
+) -> Tensor:
+    """Return images (B, C, H, W) of other contrast, sharpness and noise, in 0..1.
+
+    All channels of an image are changed alike, but for their noise.
+    """
+    changed = _contrast(images, settings, rng)
     if settings.blur_px > 0:
         changed = blur(changed, _uniform(rng, len(images), 0.0, settings.blur_px))
     if settings.noise_sd > 0:
@@ -50,8 +60,8 @@ def augment(
         changed = _rounded(changed, settings.rounding_share, rng)
     changed = changed.clamp(0.0, 1.0)
     if settings.keep_background:
-        changed = changed * (turned > 0)
-    return changed, masks
+        changed = changed * (images > 0)
+    return changed
 
 
 def warp(
@@ -103,9 +113,7 @@ def blur(images: Tensor, sigma_px: NDArray[np.float32]) -> Tensor:
     return folded.transpose(0, 1)
 
 
-def _intensities(
-    images: Tensor, settings: AugmentationSettings, rng: np.random.Generator
-) -> Tensor:
+def _contrast(images: Tensor, settings: AugmentationSettings, rng: np.random.Generator) -> Tensor:
     count, device = len(images), images.device
     if settings.gamma != (1.0, 1.0):
         exponent = _log_uniform(rng, count, settings.gamma)

@@ -8,15 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmocnet.config import AugmentationSettings, ClassifierSettings, StageSettings
+from mmocnet.config import ClassifierSettings, TrainSettings
 from mmocnet.errors import InputError
 from mmocnet.nets.losses import joint_loss
+from mmocnet.train.augment import other_intensities, warp
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
 from mmocnet.train.trainer import Batch
 
 POSITIVE_SHARE = 0.4
 """Share of microbleeds in a batch."""
-SINGLE_SHARE = 0.3
+SINGLE_SHARE = 0.2
 """Share of candidates of single slices in a batch."""
 WITHOUT_PHASE = 0.5
 """Share of patches whose phase is hidden: most users have none."""
@@ -29,9 +30,7 @@ class CandidateData:
         train: Candidates to learn from.
         validation: Of other subjects.
         settings: Of the classifier.
-        stage: Batch size and loss.
-        change: What is changed of intensities.
-        seed: Everything random comes from it and the step.
+        how: Batch size, loss, what is changed; everything random comes from its seed and the step.
     """
 
     def __init__(
@@ -39,12 +38,10 @@ class CandidateData:
         train: Sequence[CandidateSet],
         validation: Sequence[CandidateSet],
         settings: ClassifierSettings,
-        stage: StageSettings,
-        change: AugmentationSettings,
-        seed: int,
+        how: TrainSettings,
     ) -> None:
-        self.train, self.settings, self.stage = train, settings, stage
-        self.change, self.seed = change, seed
+        self.train, self.settings, self.stage = train, settings, how.classifier
+        self.change, self.seed, self.hidden = how.augmentation, how.seed, how.neighbours_hidden
         self.device = torch.device("cpu")
         self.kinds = [
             kind
@@ -72,7 +69,7 @@ class CandidateData:
         for _ in range(self.stage.batch_size):
             kind = self.kinds[int(rng.choice(len(self.kinds), p=self.shares))]
             number, row = kind[int(rng.integers(len(kind)))]
-            patches.append(self._turned(self.train[number].patches[row], rng))
+            patches.append(self._moved(self.train[number].patches[row], rng))
             truth.append(self.train[number].hit[row] > 0)
         images = torch.from_numpy(np.stack(patches).astype(np.float32))
         return self._changed(images, rng), torch.tensor(truth).float()[:, None, None, None]
@@ -93,17 +90,12 @@ class CandidateData:
         )
         return {"val_loss": loss, "score": -loss}
 
-    def _turned(self, patch: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-        """Return a shifted, turned and mirrored patch without its margin."""
-        size, room = self.settings.size, patch.shape[-1] - self.settings.size
-        row, col = rng.integers(0, room + 1, 2)
-        patch = patch[:, row : row + size, col : col + size]
-        patch = np.rot90(patch, int(rng.integers(4)), axes=(1, 2))
-        if rng.random() < 0.5:
-            patch = patch[:, :, ::-1]
-        if rng.random() < 0.5:
-            patch = patch[self._reversed()]
-        return np.ascontiguousarray(patch)
+    def _moved(self, patch: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Return a patch shifted within half of its margin, half of them upside down."""
+        side = patch.shape[-1] - MARGIN_PX
+        row, col = rng.integers(0, MARGIN_PX + 1, 2)
+        patch = patch[:, row : row + side, col : col + side]
+        return patch[self._reversed()] if rng.random() < 0.5 else patch
 
     def _reversed(self) -> NDArray[np.intp]:
         """Return the channels with all planes in reverse order."""
@@ -115,20 +107,23 @@ class CandidateData:
         return np.concatenate(parts)
 
     def _changed(self, images: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return images with other intensities, and half of them without phase."""
+        """Return turned patches of other intensities, some without phase or neighbours."""
         count, planes = len(images), len(self.settings.offsets_mm)
-        seen = images[:, :planes]
-        low, high = np.log(self.change.gamma)
-        exponent = np.exp(rng.uniform(low, high, count))
-        scale = 1 + rng.uniform(-1, 1, count) * self.change.intensity_sd
-        noise = rng.uniform(0, self.change.noise_sd, count)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        seen = seen.clamp(0, 1).pow(_column(exponent)) * _column(scale)
-        seen = seen + torch.randn(seen.shape, generator=generator) * _column(noise)
-        images[:, :planes] = torch.where(images[:, :planes] > 0, seen.clamp(0, 1), 0.0)
+        shape = (self.settings.size, self.settings.size)
+        images, _ = warp(images, torch.zeros_like(images[:, :1]), shape, self.change, rng)
+        seen = other_intensities(images[:, :planes], self.change, rng)
+        images = torch.cat([seen, images[:, planes:]], dim=1)
         without = torch.from_numpy(rng.random(count) < WITHOUT_PHASE)
         images[without, 2 * planes : -1] = 0.0
+        alone = torch.from_numpy(rng.random(count) < self.hidden)
+        images[alone] = images[alone] * self._of_single_slices()[:, None, None]
         return images.to(self.device)
+
+    def _of_single_slices(self) -> Tensor:
+        """Return 1 for the channels that a single slice has, 0 for the others."""
+        offsets = (*self.settings.offsets_mm, *self.settings.offsets_mm)
+        offsets = (*offsets, *self.settings.phase_offsets_mm, np.inf)
+        return torch.tensor(offsets) == 0
 
 
 def _index(sets: Sequence[CandidateSet], positive: bool, single: int) -> list[tuple[int, int]]:
@@ -138,10 +133,6 @@ def _index(sets: Sequence[CandidateSet], positive: bool, single: int) -> list[tu
         if one.single == bool(single)
         for row in np.flatnonzero((one.hit > 0) == positive).tolist()
     ]
-
-
-def _column(values: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))[:, None, None, None]
 
 
 def logits_of(network: nn.Module, patches: NDArray[np.float16], device: torch.device) -> Tensor:

@@ -68,14 +68,7 @@ def train_classifier(
         load_weights(network, path)
         return network.eval()
     train, validation = by_subject(sets, settings)
-    data = CandidateData(
-        train,
-        validation,
-        settings.cascade.classifier,
-        settings.classifier,
-        settings.augmentation,
-        settings.seed,
-    )
+    data = CandidateData(train, validation, settings.cascade.classifier, settings)
     data.device = next(network.parameters()).device
     fit(network, data.draw, data.validate, settings.classifier, folder)
     state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}

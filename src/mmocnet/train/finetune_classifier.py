@@ -42,15 +42,12 @@ def tune_classifier(
         zip(found, (stage.batch_size - count, count), strict=True)
     ):
         if size:
-            data = CandidateData(
-                some.sets,
-                (),
-                described,
-                replace(stage, batch_size=size),
-                training.augmentation,
-                2 * settings.seed + number,
+            how = replace(
+                training,
+                classifier=replace(stage, batch_size=size),
+                seed=2 * settings.seed + number,
             )
-            parts.append(data.draw)
+            parts.append(CandidateData(some.sets, (), described, how).draw)
     network = copy.deepcopy(cascade.classifier).to(settings.device)
     draw = mixed(parts[0], parts[1] if len(parts) > 1 else None)
     tune(network, draw, stage.loss, settings.steps[2], settings, progress)
