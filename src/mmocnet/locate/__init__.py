@@ -1,0 +1,1 @@
+"""Where in the brain a lesion lies: regions of the Microbleed Anatomical Rating Scale."""

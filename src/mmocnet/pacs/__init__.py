@@ -1,0 +1,1 @@
+"""A DICOMweb archive: new SWI series get a segmentation and a report back."""
