@@ -71,6 +71,8 @@ class Lesion:
         confidence: 0 to 1.
         certainty: Definite, possible or macrohaemorrhage.
         region: MARS region, "n/a" until known.
+        side: "left", "right", or "n/a" until known.
+        group: "lobar", "deep", "infratentorial", or "n/a" until known.
     """
 
     index: int
@@ -83,3 +85,5 @@ class Lesion:
     confidence: float
     certainty: Certainty
     region: str = "n/a"
+    side: str = "n/a"
+    group: str = "n/a"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from mmocnet.errors import InputError
@@ -45,3 +47,16 @@ def test_another_table_is_refused(tmp_path):
     write_tsv(tmp_path / "a.tsv", ["index", "name"], [{"index": 1, "name": "x"}])
     with pytest.raises(InputError, match="lesion table"):
         read_lesions(tmp_path / "a.tsv")
+
+
+def test_a_lesion_keeps_where_it_lies(tmp_path):
+    placed = replace(LESION, region="insula", side="left", group="lobar")
+    write_tsv(tmp_path / "a.tsv", list(LESION_COLUMNS), [lesion_row(placed)])
+    assert read_lesions(tmp_path / "a.tsv") == (placed,)
+
+
+def test_a_table_without_side_and_group_can_be_read(tmp_path):
+    columns = [name for name in LESION_COLUMNS if name not in ("side", "group")]
+    row = {name: cell for name, cell in lesion_row(LESION).items() if name in columns}
+    write_tsv(tmp_path / "a.tsv", columns, [row])
+    assert read_lesions(tmp_path / "a.tsv") == (LESION,)

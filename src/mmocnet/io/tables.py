@@ -7,6 +7,13 @@ from mmocnet.errors import InputError
 from mmocnet.io.dataset import read_tsv
 from mmocnet.lesion import Certainty, Lesion
 
+SIDE_LEVELS = {"left": "The patient's left", "right": "The patient's right"}
+GROUP_LEVELS = {
+    "lobar": "Cortex and the white matter below it, and the insula",
+    "deep": "Deep nuclei, capsules, corpus callosum, deep and periventricular white matter",
+    "infratentorial": "Brainstem and cerebellum",
+}
+
 LESION_COLUMNS = {
     "index": {"Description": "Value of the lesion in the label image"},
     "name": {"Description": "Name of the lesion"},
@@ -36,6 +43,8 @@ LESION_COLUMNS = {
         },
     },
     "region": {"Description": "Region of the Microbleed Anatomical Rating Scale, where known"},
+    "side": {"Description": "Side of the brain, where known", "Levels": SIDE_LEVELS},
+    "group": {"Description": "Group of the region, where known", "Levels": GROUP_LEVELS},
 }
 
 CANDIDATE_COLUMNS = {key: LESION_COLUMNS[key] for key in LESION_COLUMNS if key != "certainty"} | {
@@ -69,6 +78,8 @@ def lesion_row(lesion: Lesion) -> dict[str, object]:
         "confidence": round(lesion.confidence, 5),
         "certainty": str(lesion.certainty),
         "region": lesion.region,
+        "side": lesion.side,
+        "group": lesion.group,
     }
 
 
@@ -116,4 +127,7 @@ def _lesion(row: dict[str, str]) -> Lesion:
         confidence=_number(row["confidence"]),
         certainty=Certainty(row.get("certainty", "possible")),
         region=row["region"],
+        # Tables of version 0.1 have no side and group.
+        side=row.get("side", "n/a"),
+        group=row.get("group", "n/a"),
     )
