@@ -82,3 +82,12 @@ def test_confidence_is_the_calibrated_probability() -> None:
     found = with_classifier(outlines, scan, _Fixed([1.0, -1.0]), settings)
     assert found.confidence == pytest.approx(1 / (1 + np.exp([-1.0, 3.0])))
     assert np.array_equal(found.labels, outlines.labels)
+
+
+def test_a_single_slice_has_a_calibration_of_its_own() -> None:
+    probability = np.zeros((1, 20, 24), np.float32)
+    probability[0, 4:7, 4:7] = 0.9
+    settings = ClassifierSettings(slope=2.0, intercept=-1.0, slice_slope=0.5, slice_intercept=0.25)
+    scan = Surroundings(probability, probability, None, 2.0)
+    found = with_classifier(outline_candidates(probability), scan, _Fixed([1.0]), settings)
+    assert found.confidence == pytest.approx(1 / (1 + np.exp(-0.75)))

@@ -101,6 +101,8 @@ def test_a_classifier_gets_its_calibration_and_a_card_with_intervals(
     # The scores are normal, with means 2 * 1.5 apart in units of a variance of 1.7 squared.
     assert classifier.slope == pytest.approx(3.0 / 1.7**2 / 3.0, rel=0.25)
     assert classifier.intercept == pytest.approx(np.log(120 / 480), abs=0.4)
+    assert classifier.slice_slope == pytest.approx(3.0 / 1.7**2 / 3.0, rel=0.3)
+    assert classifier.slice_intercept == pytest.approx(np.log(45 / 180), abs=0.5)
     on_slices = cascade.settings.slice_thresholds
     assert on_slices is not None
     assert on_slices.screening < on_slices.report
@@ -127,6 +129,12 @@ def test_without_planes_slices_take_the_points_of_volumes(
     natural = [scored(rng, f"n{n}", 2, 8) for n in range(20)]
     settle(tmp_path / "model", cascade, [], natural, "heads", simulated=False)
     assert cascade.settings.slice_thresholds is None
+    classifier = cascade.settings.classifier
+    assert classifier is not None
+    assert (classifier.slice_slope, classifier.slice_intercept) == (
+        classifier.slope,
+        classifier.intercept,
+    )
     assert "single_slices" not in cascade.card["operating_points"]
     assert cascade.card["operating_points"]["simulated"] is False
 

@@ -63,6 +63,10 @@ class ClassifierSettings:
     """Calibration, fitted on data of its own: what the logit is multiplied with."""
     intercept: float = 0.0
     """Calibration: what is then added."""
+    slice_slope: float = 1.0
+    """The same for a single slice, on which more of what is found is a vein, .."""
+    slice_intercept: float = 0.0
+    """.. and which was chosen by someone for what is on it."""
 
 
 @dataclass(frozen=True)

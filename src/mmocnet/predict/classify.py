@@ -125,7 +125,10 @@ def with_classifier(
     if len(outlines.confidence) == 0:
         return outlines
     logits = classifier_logits(outlines, around, engine, settings)
-    calibrated = settings.slope * logits + settings.intercept
+    line = settings.slope, settings.intercept
+    if len(around.image) == 1:
+        line = settings.slice_slope, settings.slice_intercept
+    calibrated = line[0] * logits + line[1]
     return replace(outlines, confidence=1 / (1 + np.exp(-np.clip(calibrated, -30, 30))))
 
 

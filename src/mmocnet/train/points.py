@@ -135,3 +135,16 @@ def decide(scans: Sequence[ScoredScan]) -> Decision:
     hit = np.concatenate([np.zeros(0, np.int64), *(scan.hit for scan in scans)])
     slope, intercept = fit_platt(logit, hit > 0)
     return Decision(slope, intercept, choose_points(scans, slope, intercept))
+
+
+def decide_on_slices(planes: Sequence[ScoredScan]) -> Decision | None:
+    """Return the calibration and the operating points of single slices.
+
+    None where the candidates are all of a kind: slices then take what volumes have.
+    """
+    logit = np.concatenate([np.zeros(0), *(scan.logit for scan in planes)])
+    hit = np.concatenate([np.zeros(0, np.int64), *(scan.hit for scan in planes)])
+    if (hit > 0).all() or not (hit > 0).any():
+        return None
+    slope, intercept = fit_platt(logit, hit > 0)
+    return Decision(slope, intercept, slice_points(planes, slope, intercept))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmocnet.config import CascadeSettings, ContextSettings, Thresholds
+from mmocnet.config import ContextSettings, Thresholds
 from mmocnet.errors import InputError, ModelError
 from mmocnet.io.dataset import DatasetScan, read_dataset
 from mmocnet.nets.checkpoint import Cascade, load_cascade, save_cascade
@@ -16,7 +16,7 @@ from mmocnet.predict.context import expanded
 from mmocnet.train.calibrate import Decision, ScoredScan, cross_fit, fold_of
 from mmocnet.train.context import Collected, collect, fit_context
 from mmocnet.train.model_card import operating_points, point_meanings
-from mmocnet.train.points import decide, slice_points
+from mmocnet.train.points import decide, decide_on_slices, slice_points
 from mmocnet.types import FloatArray
 
 SEED = 0
@@ -103,12 +103,19 @@ def settle(
     """
     if cascade.settings.classifier is None:
         raise ModelError(f"expected a classifier in {model.name} to calibrate, got none")
-    chosen = decide(natural)
+    chosen, on_slices = decide(natural), decide_on_slices(planes)
+    line = on_slices or chosen
     calibrated = replace(
-        cascade.settings.classifier, slope=chosen.slope, intercept=chosen.intercept
+        cascade.settings.classifier,
+        slope=chosen.slope,
+        intercept=chosen.intercept,
+        slice_slope=line.slope,
+        slice_intercept=line.intercept,
     )
-    settings = replace(cascade.settings, classifier=calibrated)
-    return _finish(model, cascade, settings, chosen, (planes, natural), (name, simulated))
+    settings = replace(cascade.settings, classifier=calibrated, thresholds=chosen.points)
+    cascade.settings = replace(settings, slice_thresholds=on_slices and on_slices.points)
+    single = _single_slices(planes, on_slices, decide_on_slices)
+    return _finish(model, cascade, natural, {"dataset": name, "simulated": simulated}, single)
 
 
 def settle_context(
@@ -150,9 +157,16 @@ def settle_context(
     chosen = decide(scored)
     context = _calibrated(fit_context([*dense, *whole]), chosen)
     settings = replace(cascade.settings, context=context)
-    # On few slices there is no context: the confidence stays the stage-2 probability.
-    plain = Decision(1.0, 0.0, chosen.points)
-    return _finish(model, cascade, settings, plain, (planes, scored), (name, simulated))
+
+    def plain(some: Sequence[ScoredScan]) -> Decision | None:
+        # On few slices there is no context: the confidence stays the stage-2 probability.
+        return Decision(1.0, 0.0, slice_points(some)) if _lesions(some) else None
+
+    on_slices = plain(planes)
+    settings = replace(cascade.settings, context=context, thresholds=chosen.points)
+    cascade.settings = replace(settings, slice_thresholds=on_slices and on_slices.points)
+    single = _single_slices(planes, on_slices, plain)
+    return _finish(model, cascade, scored, {"dataset": name, "simulated": simulated}, single)
 
 
 def _logit(given: FloatArray) -> FloatArray:
@@ -167,47 +181,41 @@ def _calibrated(context: ContextSettings, line: Decision) -> ContextSettings:
     return replace(context, weights=tuple(weights.tolist()))
 
 
+def _lesions(scans: Sequence[ScoredScan]) -> bool:
+    return any((scan.hit > 0).any() for scan in scans)
+
+
+def _single_slices(
+    planes: Sequence[ScoredScan],
+    chosen: Decision | None,
+    how: Callable[[Sequence[ScoredScan]], Decision | None],
+) -> dict[str, Any]:
+    """Return what the card says of single slices, measured by decisions of other subjects."""
+    about: dict[str, Any] = {"slices": len(planes)}
+    if chosen is not None:
+        crossed = cross_fit(planes, lambda some: how(some) or chosen, SEED)
+        about["single_slices"] = point_meanings(crossed, chosen.points)
+    return about
+
+
 def _finish(
     model: Path,
     cascade: Cascade,
-    settings: CascadeSettings,
-    chosen: Decision,
-    scans: tuple[Sequence[ScoredScan], Sequence[ScoredScan]],
-    source: tuple[str, bool],
+    natural: Sequence[ScoredScan],
+    source: dict[str, Any],
+    single: dict[str, Any],
 ) -> Thresholds:
-    """Measure what is decided, put it into settings and card, write the folder.
+    """Measure what was decided, put it into the card, write the folder.
 
     Args:
         model: The folder.
-        cascade: What is in it.
-        settings: The new ones, but for the operating points.
-        chosen: Points of volumes; slope and intercept of the confidence of slices.
-        scans: Planes and natural volumes.
-        source: Name of the natural set, and whether it is simulated.
+        cascade: What is in it, with its new settings.
+        natural: Scans that the points of volumes are measured on.
+        source: What the card says of them.
+        single: What it says of single slices.
     """
-    planes, natural = scans
-    on_slices: Thresholds | None = None
-    single: dict[str, Any] = {}
-    if any((plane.hit > 0).any() for plane in planes):
-
-        def by_share(some: Sequence[ScoredScan]) -> Decision:
-            points = slice_points(some, chosen.slope, chosen.intercept)
-            return Decision(chosen.slope, chosen.intercept, points)
-
-        on_slices = by_share(planes).points
-        single = point_meanings(cross_fit(planes, by_share, SEED), on_slices)
-    cascade.settings = replace(settings, thresholds=chosen.points, slice_thresholds=on_slices)
-    measured = operating_points(cross_fit(natural, decide, SEED), chosen.points, natural)
-    dataset, simulated = source
-    cascade.card = {
-        **cascade.card,
-        "operating_points": {
-            "dataset": dataset,
-            "simulated": simulated,
-            **measured,
-            "slices": len(planes),
-            **({"single_slices": single} if single else {}),
-        },
-    }
+    points = cascade.settings.thresholds
+    measured = operating_points(cross_fit(natural, decide, SEED), points, natural)
+    cascade.card = {**cascade.card, "operating_points": {**source, **measured, **single}}
     save_cascade(model, cascade)
-    return chosen.points
+    return points
