@@ -9,6 +9,7 @@ import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.io import nifti, picture
+from mmocnet.io.dicom.source import DicomSource
 from mmocnet.volume import Volume
 
 MIN_SIDE_VOXELS = 16
@@ -26,15 +27,17 @@ class Scan:
         volume: float32 and finite; the file's own grid.
         kind: "slice" where an axis has one voxel, else "volume".
         source: The kind of file.
-        sha256: Hash of the file's bytes.
+        sha256: Hash of the file's bytes; of a DICOM series, of its instance UIDs and pixels.
         warnings: One sentence for each doubt.
+        dicom: The files of a DICOM series, else None.
     """
 
     volume: Volume
     kind: Literal["volume", "slice"]
-    source: Literal["nifti", "picture"]
+    source: Literal["nifti", "picture", "dicom"]
     sha256: str
     warnings: tuple[str, ...] = ()
+    dicom: DicomSource | None = None
 
 
 def read_scan(path: Path, spacing_mm: float | None = None) -> Scan:

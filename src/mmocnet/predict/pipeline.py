@@ -125,6 +125,7 @@ def segment(
         slice_axis=slice_axis(volume),
         source=scan.source,
         provenance=provenance(scan, settings, cascade, threshold),
+        dicom=scan.dicom,
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mmocnet.io.dicom.source import DicomSource
 from mmocnet.lesion import Lesion
 from mmocnet.volume import Volume
 
@@ -23,6 +24,7 @@ class Segmentation:
         slice_axis: Voxel axis across which slices were cut.
         source: What kind of file the scan came from.
         provenance: Version, model, input, settings, thresholds, device; plain JSON values.
+        dicom: The DICOM files that the scan came from, else None.
     """
 
     image: Volume
@@ -34,8 +36,9 @@ class Segmentation:
     siderosis: tuple[int, ...]
     warnings: tuple[str, ...]
     slice_axis: int
-    source: Literal["nifti", "picture"]
+    source: Literal["nifti", "picture", "dicom"]
     provenance: dict[str, Any]
+    dicom: DicomSource | None = None
 
     @property
     def is_slice(self) -> bool:

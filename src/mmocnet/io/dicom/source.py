@@ -1,0 +1,36 @@
+"""Where the slices of a volume lie in DICOM files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """The DICOM files behind a volume: slice k of the array is frame `frames[k]` of a file.
+
+    Axis I of the array runs along DICOM's columns, J along its rows, K along its slices, so that
+    `array[:, :, k].T` is the pixel matrix of slice k. The affine is DICOM's, its first two rows
+    negated: LPS to RAS.
+
+    Attributes:
+        series_uid: Series Instance UID.
+        files: One a slice, ascending along the slice axis; one alone for a multi-frame file.
+        frames: Frame of each slice, from 1; all 1 for single-frame files.
+        vendor: "siemens", "ge", "philips", "canon", another maker's first word, or "".
+        technique: How it was acquired, under BIDS names: MagneticFieldStrength [T], EchoTime [s],
+            RepetitionTime [s], FlipAngle [degree], SliceThickness [mm], ScanningSequence,
+            Manufacturer; nothing of a patient.
+        keep: Holds files that were unpacked from a zip; they are deleted with it.
+    """
+
+    series_uid: str
+    files: tuple[Path, ...]
+    frames: tuple[int, ...]
+    vendor: str = ""
+    technique: Mapping[str, float | str] = field(default_factory=dict)
+    keep: object = field(default=None, repr=False, compare=False)
+
+    def file(self, k: int) -> Path:
+        """Return the file of slice k, from 0."""
+        return self.files[k if len(self.files) > 1 else 0]
