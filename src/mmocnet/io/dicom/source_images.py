@@ -1,0 +1,197 @@
+"""The headers of a source series, as far as an object made from it needs them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmocnet.errors import InputError
+from mmocnet.io.dicom.guard import read_header
+from mmocnet.io.dicom.source import DicomSource
+from mmocnet.io.dicom.uids import derived_uid
+from mmocnet.types import FloatArray
+from mmocnet.volume import Volume
+
+POSITION_TOLERANCE_MM = 0.01
+"""Headers and the volume agree better: positions are written to 1e-6 mm or so."""
+SHARED = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
+    *("PatientAge", "PatientSize", "PatientWeight"),
+    *("PatientIdentityRemoved", "DeidentificationMethod"),
+    *("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName"),
+    *("ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialSubjectID"),
+    *("ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription"),
+    *("AccessionNumber", "ReferringPhysicianName", "SeriesInstanceUID", "SeriesNumber"),
+    *("SOPClassUID", "SOPInstanceUID", "Modality", "FrameOfReferenceUID"),
+    *("PositionReferenceIndicator", "LossyImageCompression", "Rows", "Columns"),
+)
+EMPTY_WHERE_MISSING = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+    *("PositionReferenceIndicator",),
+)
+NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+FORMS = {
+    "PatientBirthDate": r"\d{8}",
+    "StudyDate": r"\d{8}",
+    "StudyTime": r"\d{2,6}(\.\d{1,6})?",
+    "PatientSex": r"[MFO]",
+    "PatientAge": r"\d{3}[DWMY]",
+    "LossyImageCompression": r"0[01]",
+}
+"""A value in another form is left out: it would make the new object invalid too."""
+
+
+def source_images(source: DicomSource, labels: Volume) -> list[Any]:
+    """Return the headers of a series' slices: who, which study, where, and nothing else.
+
+    Args:
+        source: The series.
+        labels: A volume on its grid.
+
+    Returns:
+        pydicom datasets without pixels: one a slice for single-frame files, else one with a frame
+        a slice. All have one orientation and the true distance of slices.
+
+    Raises:
+        InputError: If a header lacks what identifies it, or lies elsewhere than `labels`.
+    """
+    slices = labels.shape[2]
+    if len(source.frames) != slices or len(source.files) not in (1, slices):
+        raise InputError(
+            f"expected a frame of the series for each of {slices} slices of {labels.name}, "
+            f"got {len(source.frames)}"
+        )
+    raw = [read_header(path) for path in source.files]
+    multiframe = len(raw) == 1 and "PerFrameFunctionalGroupsSequence" in raw[0]
+    if multiframe:
+        places = [_frame_place(raw[0], frame, labels.name) for frame in source.frames]
+    else:
+        places = [_place(one, one, labels.name) for one in raw]
+    _check_places(places, labels)
+    shared = [_shared(one, source, labels.name) for one in raw]
+    if multiframe:
+        return [_multiframe(shared[0], places, labels)]
+    for image, place in zip(shared, places, strict=True):
+        image.update(_geometry(places[0], labels))
+        image.ImagePositionPatient = place["ImagePositionPatient"]
+    return shared
+
+
+def _shared(raw: Any, source: DicomSource, name: str) -> Any:
+    """Return who and which study, as text; what cannot be valid is left out."""
+    from pydicom import Dataset
+
+    image = Dataset()
+    for keyword in SHARED:
+        value = raw.get(keyword)
+        if isinstance(value, (int, float)) and keyword in ("Rows", "Columns", "SeriesNumber"):
+            setattr(image, keyword, int(value))
+        elif value is not None and re.fullmatch(FORMS.get(keyword, ".*"), str(value)):
+            setattr(image, keyword, str(value))
+    missing = [keyword for keyword in NEEDED if not image.get(keyword)]
+    if missing:
+        raise InputError(f"expected {', '.join(missing)} in every DICOM header of {name}, got none")
+    for keyword in EMPTY_WHERE_MISSING:
+        if keyword not in image:
+            setattr(image, keyword, "")
+    image.Modality = image.get("Modality") or "MR"
+    if not image.get("FrameOfReferenceUID"):
+        image.FrameOfReferenceUID = derived_uid(source.series_uid, {}, {}, "frame of reference")
+    return image
+
+
+def _frame_place(raw: Any, frame: int, name: str) -> Mapping[str, Any]:
+    """Return where a frame lies, from its own groups or else the shared ones."""
+    from pydicom import Dataset
+
+    groups = raw.PerFrameFunctionalGroupsSequence
+    if not 1 <= frame <= len(groups):
+        raise InputError(f"expected frame {frame}, got {len(groups)} frames in {name}")
+    place = Dataset()
+    for group in (*raw.get("SharedFunctionalGroupsSequence", []), groups[frame - 1]):
+        for sequence in (
+            "PlanePositionSequence",
+            "PlaneOrientationSequence",
+            "PixelMeasuresSequence",
+        ):
+            for item in group.get(sequence, []):
+                place.update(item)
+    return _place(place, raw, name)
+
+
+def _place(held: Any, raw: Any, name: str) -> dict[str, Any]:
+    place = {
+        keyword: held.get(keyword)
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    }
+    missing = [keyword for keyword, value in place.items() if not value]
+    if missing:
+        raise InputError(f"expected {', '.join(missing)} in every DICOM slice of {name}, got none")
+    thickness = held.get("SliceThickness")
+    return place | {"SliceThickness": thickness, "size": (raw.get("Columns"), raw.get("Rows"))}
+
+
+def _check_places(places: list[dict[str, Any]], labels: Volume) -> None:
+    """Raise where a slice's header does not put its corner where the volume has it."""
+    for k, place in enumerate(places):
+        if place["size"] != labels.shape[:2]:
+            raise InputError(
+                f"expected slices of {labels.shape[:2]} pixels as in {labels.name}, "
+                f"got {place['size']}"
+            )
+        corners = np.array([[0, 0, k], [labels.shape[0], 0, k], [0, labels.shape[1], k]])
+        off_mm = np.abs(_corners(place, labels) - labels.world(corners.astype(float))).max()
+        if not off_mm <= POSITION_TOLERANCE_MM:
+            raise InputError(
+                f"expected slice {k + 1} of {labels.name} where its DICOM header has it, "
+                f"got a volume {off_mm:.3g} mm away"
+            )
+
+
+def _corners(place: Mapping[str, Any], labels: Volume) -> FloatArray:
+    """Return three corners of a slice, shape (3, 3), world RAS+ mm, from its header."""
+    origin = np.array(place["ImagePositionPatient"], dtype=float)
+    turned = np.array(place["ImageOrientationPatient"], dtype=float).reshape(2, 3)
+    row_mm, column_mm = (float(mm) for mm in place["PixelSpacing"])
+    along = turned * np.array([[column_mm * labels.shape[0]], [row_mm * labels.shape[1]]])
+    lps: FloatArray = np.stack([origin, origin + along[0], origin + along[1]])
+    return lps * np.array([-1.0, -1.0, 1.0])
+
+
+def _geometry(place: Mapping[str, Any], labels: Volume) -> Any:
+    """Return orientation and sizes of the pixels, the distance of slices as it is."""
+    from pydicom import Dataset
+    from pydicom.valuerep import format_number_as_ds
+
+    geometry = Dataset()
+    step_mm = format_number_as_ds(labels.spacing_mm[2])
+    geometry.ImageOrientationPatient = place["ImageOrientationPatient"]
+    geometry.PixelSpacing = place["PixelSpacing"]
+    geometry.SliceThickness = place["SliceThickness"] or step_mm
+    # The header's may leave out a gap, or be of another series.
+    geometry.SpacingBetweenSlices = step_mm
+    return geometry
+
+
+def _multiframe(image: Any, places: list[dict[str, Any]], labels: Volume) -> Any:
+    """Return a header with a frame a slice, in the order of slices."""
+    from pydicom import Dataset
+
+    geometry = _geometry(places[0], labels)
+    orientation, measures, shared = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = geometry.pop("ImageOrientationPatient").value
+    measures.update(geometry)
+    shared.PlaneOrientationSequence = [orientation]
+    shared.PixelMeasuresSequence = [measures]
+    image.SharedFunctionalGroupsSequence = [shared]
+    image.PerFrameFunctionalGroupsSequence = []
+    for place in places:
+        position, group = Dataset(), Dataset()
+        position.ImagePositionPatient = place["ImagePositionPatient"]
+        group.PlanePositionSequence = [position]
+        image.PerFrameFunctionalGroupsSequence.append(group)
+    image.NumberOfFrames = len(places)
+    return image
