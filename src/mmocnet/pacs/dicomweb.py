@@ -61,6 +61,14 @@ class DicomWeb:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
+    def check(self) -> None:
+        """Ask for one series, to learn whether the server answers and lets us in.
+
+        Raises:
+            ServerError: If it does not.
+        """
+        self.connection.list("/series", {"limit": "1"})
+
     def new_series(self, since: datetime.date) -> list[FoundSeries]:
         """Return the MR series of studies from a day on.
 

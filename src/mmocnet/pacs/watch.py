@@ -51,7 +51,7 @@ class Maker(Protocol):
     def result_uid(self, series_uid: str) -> str:
         """Return the UID of the object that is stored last: when it is there, all is."""
 
-    def make(self, series: FoundSeries, folder: Path, out: Path) -> Mapping[str, Path] | None:
+    def make(self, series_uid: str, folder: Path, out: Path) -> Mapping[str, Path] | None:
         """Return the file of each object's UID, the last one last; None for a series of no SWI."""
 
 
@@ -206,7 +206,7 @@ class Watcher:
             if now is None or now.instances > len(files):
                 raise StillArrivingError("instances came while the series was fetched")
             LOG.info("series %s: segmenting", name)
-            objects = self.maker.make(found, source, out)
+            objects = self.maker.make(found.uid, source, out)
             if objects is None:
                 LOG.info("series %s: no SWI", name)
                 return

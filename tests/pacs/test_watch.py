@@ -1,0 +1,255 @@
+import hashlib
+import logging
+import stat
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from mmocnet.errors import InputError
+from mmocnet.pacs.connection import Connection, Limits
+from mmocnet.pacs.credentials import Credentials
+from mmocnet.pacs.dicomweb import DicomWeb
+from mmocnet.pacs.errors import AccessError, ServerError
+from mmocnet.pacs.watch import Watcher, WatchSettings, short
+
+from .conftest import PASSWORD, USER
+
+PATIENT = ("Fake", "FAKE123", "19420203", "ACC987", "Fake study")
+QUICK = WatchSettings(every_s=0.05, settle_s=0, since=40_000, backoff_s=0.05)
+
+
+@dataclass
+class CopyMaker:
+    """Gives two objects a series, whose UIDs follow from the series': no networks, no SWI."""
+
+    before: dict[int, object] = field(default_factory=dict)
+    seen: list[int] = field(default_factory=list)
+    modes: list[int] = field(default_factory=list)
+
+    def result_uid(self, series_uid):
+        return self._uid(series_uid, "SR")
+
+    def make(self, series_uid, folder, out):
+        self.seen.append(len(list(folder.iterdir())))
+        self.modes.append(stat.S_IMODE(folder.parent.stat().st_mode))
+        act = self.before.get(len(self.seen))
+        if act is not None:
+            act()
+        out.mkdir()
+        source = pydicom.dcmread(next(folder.iterdir()))
+        made = {}
+        for modality in ("SR", "SEG"):
+            source.Modality, source.SOPInstanceUID = modality, self._uid(series_uid, modality)
+            source.file_meta.MediaStorageSOPInstanceUID = source.SOPInstanceUID
+            source.SeriesInstanceUID = self._uid(series_uid, f"{modality} series")
+            source.save_as(out / f"{modality}.dcm")
+            made[source.SOPInstanceUID] = out / f"{modality}.dcm"
+        return made
+
+    def _uid(self, series_uid, role):
+        digest = hashlib.sha256(f"{series_uid} {role}".encode()).digest()
+        return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+@pytest.fixture
+def watch(orthanc, tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    watchers = []
+
+    def make(maker, settings=QUICK):
+        limits = Limits(connect_s=2, read_s=10)
+        archive = DicomWeb(Connection(orthanc.url, Credentials(USER, PASSWORD), limits=limits))
+        watchers.append(Watcher(archive, maker, folder, settings))
+        return watchers[-1]
+
+    yield make
+    for one in watchers:
+        one.state.close()
+
+
+def _counts(orthanc):
+    return len(orthanc.stored("SEG")), len(orthanc.stored("SR"))
+
+
+def test_a_series_gets_its_results_once(watch, orthanc, write_small, tmp_path):
+    orthanc.upload(write_small(tmp_path / "swi"))
+    maker = CopyMaker()
+    for _ in range(2):
+        watch(maker).run_once(threading.Event())
+    assert maker.seen == [8]
+    assert _counts(orthanc) == (1, 1)
+
+
+def test_a_lost_state_makes_no_second_result(watch, orthanc, write_small, tmp_path, caplog):
+    orthanc.upload(write_small(tmp_path / "swi"))
+    maker = CopyMaker()
+    first = watch(maker)
+    first.run_once(threading.Event())
+    first.state.close()
+    (tmp_path / "state" / "state.sqlite").write_bytes(b"no database any more" * 100)
+    caplog.set_level(logging.INFO, "mmocnet.pacs")
+    watch(maker).run_once(threading.Event())
+    assert "there already" in caplog.text
+    assert maker.seen == [8]
+    assert _counts(orthanc) == (1, 1)
+
+
+def test_images_lie_in_a_private_folder_and_are_gone_afterwards(
+    watch, orthanc, write_small, tmp_path
+):
+    orthanc.upload(write_small(tmp_path / "swi"))
+    maker = CopyMaker()
+    watch(maker).run_once(threading.Event())
+    assert maker.modes == [0o700]
+    assert not list((tmp_path / "state").glob("work-*"))
+
+
+def test_series_of_another_name_are_left_alone(watch, orthanc, write_small, tmp_path):
+    orthanc.upload(write_small(tmp_path / "other", kind="other"))
+    maker = CopyMaker()
+    watcher = watch(maker)
+    watcher.run_once(threading.Event())
+    assert maker.seen == []
+    (found,) = watcher.archive.new_series(watcher._since())
+    watcher.run_series(found.uid)
+    assert maker.seen == [8]
+
+
+def test_a_series_that_is_not_there_is_said_to_be_so(watch):
+    with pytest.raises(InputError, match="none of this UID"):
+        watch(CopyMaker()).run_series("1.2.3.4")
+
+
+def test_a_series_that_still_arrives_waits(watch, orthanc, write_small, tmp_path):
+    files = write_small(tmp_path / "swi")
+    orthanc.upload(files[:5])
+    maker = CopyMaker()
+    watcher = watch(maker, replace(QUICK, settle_s=0.3))
+    stop = threading.Event()
+    assert watcher.look(stop) == 1
+    orthanc.upload(files[5:])
+    stop.wait(0.4)
+    assert watcher.look(stop) == 1
+    stop.wait(0.4)
+    assert watcher.look(stop) == 0
+    assert maker.seen == [8]
+
+
+def test_instances_that_come_after_the_result_change_nothing(
+    watch, orthanc, write_small, tmp_path, caplog
+):
+    files = write_small(tmp_path / "swi")
+    orthanc.upload(files[:5])
+    maker = CopyMaker()
+    watcher = watch(maker)
+    watcher.look(threading.Event())
+    orthanc.upload(files[5:])
+    for _ in range(3):
+        watcher.look(threading.Event())
+    assert maker.seen == [5]
+    assert caplog.text.count("came after its result") == 1
+
+
+def test_a_server_killed_in_the_middle_gets_the_results_once(
+    watch, orthanc, write_small, tmp_path, caplog
+):
+    orthanc.upload(write_small(tmp_path / "swi"))
+    stop = threading.Event()
+    restart = threading.Timer(1.0, orthanc.start)
+
+    def power_cut():
+        orthanc.kill()
+        restart.start()
+
+    def wait_for_results():
+        while not (len(maker.seen) > 1 and _counts(orthanc) == (1, 1)) and not late.is_set():
+            late.wait(0.05)
+        stop.set()
+
+    late = threading.Event()
+    clock = threading.Timer(20, late.set)
+    clock.start()
+    maker = CopyMaker(before={1: power_cut, 2: threading.Thread(target=wait_for_results).start})
+    watch(maker).run(stop)
+    clock.cancel()
+    assert "cannot reach" in caplog.text
+    assert maker.seen == [8, 8]
+    assert not late.is_set()
+    assert _counts(orthanc) == (1, 1)
+
+
+def test_one_series_that_fails_does_not_stop_the_others(
+    watch, orthanc, write_small, tmp_path, caplog
+):
+    for number in range(3):
+        orthanc.upload(write_small(tmp_path / str(number), SeriesInstanceUID=f"1.2.{number}"))
+
+    def bad():
+        raise RuntimeError("this quotes Fake^Patient")
+
+    maker = CopyMaker(before={2: bad})
+    with pytest.raises(InputError, match="1 series could not"):
+        watch(maker).run_once(threading.Event())
+    assert maker.seen == [8, 8, 8]
+    assert _counts(orthanc) == (2, 2)
+    assert "RuntimeError" in caplog.text
+    assert "Fake" not in caplog.text
+
+
+def test_what_failed_is_tried_again_later_and_not_for_ever(watch, orthanc, write_small, tmp_path):
+    orthanc.upload(write_small(tmp_path / "swi"))
+
+    def bad():
+        raise RuntimeError
+
+    maker = CopyMaker(before=dict.fromkeys(range(1, 10), bad))
+    watcher = watch(maker, replace(QUICK, backoff_s=0.2, attempts=2))
+    stop = threading.Event()
+    for pause_s, tries in ((0, 1), (0, 1), (0.3, 2), (0.5, 2)):
+        stop.wait(pause_s)
+        watcher.look(stop)
+        assert len(maker.seen) == tries
+
+
+def test_a_stop_ends_after_the_series_at_hand(watch, orthanc, write_small, tmp_path):
+    for number in range(2):
+        orthanc.upload(write_small(tmp_path / str(number), SeriesInstanceUID=f"1.2.{number}"))
+    stop = threading.Event()
+    maker = CopyMaker(before={1: stop.set})
+    watch(maker).run(stop)
+    assert maker.seen == [8]
+    assert _counts(orthanc) == (1, 1)
+
+
+def test_a_wrong_password_ends_the_watch_and_a_dead_server_does_not(orthanc, tmp_path, caplog):
+    archive = DicomWeb(Connection(orthanc.url, Credentials(USER, "wrong")))
+    watcher = Watcher(archive, CopyMaker(), tmp_path, QUICK)
+    with pytest.raises(AccessError):
+        watcher.run(threading.Event())
+    orthanc.kill()
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    watcher.run(stop)
+    assert caplog.text.count("cannot reach") > 1
+    with pytest.raises(ServerError, match="cannot reach"):
+        watcher.run_once(threading.Event())
+    watcher.state.close()
+
+
+def test_nothing_of_the_patient_is_logged_or_kept(watch, orthanc, write_small, tmp_path, caplog):
+    files = write_small(tmp_path / "swi")
+    orthanc.upload(files)
+    caplog.set_level(logging.DEBUG, "mmocnet.pacs")
+    watch(CopyMaker()).run_once(threading.Event())
+    header = pydicom.dcmread(files[0])
+    uids = (header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID)
+    kept = b"".join(one.read_bytes() for one in (tmp_path / "state").iterdir() if one.is_file())
+    assert short(header.SeriesInstanceUID) in caplog.text
+    for secret in (*PATIENT, *uids, PASSWORD):
+        assert secret not in caplog.text
+        assert secret.encode() not in kept
+    assert Path(tmp_path / "state" / "state.sqlite").stat().st_mode & 0o077 == 0
