@@ -21,6 +21,8 @@ class DicomSource:
         technique: How it was acquired, under BIDS names: MagneticFieldStrength [T], EchoTime [s],
             RepetitionTime [s], FlipAngle [degree], SliceThickness [mm], ScanningSequence,
             Manufacturer; nothing of a patient.
+        sha256: Hash of the instance UID, frame and stored pixels of each slice, in the order of
+            UIDs: the same in a zip, in other files, or packed otherwise.
         keep: Holds files that were unpacked from a zip; they are deleted with it.
     """
 
@@ -29,6 +31,7 @@ class DicomSource:
     frames: tuple[int, ...]
     vendor: str = ""
     technique: Mapping[str, float | str] = field(default_factory=dict)
+    sha256: str = ""
     keep: object = field(default=None, repr=False, compare=False)
 
     def file(self, k: int) -> Path:

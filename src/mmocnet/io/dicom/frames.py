@@ -1,0 +1,241 @@
+"""What a slice is, from the header of its file, which holds one slice or many."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset
+
+from mmocnet.errors import InputError
+from mmocnet.io.dicom.guard import frame_count, image_bytes, quiet
+from mmocnet.io.dicom.vendors import Technique
+from mmocnet.types import Triple
+
+TAGS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "ProtocolName",
+    "SequenceName",
+    "PulseSequenceName",
+    "ScanningSequence",
+    "Modality",
+    "ImageType",
+    "ComplexImageComponent",
+    "Manufacturer",
+    "MagneticFieldStrength",
+    "EchoTime",
+    "RepetitionTime",
+    "FlipAngle",
+    "InstanceNumber",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    0x0043102F,
+)
+"""What is read of a header; nothing of it tells who the patient is."""
+
+MAX_FRAMES = 20_000
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice and where it lies.
+
+    Attributes:
+        path: Its file.
+        frame: Its frame in the file, from 1.
+        frames: Frames that the file has.
+        series_uid: Series Instance UID.
+        study_uid: Study Instance UID.
+        instance_uid: SOP Instance UID.
+        number: Instance number, or frame.
+        series_number: None where the file has none.
+        reference_uid: Frame of Reference UID, "" where none.
+        position: Centre of the first pixel, LPS mm.
+        along_row: Unit vector from column to column, LPS.
+        along_column: Unit vector from row to row, LPS.
+        spacing_mm: Between rows, between columns.
+        thickness_mm: Distance between slices, or thickness; NaN where neither is given.
+        shape: Rows, columns.
+        slope: Of stored values.
+        intercept: Of stored values.
+        looks: What tells its kind.
+        technique: How it was acquired, as in `DicomSource`.
+    """
+
+    path: Path
+    frame: int
+    frames: int
+    series_uid: str
+    study_uid: str
+    instance_uid: str
+    number: int
+    series_number: int | None
+    reference_uid: str
+    position: Triple
+    along_row: Triple
+    along_column: Triple
+    spacing_mm: tuple[float, float]
+    thickness_mm: float
+    shape: tuple[int, int]
+    slope: float
+    intercept: float
+    looks: Technique
+    technique: dict[str, float | str]
+
+
+def slices_of(path: Path, header: Dataset) -> tuple[Slice, ...]:
+    """Return the slices of a file; none where it holds no grey-scale image with a place.
+
+    Args:
+        path: The file.
+        header: Of `read_header`, with `TAGS` at least.
+    """
+    with quiet():
+        try:
+            image_bytes(header)
+            count = frame_count(header)
+            per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
+            if count > MAX_FRAMES or (per_frame and len(per_frame) != count):
+                return ()
+            shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+            if not per_frame:
+                return (_slice(path, header, (header,), 1),) if count == 1 else ()
+            return tuple(
+                _slice(path, header, (*_groups(one), *_groups(shared), header), number)
+                for number, one in enumerate(per_frame, start=1)
+            )
+        except (AttributeError, InputError, LookupError, OverflowError, TypeError, ValueError):
+            return ()
+
+
+def _groups(item: Dataset) -> tuple[Dataset, ...]:
+    """Return the functional groups of a frame, flat: no keyword is in two that are read here."""
+    return tuple(
+        element.value[0] for element in item if element.VR == "SQ" and len(element.value) > 0
+    )
+
+
+def _slice(path: Path, header: Dataset, where: tuple[Dataset, ...], frame: int) -> Slice:
+    def find(keyword: str, default: Any = None) -> Any:
+        found = (one.get(keyword) for one in where)
+        return next((value for value in found if value not in (None, "")), default)
+
+    turned = _floats(find("ImageOrientationPatient"), 6)
+    return Slice(
+        path=path,
+        frame=frame,
+        frames=frame_count(header),
+        series_uid=str(header.SeriesInstanceUID),
+        study_uid=str(header.get("StudyInstanceUID", "")),
+        instance_uid=str(header.SOPInstanceUID),
+        number=frame if frame_count(header) > 1 else int(header.get("InstanceNumber") or 0),
+        series_number=_integer(header.get("SeriesNumber")),
+        reference_uid=str(header.get("FrameOfReferenceUID", "")),
+        position=_triple(_floats(find("ImagePositionPatient"), 3)),
+        along_row=_unit(turned[:3]),
+        along_column=_unit(turned[3:]),
+        spacing_mm=_spacing(find("PixelSpacing")),
+        thickness_mm=float(find("SpacingBetweenSlices") or find("SliceThickness") or math.nan),
+        shape=(int(header.Rows), int(header.Columns)),
+        slope=float(find("RescaleSlope", 1.0)),
+        intercept=float(find("RescaleIntercept", 0.0)),
+        looks=_looks(header, find),
+        technique=_technique(find),
+    )
+
+
+def _looks(header: Dataset, find: Any) -> Technique:
+    types = find("FrameType") or find("ImageType") or ()
+    names = (find("ProtocolName"), find("SequenceName"), find("PulseSequenceName"))
+    echo = find("EffectiveEchoTime", find("EchoTime"))
+    # GE writes the component into a private element, one of several where it likes.
+    private = header.get(0x0043102F)
+    return Technique(
+        modality=str(header.get("Modality", "")),
+        image_type=tuple(str(value).strip().upper() for value in _values(types)),
+        component=str(find("ComplexImageComponent", "")),
+        description=str(header.get("SeriesDescription", "")),
+        protocol=" ".join(str(name) for name in names if name),
+        sequence=" ".join(str(value) for value in _values(find("ScanningSequence", ()))),
+        echo_ms=math.nan if echo is None else float(echo),
+        ge_component=-1 if private is None else _ge_component(private.value),
+    )
+
+
+def _ge_component(value: Any) -> int:
+    first = next(iter(_values(value)), -1)
+    return first if isinstance(first, int) and 0 <= first <= 3 else -1
+
+
+def _technique(find: Any) -> dict[str, float | str]:
+    """Return the settings under their BIDS names, times in seconds."""
+    sought: dict[str, tuple[Any, float]] = {
+        "MagneticFieldStrength": (find("MagneticFieldStrength"), 1.0),
+        "EchoTime": (find("EffectiveEchoTime", find("EchoTime")), 1e-3),
+        "RepetitionTime": (find("RepetitionTime"), 1e-3),
+        "FlipAngle": (find("FlipAngle"), 1.0),
+        "SliceThickness": (find("SliceThickness"), 1.0),
+    }
+    # The digits of a decimal string, not those of the float: 20 ms are 0.02 s.
+    record: dict[str, float | str] = {
+        name: round(float(value) * scale, 9)
+        for name, (value, scale) in sought.items()
+        if value is not None and math.isfinite(float(value))
+    }
+    sequence = "\\".join(str(value) for value in _values(find("ScanningSequence", ())))
+    for name, text in (("ScanningSequence", sequence), ("Manufacturer", find("Manufacturer", ""))):
+        if text:
+            record[name] = str(text)
+    return record
+
+
+def _values(value: Any) -> tuple[Any, ...]:
+    return (value,) if isinstance(value, str | bytes | int) else tuple(value or ())
+
+
+def _integer(value: Any) -> int | None:
+    return None if value in (None, "") else int(value)
+
+
+def _floats(values: Any, count: int) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
+        raise ValueError
+    return numbers
+
+
+def _triple(values: tuple[float, ...]) -> Triple:
+    return values[0], values[1], values[2]
+
+
+def _unit(values: tuple[float, ...]) -> Triple:
+    length = math.hypot(*values)
+    if not 0.99 < length < 1.01:
+        raise ValueError
+    return values[0] / length, values[1] / length, values[2] / length
+
+
+def _spacing(values: Any) -> tuple[float, float]:
+    rows, columns = _floats(values, 2)
+    if min(rows, columns) <= 0:
+        raise ValueError
+    return rows, columns

@@ -1,0 +1,137 @@
+"""What vendors call their images: SWI, magnitude, phase and minimum intensity projection apart.
+
+| Vendor | SWI | magnitude | phase | projection |
+|---|---|---|---|---|
+| Siemens | SWI_Images, ImageType SWI | Mag_Images | Pha_Images, P | mIP_Images(SW), MNIP |
+| GE | SWAN | MAG: SWAN | PHASE, FILT_PHA: SWAN | minIP |
+| Philips | SWIp | ImageType M_FFE | ImageType PHASE MAP, P | mIP |
+| Canon | FSBB | FSBB magnitude | FSBB phase | minIP |
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["swi", "magnitude", "phase", "minip", "other"]
+
+VENDORS = {
+    "siemens": ("siemens",),
+    "ge": ("ge ", "ge_", "general electric"),
+    "philips": ("philips",),
+    "canon": ("canon", "toshiba"),
+}
+
+PHASE_SIGN = {"siemens": 1, "canon": 1, "philips": -1, "ge": -1}
+"""Sign of the phase of blood along the field, where the scan itself does not tell: blood is bright
+in filtered phase of the first two ("left-handed"), dark in the others ("right-handed"). Software
+versions differ, so the scan is asked first."""
+
+SWI_WORDS = re.compile(
+    r"swi(p|_images|$|[^a-z])|(^|[^a-z])(e?swan|fsbb|venobold|bsi|susceptib)", re.IGNORECASE
+)
+MAGNITUDE_WORDS = re.compile(r"(^|[^a-z])mag(_images|nitude|$|[^a-z])", re.IGNORECASE)
+PHASE_WORDS = re.compile(r"(^|[^a-z])(filt_)?pha(se)?(_images|_?map|$|[^a-z])", re.IGNORECASE)
+MINIP_WORDS = re.compile(r"min[-_ ]?ip|mnip|(^|[^a-z])mip($|[^a-z])", re.IGNORECASE)
+T2_STAR_WORDS = re.compile(r"t2[_ ]?(\*|star)|(^|[^a-z])(gre|hemo|haemo|ffe)", re.IGNORECASE)
+
+MIN_T2_STAR_ECHO_MS = 12.0
+"""Gradient echoes later than this show blood."""
+
+_GE_COMPONENTS: dict[int, Kind] = {1: "phase", 2: "other", 3: "other"}
+"""Values of GE's private image type: magnitude, phase, real, imaginary from 0."""
+
+
+@dataclass(frozen=True)
+class Technique:
+    """What tells the kind of an image; nothing of a patient.
+
+    Attributes:
+        modality: "MR".
+        image_type: Values of Image Type, or Frame Type of a multi-frame image, in upper case.
+        component: Complex Image Component, "" where none.
+        description: Series description.
+        protocol: Protocol and sequence name.
+        sequence: Scanning sequence, such as "GR".
+        echo_ms: Echo time; NaN where none.
+        ge_component: GE's private number of magnitude, phase, real, imaginary; -1 where none.
+    """
+
+    modality: str = "MR"
+    image_type: tuple[str, ...] = ()
+    component: str = ""
+    description: str = ""
+    protocol: str = ""
+    sequence: str = ""
+    echo_ms: float = float("nan")
+    ge_component: int = -1
+
+
+def vendor_of(manufacturer: str) -> str:
+    """Return "siemens", "ge", "philips", "canon", else the maker's first word in small letters.
+
+    >>> vendor_of("GE MEDICAL SYSTEMS"), vendor_of("Canon Medical"), vendor_of("UIH")
+    ('ge', 'canon', 'uih')
+    """
+    name = manufacturer.strip().lower()
+    for vendor, starts in VENDORS.items():
+        if f"{name} ".startswith(starts):
+            return vendor
+    return name.split()[0] if name else ""
+
+
+def kind_of(one: Technique) -> tuple[Kind, str]:
+    """Return the kind of an image and what tells it.
+
+    >>> kind_of(Technique(image_type=("ORIGINAL", "PRIMARY", "P"), description="Pha_Images"))
+    ('phase', 'ImageType P')
+    """
+    if one.modality != "MR":
+        return "other", "not MR"
+    types = set(one.image_type)
+    for found in (_derived(one, types), _by_component(one, types), _susceptibility(one, types)):
+        if found is not None:
+            return found
+    if "GR" in one.sequence and one.echo_ms >= MIN_T2_STAR_ECHO_MS:
+        return "magnitude", f"gradient echo at {one.echo_ms:.0f} ms"
+    if T2_STAR_WORDS.search(one.description):
+        return "magnitude", "named as T2*-weighted"
+    return "other", "no name or setting of SWI"
+
+
+def _derived(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
+    if types & {"MNIP", "MINIP", "MIN_IP"}:
+        return "minip", "ImageType of a projection"
+    if MINIP_WORDS.search(one.description):
+        return "minip", "named as a projection"
+    if types & {"LOCALIZER", "MOSAIC"}:
+        return "other", "localizer or mosaic"
+    return None
+
+
+def _by_component(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
+    phases = types & {"P", "PHASE", "PHASE MAP", "P_FFE", "PHASE_MAP"}
+    if phases:
+        return "phase", f"ImageType {min(phases)}"
+    if one.component == "PHASE":
+        return "phase", "Complex Image Component"
+    if one.component in {"REAL", "IMAGINARY"} or types & {"R", "I", "REAL", "IMAGINARY"}:
+        return "other", "real or imaginary part"
+    if one.ge_component in _GE_COMPONENTS:
+        return _GE_COMPONENTS[one.ge_component], "GE's private image type"
+    if PHASE_WORDS.search(one.description):
+        return "phase", "named as phase"
+    return None
+
+
+def _susceptibility(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
+    if MAGNITUDE_WORDS.search(one.description):
+        named = SWI_WORDS.search(f"{one.description} {one.protocol}")
+        late = "GR" in one.sequence and one.echo_ms >= MIN_T2_STAR_ECHO_MS
+        return ("magnitude", "named as magnitude") if named or late else None
+    if types & {"SWI", "SWIP", "SWAN", "FSBB"}:
+        return "swi", f"ImageType {min(types & {'SWI', 'SWIP', 'SWAN', 'FSBB'})}"
+    if SWI_WORDS.search(one.description):
+        return "swi", "named as SWI"
+    if SWI_WORDS.search(one.protocol):
+        return "swi", "protocol or sequence of SWI"
+    return None
