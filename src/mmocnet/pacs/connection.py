@@ -153,8 +153,8 @@ class Connection:
                 kind = response.headers.get("Content-Type", "")
                 yield response.status_code, kind, response.iter_content(CHUNK_BYTES)
 
-    def post(self, path: str, body: bytes, kind: str) -> dict[str, Any]:
-        """Send something; return the server's record of it, empty where it sends none.
+    def post(self, path: str, body: bytes, kind: str) -> tuple[int, dict[str, Any]]:
+        """Send something; return status and the server's record of it, empty where it sends none.
 
         A conflict (409) is an answer too: the record says why.
 
@@ -178,7 +178,7 @@ class Connection:
         record = _json(content) if content.strip() else {}
         if not isinstance(record, dict):
             raise ServerError("expected the server's record of what it stored, got another")
-        return record
+        return response.status_code, record
 
     def _get(self, path: str, accept: str, query: dict[str, str] | None) -> "requests.Response":
         """Ask, and follow where the same server sends us."""

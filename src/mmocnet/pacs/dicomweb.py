@@ -130,11 +130,13 @@ class DicomWeb:
             + b"\r\n"
             for path in objects.values()
         ]
-        record = self.connection.post(
+        status, record = self.connection.post(
             f"/studies/{check_uid(study_uid)}",
             b"".join([*parts, f"--{boundary}--\r\n".encode()]),
             f'multipart/related; type="application/dicom"; boundary={boundary}',
         )
+        if status == 409 and FAILED not in record:
+            raise ServerError("the server did not store the objects and does not say why (409)")
         reasons = _refused(record)
         if reasons:
             raise ServerError(
