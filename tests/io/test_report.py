@@ -3,7 +3,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mmocnet.io.report import LesionPictures, Report, count_sentence, render_report
+from mmocnet.io.report import LesionPictures, Report, count_sentence
+from mmocnet.io.report_html import render_report
 from mmocnet.lesion import Certainty, Lesion
 
 PNG = b"\x89PNG..."

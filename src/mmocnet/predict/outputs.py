@@ -19,13 +19,17 @@ import numpy as np
 
 from mmocnet import __version__
 from mmocnet.errors import InputError
+from mmocnet.io.burden import rad_element_baseline
 from mmocnet.io.dataset import BIDS_VERSION, stem, write_json, write_text, write_tsv
 from mmocnet.io.nifti import write_nifti
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import picture_array, write_picture
-from mmocnet.io.report import NOTICE, counted, render_report
+from mmocnet.io.report import NOTICE, counted
+from mmocnet.io.report_html import render_report
+from mmocnet.io.report_pdf import render_pdf
 from mmocnet.io.tables import CANDIDATE_COLUMNS, LESION_COLUMNS, candidate_rows, lesion_row
 from mmocnet.lesion import Certainty
+from mmocnet.predict.dicom_files import SEG, write_dicom
 from mmocnet.predict.pictures import make_display, single_slice
 from mmocnet.predict.reporting import make_report
 from mmocnet.predict.segmentation import Segmentation
@@ -35,7 +39,7 @@ BIDS_NAME = re.compile(
     r"sub-(?P<sub>[A-Za-z0-9]+)(_ses-(?P<ses>[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9+]+)*"
     r"_[A-Za-z0-9]+\.nii(\.gz)?"
 )
-IGNORED = "*_report.html\n*.dcm\n"
+IGNORED = "*_report.html\n*_report.pdf\n*.dcm\n"
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,16 @@ class OutputFiles:
         """For people."""
         return self.folder / f"{self.stem}_report.html"
 
+    @property
+    def pdf(self) -> Path:
+        """The same for print."""
+        return self.folder / f"{self.stem}_report.pdf"
+
+    @property
+    def dicom(self) -> Path:
+        """Folder of what goes back to where a DICOM scan came from; never that scan's own."""
+        return self.folder / f"{self.stem}_dicom"
+
 
 def output_files(source: Path, out: Path) -> OutputFiles:
     """Return where the files of a scan go.
@@ -88,6 +102,10 @@ def output_files(source: Path, out: Path) -> OutputFiles:
     >>> output_files(Path("brain.png"), Path("out")).labels.as_posix()
     'out/brain_desc-cmb_dseg.png'
     """
+    if source.is_dir():
+        # A folder's name has no ending, and "." has none at all.
+        name = source.resolve().name
+        return OutputFiles(out, out, name, ".nii.gz", name)
     image = ".png" if source.name.lower().endswith(PICTURE_SUFFIXES) else ".nii.gz"
     match = BIDS_NAME.fullmatch(source.name)
     if match is None:
@@ -130,7 +148,12 @@ def write_outputs(result: Segmentation, files: OutputFiles) -> None:
         place = OutputFiles(folder, folder, files.stem, files.image, files.source)
         _write_images(result, place)
         _write_tables(result, place)
-        write_text(place.report, render_report(make_report(result)))
+        report = make_report(result)
+        write_text(place.report, render_report(report))
+        pdf = render_pdf(report)
+        place.pdf.write_bytes(pdf)
+        if result.dicom is not None:
+            write_dicom(result, result.dicom, pdf, place.dicom)
         _write_sidecars(result, place)
     if files.raw is not None:
         _write_root(files.root, files.raw)
@@ -147,8 +170,9 @@ def _all_or_nothing(files: OutputFiles) -> Iterator[Path]:
         partial = Path(tempfile.mkdtemp(prefix=f".{files.stem}-", dir=files.folder))
         yield partial
         files.summary.unlink(missing_ok=True)
-        for path in sorted(partial.iterdir(), key=lambda path: path.name == files.summary.name):
-            path.replace(files.folder / path.name)
+        # Of an earlier result; one without a lesion has none to put in its place.
+        (files.dicom / SEG).unlink(missing_ok=True)
+        _move(partial, files)
     except OSError as error:
         _remove_empty(partial, made)
         reason = error.strerror or type(error).__name__
@@ -156,7 +180,16 @@ def _all_or_nothing(files: OutputFiles) -> Iterator[Path]:
     except BaseException:
         _remove_empty(partial, made)
         raise
-    partial.rmdir()
+    shutil.rmtree(partial)
+
+
+def _move(partial: Path, files: OutputFiles) -> None:
+    """Move all files to their place, the summary last."""
+    found = [path for path in partial.rglob("*") if path.is_file()]
+    for path in sorted(found, key=lambda path: (path.name == files.summary.name, path)):
+        place = files.folder / path.relative_to(partial)
+        place.parent.mkdir(exist_ok=True)
+        path.replace(place)
 
 
 def _remove_empty(partial: Path | None, made: list[Path]) -> None:
@@ -217,6 +250,8 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
         "PossibleSiderosis": list(result.siderosis),
         "Warnings": list(result.warnings),
     }
+    field_t = result.provenance["Input"].get("Acquisition", {}).get("MagneticFieldStrength")
+    summary |= {"RadElement": rad_element_baseline(result.lesions, field_t)}
     lesions = {"Description": f"Cerebral microbleeds, each its index in the table. {NOTICE}"}
     write_json(
         files.summary,
@@ -255,7 +290,8 @@ def _write_root(root: Path, raw: Path) -> None:
         f"# Cerebral microbleeds\n\nMade by mmocnet {__version__} from susceptibility-weighted "
         f"MRI. {NOTICE}\n\n- `*_desc-cmb_dseg`: lesions, their table and summary.\n"
         "- `*_desc-candidates_dseg`: all candidates with their confidence.\n"
-        "- `*_label-CMB_probseg`: probability.\n- `*_report.html`: report for people.\n"
+        "- `*_label-CMB_probseg`: probability.\n"
+        "- `*_report.html`, `*_report.pdf`: report for people.\n"
     )
     if not (root / "dataset_description.json").exists():
         write_json(root / "dataset_description.json", description)

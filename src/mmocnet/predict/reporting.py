@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from mmocnet.io.burden import region_counts
 from mmocnet.io.report import Report
+from mmocnet.locate.pattern import pattern
+from mmocnet.locate.regions import REGIONS
 from mmocnet.nets.card import point_sentence
 from mmocnet.predict.pictures import lesion_pictures, make_display, overview, png
 from mmocnet.predict.segmentation import Segmentation
@@ -29,6 +32,9 @@ def make_report(result: Segmentation) -> Report:
         technique=_technique(result),
         provenance=_provenance(result.provenance),
         notes=_notes(result),
+        regions=region_counts(result.lesions, [(one.name, one.group) for one in REGIONS]),
+        pattern=pattern(result.lesions),
+        technique_line=technique_line(result),
     )
 
 
@@ -56,12 +62,26 @@ def _technique(result: Segmentation) -> list[tuple[str, str]]:
     pairs = [
         ("Image", f"{shape} voxels of {spacing} mm"),
         ("Slices", f"{result.image.shape[result.slice_axis]}, {_plane(result)}"),
-        *_acquisition(result.provenance["Input"].get("Acquisition", {})),
+        *_acquisition(acquisition(result)),
     ]
     if result.source == "picture":
         pairs[1] = ("Slices", "1, taken as axial")
         pairs.insert(2, ("Thickness", "not known: volumes are areas times 1 mm"))
     return pairs
+
+
+def acquisition(result: Segmentation) -> dict[str, Any]:
+    """Return what the scan's sidecar says of its acquisition."""
+    return dict(result.provenance["Input"].get("Acquisition", {}))
+
+
+def technique_line(result: Segmentation) -> str:
+    """Return field strength, echo time and voxel in a line; what is not stated is said to be so."""
+    stated = dict(_acquisition(acquisition(result)))
+    spacing = " x ".join(f"{side:.3g}" for side in result.image.spacing_mm)
+    field = stated["Field strength"]
+    field = "field strength not stated" if field == "not stated" else field
+    return f"taken as SWI, {field}, echo time {stated['Echo time']}, voxels {spacing} mm"
 
 
 def _acquisition(sidecar: dict[str, Any]) -> list[tuple[str, str]]:

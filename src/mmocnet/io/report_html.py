@@ -1,0 +1,231 @@
+"""The report of one scan: one HTML file that holds its own style and pictures."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+
+from mmocnet.io.burden import RegionCount
+from mmocnet.io.report import (
+    LIMITS,
+    NOTICE,
+    LesionPictures,
+    Report,
+    conclusions,
+    count_sentence,
+    facts,
+    located_regions,
+    number_text,
+    place_text,
+    table_note,
+)
+from mmocnet.lesion import Certainty, Lesion
+
+HEADINGS = (
+    ("#", ""),
+    ("Certainty", ""),
+    ("Confidence", ""),
+    ("Diameter", "mm"),
+    ("Equivalent", "mm"),
+    ("Volume", "mm³"),
+    ("Centre x, y, z", "mm"),
+    ("Voxel", "i, j, k"),
+    ("Region", ""),
+)
+
+
+def render_report(report: Report) -> str:
+    """Return the report as a complete HTML page that loads nothing from elsewhere."""
+    return page(
+        f"Microbleeds in {report.title}",
+        [
+            heading("Cerebral microbleeds", report.title),
+            _summary(report),
+            warning_list(report.warnings),
+            _overview(report),
+            _regions(located_regions(report)),
+            _table(report),
+            _gallery(report),
+            pair_list("Scan", report.technique),
+            pair_list("How this was made", report.provenance),
+        ],
+    )
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """Return a complete page of parts, with the notice and the limits at its end.
+
+    Args:
+        title: Plain text.
+        parts: HTML; empty ones are left out.
+    """
+    style = files("mmocnet.io").joinpath("report.css").read_text(encoding="utf-8")
+    footer = f"<footer><strong>{NOTICE}</strong> {escape(LIMITS)}</footer>"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}</title>\n"
+        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in (*parts, footer) if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def heading(what: str, title: str) -> str:
+    """Return the page's head: the notice, what it is, and of which scan."""
+    return (
+        f'<header><p class="notice">{NOTICE}</p>\n'
+        f'<h1>{escape(what)}</h1>\n<p class="scan">{escape(title)}</p></header>'
+    )
+
+
+def summary(lead: str, cards: Sequence[tuple[str, str, str]], more: str = "") -> str:
+    """Return the summary: a sentence, numbers as (kind, value, what), further HTML."""
+    body = "".join(
+        f'<div class="card {kind}"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
+        for kind, value, name in cards
+    )
+    first = f'<p class="lead">{escape(lead)}</p>'
+    return f'<section>{first}<div class="cards">{body}</div>{more}</section>'
+
+
+def _summary(report: Report) -> str:
+    notes = "".join(f"<p>{escape(note)}</p>" for note in report.notes)
+    more = f'<div class="conclusions">{definitions(conclusions(report))}</div>{notes}'
+    return summary(count_sentence(report.lesions), facts(report), more)
+
+
+def warning_list(warnings: Sequence[str]) -> str:
+    """Return the warnings, nothing where there is none."""
+    if not warnings:
+        return ""
+    items = "".join(f"<li>{escape(text)}</li>" for text in warnings)
+    return f'<section class="warnings"><h2>Warnings</h2><ul>{items}</ul></section>'
+
+
+def _overview(report: Report) -> str:
+    if report.is_slice:
+        caption = "The slice, lesions outlined and numbered as in the table."
+    else:
+        caption = (
+            "Slices through the scan, each with its number; a lesion is ringed, and numbered as "
+            "in the table, on the slice shown that is nearest to it."
+        )
+    return (
+        f'<section><h2>Overview</h2><figure class="overview">{image(report.overview, caption)}'
+        f"<figcaption>{caption} {escape(report.display)} {_legend()}</figcaption>"
+        "</figure></section>"
+    )
+
+
+def _legend() -> str:
+    return " ".join(f'<span class="key {kind}">{kind}</span>' for kind in Certainty)
+
+
+def _regions(rows: Sequence[RegionCount]) -> str:
+    """Return the table of regions; nothing where none is known."""
+    if not rows:
+        return ""
+    body = "".join(
+        f"<tr{'' if row.total else ' class=zero'}><td>{escape(row.region)}</td>"
+        f"<td>{escape(row.group)}</td>"
+        + "".join(f"<td>{count or '-'}</td>" for count in (*row.definite, *row.possible))
+        + f"<td>{row.total or '-'}</td></tr>"
+        for row in rows
+    )
+    sides = "<th>left</th><th>right</th><th>n/a</th>"
+    return (
+        '<section><h2>Regions</h2><div class="scroll"><table class="regions"><thead>'
+        '<tr><th rowspan="2">Region</th><th rowspan="2">Group</th><th colspan="3">Definite</th>'
+        f'<th colspan="3">Possible</th><th rowspan="2">All</th></tr><tr>{sides}{sides}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+        '<p class="small">Regions of the Microbleed Anatomical Rating Scale, from a registration '
+        "to a template; n/a: side not known.</p></section>"
+    )
+
+
+def _table(report: Report) -> str:
+    if not report.lesions:
+        return ""
+    head = "".join(
+        f"<th>{name}{f' <small>{unit}</small>' if unit else ''}</th>" for name, unit in HEADINGS
+    )
+    body = "".join(_row(one, one.index in report.pictures) for one in report.lesions)
+    return (
+        '<section><h2>Lesions</h2><div class="scroll"><table><thead><tr>'
+        f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<p class="small">{escape(table_note(report))}</p></section>'
+    )
+
+
+def _row(lesion: Lesion, linked: bool) -> str:
+    number = f'<a href="#lesion-{lesion.index}">{lesion.index}</a>' if linked else lesion.index
+    cells = (
+        f'<span class="key {lesion.certainty}">{lesion.certainty}</span>',
+        number_text(lesion.confidence, 2),
+        number_text(lesion.diameter_mm),
+        number_text(lesion.diameter_eq_mm),
+        number_text(lesion.volume_mm3),
+        ", ".join(number_text(value) for value in lesion.centre_mm),
+        ", ".join(map(str, lesion.centre_voxel)),
+        escape(place_text(lesion)),
+    )
+    return f"<tr><td>{number}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _gallery(report: Report) -> str:
+    shown = [one for one in report.lesions if one.index in report.pictures]
+    if not shown:
+        return ""
+    more = len(report.lesions) - len(shown)
+    note = (
+        f"<p>The {len(shown)} most confident are pictured; {more} more are in the table.</p>"
+        if more
+        else ""
+    )
+    body = "".join(_pictured(one, report.pictures[one.index], report) for one in shown)
+    return (
+        f'<section><h2>Pictures</h2>{note}<div class="gallery">{body}</div>'
+        f'<p class="small">{escape(report.display)}</p></section>'
+    )
+
+
+def _pictured(lesion: Lesion, pictures: LesionPictures, report: Report) -> str:
+    where = "" if report.is_slice else f"slice {pictures.slice_index}, "
+    text = (
+        f"{number_text(lesion.diameter_mm)} mm, confidence {number_text(lesion.confidence, 2)}, "
+        f"{where}zoom {pictures.width_mm:.0f} mm wide"
+    )
+    name = escape(lesion.name)
+    images = "".join(
+        image(data, f"{name}, {what}")
+        for data, what in (
+            (pictures.plain, "zoomed"),
+            (pictures.outlined, "zoomed and outlined"),
+            (pictures.locator, "place in the slice"),
+        )
+    )
+    return (
+        f'<figure class="lesion {lesion.certainty}" id="lesion-{lesion.index}">'
+        f'<div class="views">{images}</div><figcaption><b>{name}</b> '
+        f'<span class="key {lesion.certainty}">{lesion.certainty}</span> {text}</figcaption>'
+        "</figure>"
+    )
+
+
+def image(data: bytes, text: str) -> str:
+    """Return a PNG as part of the page; the text is HTML."""
+    coded = base64.b64encode(data).decode("ascii")
+    return f'<img alt="{text}" src="data:image/png;base64,{coded}">'
+
+
+def definitions(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return (name, value) pairs as a list."""
+    body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
+    return f"<dl>{body}</dl>"
+
+
+def pair_list(title: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """Return a section of (name, value) pairs, nothing where there is none."""
+    return f"<section><h2>{title}</h2>{definitions(pairs)}</section>" if pairs else ""

@@ -1,0 +1,176 @@
+"""The report of one scan as a PDF: a page of text and tables, then pictures."""
+
+from reportlab.lib.units import mm
+from reportlab.platypus import Flowable, Paragraph, Spacer
+
+from mmocnet.io.pdf import (
+    SOFT,
+    WIDTH,
+    Style,
+    document,
+    grid,
+    image_row,
+    mark,
+    pair_table,
+    paragraph,
+    picture,
+    summary,
+    table,
+    text_style,
+    title,
+    warning_box,
+)
+from mmocnet.io.report import (
+    LesionPictures,
+    Report,
+    conclusions,
+    count_sentence,
+    facts,
+    located_regions,
+    number_text,
+    place_text,
+    table_note,
+)
+from mmocnet.lesion import Lesion
+
+KEY = "Orange: definite. Blue: possible. Purple: over 10 mm, not counted."
+HEADINGS = (
+    "#",
+    "Certainty",
+    "Conf.",
+    "Diameter\nmm",
+    "Equivalent\nmm",
+    "Volume\nmm³",
+    "Centre x, y, z\nmm",
+    "Voxel\ni, j, k",
+    "Region",
+)
+
+
+def render_pdf(report: Report) -> bytes:
+    """Return the report as PDF: summary and tables, then pictures, then how it was made."""
+    small = text_style(7, SOFT)
+    overview = picture(report.overview, WIDTH, 200 * mm)
+    story: list[Flowable] = [
+        *summary(count_sentence(report.lesions), facts(report), conclusions(report)),
+        *(paragraph(note, text_style(8.5)) for note in report.notes),
+        *warning_box(report.warnings),
+        *_regions(report),
+        *_lesions(report),
+        *title("Overview", overview.drawHeight + 25 * mm),
+        overview,
+        Spacer(1, 2 * mm),
+        paragraph(f"{_overview_text(report)} {report.display} {KEY}", small),
+        *_gallery(report),
+        *pair_table("Scan", report.technique),
+        *pair_table("How this was made", report.provenance),
+    ]
+    return document("Cerebral microbleeds", report.title, story)
+
+
+def _overview_text(report: Report) -> str:
+    if report.is_slice:
+        return "The slice, lesions outlined and numbered as in the table."
+    return (
+        "Slices through the scan, each with its number; a lesion is ringed, and numbered as in "
+        "the table, on the slice shown that is nearest to it."
+    )
+
+
+def _regions(report: Report) -> list[Flowable]:
+    """Return the table of regions; nothing where none is known."""
+    rows = located_regions(report)
+    if not rows:
+        return []
+    cells: list[list[object]] = [
+        ["Region", "Group", "Definite", "", "", "Possible", "", "", "All"],
+        ["", "", "left", "right", "n/a", "left", "right", "n/a", ""],
+    ]
+    for row in rows:
+        counts = (*row.definite, *row.possible, row.total)
+        cells.append([row.region, row.group, *(str(count) if count else "-" for count in counts)])
+    style: list[Style] = [
+        ("ALIGN", (0, 0), (1, -1), "LEFT"),
+        ("SPAN", (2, 0), (4, 0)),
+        ("SPAN", (5, 0), (7, 0)),
+        ("ALIGN", (2, 0), (7, 0), "CENTRE"),
+        ("LINEBELOW", (0, 0), (-1, 0), 0, (1, 1, 1)),
+    ]
+    style += [
+        ("TEXTCOLOR", (0, i), (-1, i), SOFT) for i, row in enumerate(rows, 2) if not row.total
+    ]
+    widths = [58 * mm, 29 * mm, *[13 * mm] * 7]
+    note = (
+        "Regions of the Microbleed Anatomical Rating Scale, from a registration to a template; "
+        "n/a: side not known."
+    )
+    return [
+        *title("Regions", 75 * mm),
+        table(cells, widths, style, head=2),
+        paragraph(note, text_style(6.5, SOFT)),
+    ]
+
+
+def _lesions(report: Report) -> list[Flowable]:
+    """Return the table of lesions; nothing where there is none."""
+    if not report.lesions:
+        return []
+    cells: list[list[object]] = [list(HEADINGS)]
+    cells += [_row(one) for one in report.lesions]
+    style: list[Style] = [
+        ("ALIGN", (1, 0), (1, -1), "LEFT"),
+        ("ALIGN", (-1, 0), (-1, -1), "LEFT"),
+    ]
+    style += [
+        ("TEXTCOLOR", (1, i), (1, i), mark(one.certainty))
+        for i, one in enumerate(report.lesions, 1)
+    ]
+    widths = [wide * mm for wide in (8, 26, 11, 17, 15, 17, 30, 22, 32)]
+    return [
+        *title("Lesions"),
+        table(cells, widths, style),
+        Spacer(1, 1 * mm),
+        paragraph(table_note(report), text_style(6.5, SOFT)),
+    ]
+
+
+def _row(lesion: Lesion) -> list[object]:
+    return [
+        str(lesion.index),
+        str(lesion.certainty),
+        number_text(lesion.confidence, 2),
+        number_text(lesion.diameter_mm),
+        number_text(lesion.diameter_eq_mm),
+        number_text(lesion.volume_mm3),
+        ", ".join(number_text(value) for value in lesion.centre_mm),
+        ", ".join(map(str, lesion.centre_voxel)),
+        paragraph(place_text(lesion), text_style(7)),
+    ]
+
+
+def _gallery(report: Report) -> list[Flowable]:
+    """Return the pictures of the lesions, two beside each other; a row is never cut."""
+    shown = [one for one in report.lesions if one.index in report.pictures]
+    if not shown:
+        return []
+    more = len(report.lesions) - len(shown)
+    note = f"The {len(shown)} most confident are pictured; {more} more are in the table."
+    tiles = [_pictured(one, report.pictures[one.index], report) for one in shown]
+    return [
+        *title("Pictures", 60 * mm),
+        *([paragraph(note, text_style(8))] if more else []),
+        *grid(tiles),
+    ]
+
+
+def _pictured(lesion: Lesion, pictures: LesionPictures, report: Report) -> list[Flowable]:
+    where = "" if report.is_slice else f", slice {pictures.slice_index}"
+    text = (
+        f"{number_text(lesion.diameter_mm)} mm, confidence {number_text(lesion.confidence, 2)}"
+        f"{where}, zoom {pictures.width_mm:.0f} mm wide"
+    )
+    head = f'<b>{lesion.name}</b> <font color="{mark(lesion.certainty).hexval()}">'
+    return image_row(
+        [pictures.plain, pictures.outlined, pictures.locator],
+        Paragraph(f"{head}{lesion.certainty}</font> {text}", text_style(7)),
+    )
