@@ -32,7 +32,7 @@ class CopyMaker:
     def result_uid(self, series_uid):
         return self._uid(series_uid, "SR")
 
-    def make(self, series_uid, folder, out):
+    def make(self, series_uid, folder, out, *, named):
         self.seen.append(len(list(folder.iterdir())))
         self.modes.append(stat.S_IMODE(folder.parent.stat().st_mode))
         act = self.before.get(len(self.seen))

@@ -73,7 +73,7 @@ class Pacs:
     def run(self) -> None:
         """Watch, or work on what is there; what fails is said and goes no further."""
         from mmocnet.pacs.folder import default_folder, private_folder
-        from mmocnet.pacs.watch import Watcher
+        from mmocnet.pacs.watch import LOG, Watcher
 
         settings, archive = self._watch_settings(), self._archive()
         _log_to_stderr()
@@ -82,6 +82,7 @@ class Pacs:
             # Before the weights: a wrong password is said at once.
             archive.check()
             watcher = Watcher(archive, self._maker(), private, settings)
+            LOG.info("watching; research use only - not a medical device")
             if self.series is not None:
                 watcher.run_series(self.series)
             elif self.once:

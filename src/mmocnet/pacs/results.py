@@ -9,6 +9,7 @@ from mmocnet.io.dicom.find import find_series
 from mmocnet.io.dicom.uids import derived_uid
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.pacs.errors import ServerError
+from mmocnet.predict.dicom_files import PDF, SEG, SR
 from mmocnet.predict.identity import result_settings
 from mmocnet.predict.pipeline import segment_file
 
@@ -22,7 +23,7 @@ class ResultMaker:
         Args:
             cascade: The model.
             settings: Operating point, device, engine.
-            pdf: Whether the report is made as a PDF too.
+            pdf: Whether the report is stored as a PDF too.
         """
         self.cascade, self.settings, self.pdf = cascade, settings, pdf
         given = settings.threshold is not None
@@ -39,13 +40,16 @@ class ResultMaker:
         """Return the UID of the SR of a series: it is stored last."""
         return derived_uid(series_uid, self.cascade.sha256, self._identity, "sr")
 
-    def make(self, series_uid: str, folder: Path, out: Path) -> Mapping[str, Path] | None:
+    def make(
+        self, series_uid: str, folder: Path, out: Path, *, named: bool
+    ) -> Mapping[str, Path] | None:
         """Segment a series.
 
         Args:
             series_uid: The series that was asked for.
             folder: Its files.
             out: Folder of the results, private.
+            named: Whether a person has named the series: then it need not look like SWI.
 
         Returns:
             The file of each object's UID, None for a series that is no SWI.
@@ -55,16 +59,14 @@ class ResultMaker:
             ServerError: If the files are of another series.
         """
         found = find_series(folder)
-        if [one.uid for one in found] != [series_uid]:
-            raise ServerError(
-                f"expected the one series asked for, got {len(found)} series or another"
-            )
-        if found[0].kind != "swi":
+        if {one.uid for one in found} != {series_uid}:
+            raise ServerError("expected the images of the series asked for, got others")
+        if not named and all(one.kind != "swi" for one in found):
             return None
-        segment_file(folder, out, self.settings, cascade=self.cascade)
-        names = ("seg.dcm", "report.dcm", "sr.dcm") if self.pdf else ("seg.dcm", "sr.dcm")
-        files = [path for name in names for path in sorted(out.rglob(name))]
-        return {_uid(path): path for path in files}
+        done = segment_file(folder, out, self.settings, cascade=self.cascade)
+        names = (SEG, PDF, SR) if self.pdf else (SEG, SR)
+        files = [done.files.dicom / name for name in names]
+        return {_uid(path): path for path in files if path.exists()}
 
 
 def _uid(path: Path) -> str:

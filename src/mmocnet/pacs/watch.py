@@ -51,8 +51,10 @@ class Maker(Protocol):
     def result_uid(self, series_uid: str) -> str:
         """Return the UID of the object that is stored last: when it is there, all is."""
 
-    def make(self, series_uid: str, folder: Path, out: Path) -> Mapping[str, Path] | None:
-        """Return the file of each object's UID, the last one last; None for a series of no SWI."""
+    def make(
+        self, series_uid: str, folder: Path, out: Path, *, named: bool
+    ) -> Mapping[str, Path] | None:
+        """Return the file of each object's UID; None for a series of no SWI that nobody named."""
 
 
 class Watcher:
@@ -117,7 +119,8 @@ class Watcher:
         if found is None:
             raise InputError("expected --series of a series in the archive, got none of this UID")
         key = self.key(found)
-        self._process(found, Row(key, "waiting", found.instances, time.time()))
+        row = Row(key, "waiting", found.instances, time.time())
+        self._process(found, row, named=True)
         self._say_failures()
 
     def look(self, stop: threading.Event) -> int:
@@ -173,11 +176,11 @@ class Watcher:
         self.state.put(row)
         return row
 
-    def _process(self, found: FoundSeries, row: Row) -> None:
+    def _process(self, found: FoundSeries, row: Row, *, named: bool = False) -> None:
         """Work on one series; whatever happens is remembered and goes no further."""
         name = short(found.uid)
         try:
-            self._make(found, name)
+            self._make(found, name, named)
             row = replace(row, state="done", attempts=0, next_try=0.0)
         except StillArrivingError:
             LOG.info("series %s: still arriving", name)
@@ -192,7 +195,7 @@ class Watcher:
             row = self._failed(row, name, type(error).__name__, again=again)
         self.state.put(row)
 
-    def _make(self, found: FoundSeries, name: str) -> None:
+    def _make(self, found: FoundSeries, name: str, named: bool) -> None:
         uid = self.maker.result_uid(found.uid)
         if self.archive.has_instance(found.study_uid, uid):
             LOG.info("series %s: its result is there already", name)
@@ -206,7 +209,7 @@ class Watcher:
             if now is None or now.instances > len(files):
                 raise StillArrivingError("instances came while the series was fetched")
             LOG.info("series %s: segmenting", name)
-            objects = self.maker.make(found.uid, source, out)
+            objects = self.maker.make(found.uid, source, out, named=named)
             if objects is None:
                 LOG.info("series %s: no SWI", name)
                 return
