@@ -27,7 +27,7 @@ VOLUME = Term("118565006", "SCT", "Volume")
 LONG_AXIS = Term("103339001", "SCT", "Long axis")
 PROBABILITY = Term("122157", "DCM", "Probability")
 CUBIC_MM = Term("mm3", "UCUM", "cubic millimeter")
-MM = Term("mm", "UCUM", "millimeter")
+MM = Term("mm", "UCUM", "mm")
 NO_UNITS = Term("1", "UCUM", "no units")
 
 BRAIN = Term("12738006", "SCT", "Brain")

@@ -7,7 +7,6 @@ UIDs and dates that follow from what it says, so that a repeat gives the same by
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -76,8 +75,13 @@ class Findings:
 
     @cached_property
     def images(self) -> list[Any]:
-        """The source's headers in the order of slices; see `source_images`."""
-        return source_images(self.source, self.labels)
+        """The source's headers in the order of slices; see `source_images`.
+
+        Raises:
+            InputError: If they lack what identifies them, or lie elsewhere than `labels`.
+        """
+        with making("object", self):
+            return source_images(self.source, self.labels)
 
     def uid(self, role: str) -> str:
         """Return the UID of one thing in these objects, as "seg" or "lesion 1"."""
@@ -130,9 +134,14 @@ def concept(term: Term) -> "CodedConcept":
 
 
 def nameless(images: list[Any]) -> list[Any]:
-    """Return shallow copies without a patient's name, which highdicom may log."""
-    copies = [copy(image) for image in images]
-    for one in copies:
+    """Return copies without a patient's name, which highdicom may log."""
+    from pydicom import Dataset
+
+    copies = [Dataset() for _ in images]
+    for one, image in zip(copies, images, strict=True):
+        one.update(image)
+        # Deleted first: a value that is set anew would be set in the original too.
+        del one.PatientName
         one.PatientName = ""
     return copies
 

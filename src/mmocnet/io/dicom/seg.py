@@ -49,7 +49,7 @@ def write_seg(findings: Findings, path: Path) -> Path | None:
     images = findings.images
     with making("SEG", findings):
         dataset = _segmentation(findings)
-        _point_to_frames(dataset, findings.source.frames if len(images) == 1 else ())
+        _point_to_frames(dataset, findings.source.frames if "NumberOfFrames" in images[0] else ())
         _fix_dimension_uid(dataset, findings)
         return save(dataset, findings, path)
 
@@ -125,11 +125,15 @@ def _point_to_frames(dataset: Any, frames: tuple[int, ...]) -> None:
     """
     if not frames:
         return
-    for group in dataset.PerFrameFunctionalGroupsSequence:
-        for derivation in group.get("DerivationImageSequence", []):
-            for image in derivation.SourceImageSequence:
-                if "ReferencedFrameNumber" in image:
-                    image.ReferencedFrameNumber = frames[int(image.ReferencedFrameNumber) - 1]
+    # Segments on one slice share the item that says where they come from.
+    items = {
+        id(image): image
+        for group in dataset.PerFrameFunctionalGroupsSequence
+        for derivation in group.get("DerivationImageSequence", [])
+        for image in derivation.SourceImageSequence
+    }
+    for image in items.values():
+        image.ReferencedFrameNumber = frames[int(image.ReferencedFrameNumber) - 1]
 
 
 def _fix_dimension_uid(dataset: Any, findings: Findings) -> None:

@@ -36,6 +36,7 @@ NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUI
 FORMS = {
     "PatientBirthDate": r"\d{8}",
     "StudyDate": r"\d{8}",
+    "StudyDescription": r".{0,64}",
     "StudyTime": r"\d{2,6}(\.\d{1,6})?",
     "PatientSex": r"[MFO]",
     "PatientAge": r"\d{3}[DWMY]",

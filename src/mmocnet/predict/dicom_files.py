@@ -1,0 +1,53 @@
+"""What a DICOM scan leaves beside the other files: Segmentation, Structured Report, PDF."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mmocnet.io.dicom.objects import Findings
+from mmocnet.io.dicom.pdf import write_pdf
+from mmocnet.io.dicom.seg import write_seg
+from mmocnet.io.dicom.source import DicomSource
+from mmocnet.io.dicom.sr import write_sr
+from mmocnet.predict.identity import result_settings
+from mmocnet.predict.segmentation import Segmentation
+
+SEG, SR, PDF = "seg.dcm", "sr.dcm", "report.dcm"
+
+
+def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: Path) -> None:
+    """Write `seg.dcm` (not without a lesion), `sr.dcm` and `report.dcm`.
+
+    Args:
+        result: What was found.
+        source: The series that it was found in.
+        pdf: The report.
+        folder: Where to; made where it is missing.
+
+    Raises:
+        InputError: If the source's headers do not allow it, or the folder cannot be written to.
+    """
+    record = result.provenance
+    findings = Findings(
+        source=source,
+        lesions=result.lesions,
+        labels=result.labels,
+        weights_sha256=record["Model"]["SHA256"],
+        settings=result_settings(record) | _given(record["Input"]),
+        made=_made(record),
+        model=record["Model"]["Name"],
+        version=record["Version"],
+    )
+    write_seg(findings, folder / SEG)
+    write_sr(findings, folder / SR)
+    write_pdf(findings, pdf, folder / PDF)
+
+
+def _given(source: dict[str, Any]) -> dict[str, Any]:
+    """Return what was given beside the scan and changes the result: mask and phase."""
+    return {key: source[key]["SHA256"] for key in ("Mask", "Phase") if key in source}
+
+
+def _made(record: dict[str, Any]) -> datetime:
+    """Return when the result was begun; now for one that was not made from a file."""
+    return datetime.fromisoformat(record["Started"]) if "Started" in record else datetime.now(UTC)
