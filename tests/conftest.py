@@ -20,6 +20,18 @@ _KINDS = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real-data", type=Path, help="folder of real scans, for measuring")
+
+
+@pytest.fixture
+def real_data(request: pytest.FixtureRequest) -> Path:
+    folder: Path | None = request.config.getoption("--real-data")
+    if folder is None:
+        pytest.skip("real scans are read with --real-data DIR")
+    return folder
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20221117)
@@ -134,6 +146,8 @@ def _classic(volume: Volume, pixels: np.ndarray, common: "Dataset", kind: str, k
     one.ScanningSequence, one.SequenceVariant = "GR", "SP"
     one.ScanOptions, one.MRAcquisitionType, one.SequenceName = "PFP", "3D", "*swi3d1r"
     one.RepetitionTime, one.EchoTime, one.EchoTrainLength, one.FlipAngle = 27.0, 20.0, 1, 15.0
+    if kind == "other":
+        one.SequenceName, one.EchoTime = "*tfl3d1_16", 3.0
     if kind == "phase":
         one.RescaleSlope, one.RescaleIntercept, one.RescaleType = 2, -4096, "US"
     one.PixelData = np.ascontiguousarray(pixels.T).tobytes()

@@ -162,19 +162,19 @@ def test_an_empty_file_gives_one_sentence(tmp_path):
         read_scan(tmp_path / "a.nii")
 
 
-def test_a_folder_is_told_of_dcm2niix(tmp_path):
-    with pytest.raises(InputError, match="dcm2niix"):
+def test_a_folder_without_dicom_is_refused(tmp_path):
+    with pytest.raises(InputError, match="found no DICOM image among 0 files"):
         read_scan(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a.dcm", "IM0001"])
-def test_dicom_is_told_of_dcm2niix(tmp_path, name):
+def test_dicom_without_content_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(50))
-    with pytest.raises(InputError, match="dcm2niix"):
+    with pytest.raises(InputError, match=name):
         read_scan(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.mgz", "a.nii.zip", "a.hdr", "a"])
+@pytest.mark.parametrize("name", ["a.txt", "a.mgz", "a.hdr", "a"])
 def test_another_ending_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"some text that is not an image")
     with pytest.raises(InputError, match=r"expected \.nii"):

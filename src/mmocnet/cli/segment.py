@@ -32,7 +32,7 @@ class Segment:
     """
 
     inputs: tyro.conf.Positional[tuple[Path, ...]]
-    """NIfTI volumes, or single slices as NIfTI, PNG or TIFF."""
+    """NIfTI volumes, or single slices as NIfTI, PNG or TIFF; DICOM as a folder, a zip or a file."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the results; made if missing."""
     model: str | None = None
@@ -44,13 +44,19 @@ class Segment:
     point's."""
     spacing_mm: float | None = None
     """Pixel size of PNG and TIFF slices, which have none of their own."""
+    series: str | None = None
+    """Number or UID of the DICOM series to segment; none takes the one that is named as SWI."""
     mask: Path | None = None
     """Brain mask on the scan's grid, in place of the one that is made; for one scan."""
     phase: Path | None = None
-    """Phase image on the scan's grid, for a model that reads phase; for one scan."""
+    """Phase image on the scan's grid, for a model that reads phase; for one scan. Without it, the
+    phase series beside a DICOM scan is taken."""
     phase_sign: PhaseSign = "auto"
     """+1: blood has positive phase where its vessel runs along the field. -1: negative. auto
-    finds it in the scan, and leaves phase out where it cannot."""
+    finds it in the scan; where it cannot, it takes the DICOM vendor's usual sign, or leaves phase
+    out."""
+    location: bool = True
+    """Whether each lesion gets a region and a side; needs: pip install 'mmocnet[location]'."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the networks run."""
     engine: EngineName = "torch"
@@ -117,6 +123,7 @@ class Segment:
             device=self.device,
             engine=self.engine,
             phase_sign=self.phase_sign,
+            location=self.location,
         )
         phase = self.phase if cascade.settings.reads_phase else None
         with _bar(path.name) as progress:
@@ -124,7 +131,7 @@ class Segment:
                 path,
                 self.out,
                 settings,
-                options=FileOptions(self.spacing_mm, self.mask, self.overwrite, phase),
+                options=FileOptions(self.spacing_mm, self.mask, self.overwrite, phase, self.series),
                 cascade=cascade,
                 progress=progress,
             )

@@ -1,7 +1,7 @@
-"""Read whatever holds one scan: a NIfTI volume, or a slice as NIfTI, PNG or TIFF."""
+"""Read whatever holds one scan: DICOM, a NIfTI volume, or a slice as NIfTI, PNG or TIFF."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,12 +40,13 @@ class Scan:
     dicom: DicomSource | None = None
 
 
-def read_scan(path: Path, spacing_mm: float | None = None) -> Scan:
+def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = None) -> Scan:
     """Read a scan.
 
     Args:
-        path: `.nii`, `.nii.gz`, `.png`, `.tif` or `.tiff`.
-        spacing_mm: Pixel size of a picture; a NIfTI file has its own.
+        path: `.nii`, `.nii.gz`, `.png`, `.tif` or `.tiff`; DICOM as a file, a folder or a zip.
+        spacing_mm: Pixel size of a picture; the other files have their own.
+        series: Number or UID of the DICOM series, where there are several to choose from.
 
     Returns:
         The scan, its voxels finite.
@@ -53,41 +54,62 @@ def read_scan(path: Path, spacing_mm: float | None = None) -> Scan:
     Raises:
         InputError: If it cannot be read, or holds no image.
     """
-    _check_path(path)
-    source: Literal["nifti", "picture"]
-    if path.name.lower().endswith(nifti.SUFFIXES):
-        source = "nifti"
-        volume, warnings = nifti.read_nifti_warned(path)
-        if spacing_mm is not None:
-            warnings += (f"--spacing-mm is not used: {path.name} has its own spacing",)
+    is_dicom = _check_path(path)
+    warnings: tuple[str, ...] = ()
+    if spacing_mm is not None and not path.name.lower().endswith(picture.SUFFIXES):
+        warnings += (f"--spacing-mm is not used: {path.name} has its own spacing",)
+    if series is not None and not is_dicom:
+        warnings += (f"--series is not used: {path.name} is not DICOM",)
+    if is_dicom:
+        scan = _read_dicom(path, series)
+    elif path.name.lower().endswith(nifti.SUFFIXES):
+        volume, doubts = nifti.read_nifti_warned(path)
+        scan = Scan(volume, "volume", "nifti", _sha256(path), doubts)
     else:
-        source, warnings = "picture", ()
         if spacing_mm is None:
             raise InputError(f"a picture has no spacing: give --spacing-mm for {path.name}")
-        volume = picture.read_picture(path, spacing_mm)
-    _check_grid(volume)
-    volume, more = _finite(volume)
-    kind: Literal["volume", "slice"] = "slice" if 1 in volume.shape else "volume"
-    return Scan(volume, kind, source, _sha256(path), warnings + more)
+        scan = Scan(picture.read_picture(path, spacing_mm), "slice", "picture", _sha256(path))
+    _check_grid(scan.volume)
+    volume, doubts = _finite(scan.volume)
+    return replace(
+        scan,
+        volume=volume,
+        kind="slice" if 1 in volume.shape else "volume",
+        warnings=scan.warnings + warnings + doubts,
+    )
 
 
-def _check_path(path: Path) -> None:
+def _read_dicom(path: Path, wanted: str | None) -> Scan:
+    from mmocnet.io.dicom.find import choose_swi, find_series, matching_phase
+    from mmocnet.io.dicom.volume import read_series
+
+    found = find_series(path)
+    swi = choose_swi(found, wanted)
+    volume, source, warnings = read_series(swi)
+    source = replace(source, phase=matching_phase(found, swi))
+    return Scan(volume, "volume", "dicom", source.sha256, warnings, source)
+
+
+def _check_path(path: Path) -> bool:
+    """Return whether a path may hold DICOM.
+
+    Raises:
+        InputError: If it holds nothing that can be read.
+    """
     name = path.name
     if not path.exists():
         raise InputError(f"no such file: {name}")
     if path.is_dir():
-        raise InputError(
-            f"expected a file, got the folder {name}: "
-            "DICOM is not read yet, convert it with dcm2niix"
-        )
+        return True
     if not path.is_file():
         raise InputError(f"expected a regular file, got {name}")
     if path.stat().st_size == 0:
         raise InputError(f"{name} is empty")
-    if _is_dicom(path):
-        raise InputError(f"DICOM is not read yet: convert {name} with dcm2niix")
+    if path.suffix.lower() == ".zip" or _is_dicom(path):
+        return True
     if not name.lower().endswith(nifti.SUFFIXES + picture.SUFFIXES):
-        raise InputError(f"expected .nii, .nii.gz, .png, .tif or .tiff, got {name}")
+        raise InputError(f"expected .nii, .nii.gz, .png, .tif, .tiff, .zip or DICOM, got {name}")
+    return False
 
 
 def _is_dicom(path: Path) -> bool:

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.config import CascadeSettings, PhaseSign, SegmentSettings
+from mmocnet.io.dicom.vendors import PHASE_SIGN
 from mmocnet.io.read import Scan, read_scan
+from mmocnet.locate.locate import located
 from mmocnet.nets.card import default_model
 from mmocnet.nets.checkpoint import Cascade, load_cascade
 from mmocnet.predict.candidates import find_candidates
@@ -28,12 +30,10 @@ from mmocnet.predict.outputs import OutputFiles, output_files, write_outputs
 from mmocnet.predict.provenance import (
     FileOptions,
     as_scan,
-    given_record,
     is_done,
     operating_threshold,
     provenance,
-    read_mask,
-    read_phase,
+    read_beside,
 )
 from mmocnet.predict.second_stage import outlined
 from mmocnet.predict.segmentation import Segmentation
@@ -96,7 +96,9 @@ def segment(
     slices = prepare_slices(volume, cascade.settings.preparation, brain)
     fused = fused_probability(slices, engine, cascade.settings, progress)
     seen = phase if cascade.settings.reads_phase else None
-    radians, doubts = phase_slices(seen, volume, brain, slices.grid, settings.phase_sign)
+    radians, doubts = phase_slices(
+        seen, volume, brain, slices.grid, settings.phase_sign, phase_hint(scan)
+    )
     warnings += doubts
     around = Surroundings(slices.array, fused, radians, slices.grid.thickness_mm)
     outlines = outline_candidates(fused)
@@ -112,19 +114,21 @@ def segment(
             "possible cortical superficial siderosis: long thin superficial components were "
             f"not counted (candidates {', '.join(map(str, findings.siderosis))})"
         )
+    candidates, place = located(findings.candidates, volume, brain, wanted=settings.location)
+    warnings += place.warnings
     lesion_labels = np.where(findings.labels <= len(findings.lesions), findings.labels, 0)
     return Segmentation(
         image=volume,
         labels=volume.like(lesion_labels),
         probability=volume.like(probability),
         candidate_labels=volume.like(findings.labels),
-        lesions=findings.lesions,
-        candidates=findings.candidates,
+        lesions=candidates[: len(findings.lesions)],
+        candidates=candidates,
         siderosis=findings.siderosis,
         warnings=tuple(warnings),
         slice_axis=slice_axis(volume),
         source=scan.source,
-        provenance=provenance(scan, settings, cascade, threshold),
+        provenance=provenance(scan, settings, cascade, threshold) | {"Location": place.as_json()},
         dicom=scan.dicom,
     )
 
@@ -135,12 +139,18 @@ def phase_slices(
     brain: Mask3D,
     grid: WorkingGrid,
     sign: PhaseSign = "auto",
+    hint: int | None = None,
 ) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
     """Return the phase on the working grid, or None where there is none to be relied on."""
     if phase is None:
         return None, ()
-    prepared = high_passed_phase(phase, volume, brain, sign)
+    prepared = high_passed_phase(phase, volume, brain, sign, hint)
     return (prepared.slices(grid) if prepared.sure else None), prepared.warnings
+
+
+def phase_hint(scan: Scan) -> int | None:
+    """Return the sign of phase by the scanner's vendor, None where it is not known."""
+    return None if scan.dicom is None else PHASE_SIGN.get(scan.dicom.vendor)
 
 
 def fused_probability(
@@ -195,19 +205,28 @@ def segment_file(
     options = options or FileOptions()
     started, clock = datetime.now(UTC), time.perf_counter()
     files = output_files(path, Path(out))
-    scan = read_scan(path, options.spacing_mm)
-    brain = None if options.mask is None else read_mask(options.mask, scan.volume)
-    phase = None if options.phase is None else read_phase(options.phase, scan.volume)
+    scan = read_scan(path, options.spacing_mm, options.series)
     if cascade is None:
         cascade = load_cascade(settings.model or default_model(), settings.device)
+    reads_phase = cascade.settings.reads_phase
+    beside = read_beside(path, scan, options, settings.phase_sign, reads_phase=reads_phase)
+    scan = dataclasses.replace(scan, warnings=scan.warnings + beside.warnings)
     limits = limits_for(cascade.settings, scan.volume.shape[slice_axis(scan.volume)])
     expected = provenance(scan, settings, cascade, operating_threshold(settings, limits))
-    expected["Input"] |= given_record(path, options, settings.phase_sign)
+    expected["Input"] |= beside.record
     if not options.overwrite and is_done(files, expected):
         return SegmentedFile(files, None)
 
-    result = segment(scan, settings, cascade=cascade, brain=brain, phase=phase, progress=progress)
+    result = segment(
+        scan,
+        settings,
+        cascade=cascade,
+        brain=beside.brain,
+        phase=beside.phase,
+        progress=progress,
+    )
     record = expected | {
+        "Location": result.provenance["Location"],
         "Started": started.isoformat(timespec="seconds"),
         "Seconds": round(time.perf_counter() - clock, 2),
     }
@@ -217,11 +236,11 @@ def segment_file(
 
 
 def load_volume(path: Path | str, spacing_mm: float | None = None) -> Volume:
-    """Return the scan in a NIfTI, PNG or TIFF file.
+    """Return the scan in a NIfTI, PNG or TIFF file, or in DICOM.
 
     Args:
-        path: The file.
-        spacing_mm: Pixel size of a picture; a NIfTI file has its own.
+        path: The file; of DICOM also a folder or a zip.
+        spacing_mm: Pixel size of a picture; the others have their own.
 
     Raises:
         InputError: If it cannot be read.

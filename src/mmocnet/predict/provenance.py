@@ -41,6 +41,8 @@ class FileOptions:
     """Whether results that are there are made again."""
     phase: Path | None = None
     """Phase image on the scan's grid, for a model that reads phase."""
+    series: str | None = None
+    """Number or UID of the DICOM series, where there are several to choose from."""
 
 
 def read_mask(path: Path, scan: Volume) -> Mask3D:
@@ -72,6 +74,57 @@ def read_phase(path: Path, scan: Volume) -> Volume:
     phase = read_scan(path).volume
     check_grid(phase, scan)
     return phase
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is read beside a scan.
+
+    Attributes:
+        brain: Mask, shape (I, J, K); None where none was given.
+        phase: On the scan's grid, in the file's unit; None where there is none.
+        record: All of it, as provenance.
+        warnings: One sentence for each doubt.
+    """
+
+    brain: Mask3D | None
+    phase: Volume | None
+    record: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def read_beside(
+    path: Path, scan: Scan, options: FileOptions, sign: PhaseSign, *, reads_phase: bool
+) -> Beside:
+    """Read mask and phase: the phase that was given, or the one beside a DICOM scan.
+
+    Args:
+        path: The scan's.
+        scan: As it was read.
+        options: What was given.
+        sign: Setting of the phase's sign.
+        reads_phase: Whether the model reads phase.
+
+    Raises:
+        InputError: If what was given cannot be read or lies on another grid.
+    """
+    brain = None if options.mask is None else read_mask(options.mask, scan.volume)
+    record = given_record(path, options, sign, scan)
+    if options.phase is not None:
+        return Beside(brain, read_phase(options.phase, scan.volume), record)
+    found = None if scan.dicom is None or not reads_phase else scan.dicom.phase
+    if found is None:
+        return Beside(brain, None, record)
+    from mmocnet.io.dicom.volume import read_series
+
+    try:
+        phase, source, _ = read_series(found)
+        check_grid(phase, scan.volume)
+    except InputError as error:
+        # The scan is segmented without its phase all the same.
+        return Beside(brain, None, record, (f"the phase beside it is not used: {error}",))
+    record["Phase"] = {"Name": phase.name, "SHA256": source.sha256, "Sign": sign}
+    return Beside(brain, phase, record)
 
 
 def operating_threshold(settings: SegmentSettings, limits: Thresholds) -> float:
@@ -128,10 +181,14 @@ def provenance(
 
 
 def given_record(
-    path: Path, options: FileOptions, phase_sign: PhaseSign = "auto"
+    path: Path, options: FileOptions, phase_sign: PhaseSign = "auto", scan: Scan | None = None
 ) -> dict[str, Any]:
-    """Return what was given beside the scan, as provenance: options, mask, phase, BIDS sidecar."""
-    given: dict[str, Any] = {"Acquisition": read_acquisition(path)}
+    """Return what was given beside the scan, as provenance: options, mask, phase, technique."""
+    if scan is not None and scan.dicom is not None:
+        series = {"SeriesInstanceUID": scan.dicom.series_uid}
+        given: dict[str, Any] = {"Acquisition": dict(scan.dicom.technique)} | series
+    else:
+        given = {"Acquisition": read_acquisition(path)}
     if options.spacing_mm is not None:
         given["SpacingMm"] = options.spacing_mm
     if options.mask is not None:

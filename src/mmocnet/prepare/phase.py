@@ -60,16 +60,23 @@ class HighPassedPhase:
         sign: What the stored phase was multiplied by, 1 or -1.
         agreement: Correlation that the sign rests on, 0 to 1; NaN where the sign was given.
         sure: Whether the sign was given or can be believed.
+        by_vendor: Whether the vendor's sign stands for one that the scan does not tell.
     """
 
     volume: Volume
     sign: int
     agreement: float
     sure: bool
+    by_vendor: bool = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence where the sign is doubtful, else none."""
+        if self.by_vendor:
+            return (
+                f"the sign of phase in {self.volume.name} cannot be told from the scan "
+                f"(agreement {self.agreement:.3f}): the usual sign of the scanner's vendor is used",
+            )
         if self.sure:
             return ()
         return (
@@ -90,7 +97,11 @@ class HighPassedPhase:
 
 
 def high_passed_phase(
-    phase: Volume, swi: Volume, brain: Mask3D | None = None, sign: PhaseSign = "auto"
+    phase: Volume,
+    swi: Volume,
+    brain: Mask3D | None = None,
+    sign: PhaseSign = "auto",
+    hint: int | None = None,
 ) -> HighPassedPhase:
     """Return phase without its smooth background, of the sign that this package uses.
 
@@ -99,6 +110,7 @@ def high_passed_phase(
         swi: The scan: SWI or magnitude.
         brain: Shape (I, J, K), bool; None takes all voxels above 0 in the scan.
         sign: "auto" takes it from the scan; "+1" and "-1" are s of the stored phase.
+        hint: The sign of the scanner's vendor, for a scan that does not tell; None where unknown.
 
     Raises:
         InputError: If the image lies on another grid or cannot be phase.
@@ -115,8 +127,11 @@ def high_passed_phase(
         sure = abs(agreement) >= MIN_AGREEMENT
     else:
         agreement, found, sure = np.nan, int(sign), True
+    by_vendor = not sure and hint is not None
+    if by_vendor and hint is not None:
+        found, sure = hint, True
     small *= found
-    return HighPassedPhase(phase.like(small), found, abs(agreement), sure)
+    return HighPassedPhase(phase.like(small), found, abs(agreement), sure, by_vendor)
 
 
 def check_grid(phase: Volume, scan: Volume) -> None:

@@ -1,6 +1,5 @@
 """Find the series in a folder, a zip or a file, tell their kinds, and choose the SWI."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +152,7 @@ def _files(path: Path) -> tuple[list[Path], object, int]:
     if path.is_dir():
         files, links = files_below(path)
         return files, None, links
-    if zipfile.is_zipfile(path) and not is_dicom(path):
+    if path.suffix.lower() == ".zip":
         files, keep = unpack(path)
         return files, keep, 0
     return [path], None, 0
@@ -168,9 +167,9 @@ def _slices(files: Sequence[Path], *, alone: bool) -> tuple[list[Slice], int]:
             if not alone and not is_dicom(file):
                 continue
             slices += slices_of(file, read_header(file, tags=TAGS))
-        except InputError:
+        except InputError as error:
             if alone:
-                raise
+                raise InputError(f"{error}: {file.name}") from error
             damaged += 1
         except OSError:
             damaged += 1

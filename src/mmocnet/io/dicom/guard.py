@@ -85,7 +85,9 @@ def is_dicom(path: Path) -> bool:
     """Return whether a file begins as DICOM does, with a preamble or with its first tag."""
     with path.open("rb") as file:
         start = file.read(_PREFIX)
-    return start[128:] == b"DICM" or (len(start) > 8 and start[:2] in _GROUPS)
+    # Old files have no preamble: they begin with a low element of the first groups.
+    old = len(start) > 8 and start[:2] in _GROUPS and start[3] == 0
+    return start[128:] == b"DICM" or old
 
 
 def read_header(

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmocnet.io.dicom.find import DicomSeries
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class DicomSource:
             Manufacturer; nothing of a patient.
         sha256: Hash of the instance UID, frame and stored pixels of each slice, in the order of
             UIDs: the same in a zip, in other files, or packed otherwise.
+        phase: The phase series on the same grid, not read yet; None where there is none.
         keep: Holds files that were unpacked from a zip; they are deleted with it.
     """
 
@@ -32,6 +37,7 @@ class DicomSource:
     vendor: str = ""
     technique: Mapping[str, float | str] = field(default_factory=dict)
     sha256: str = ""
+    phase: "DicomSeries | None" = field(default=None, repr=False, compare=False)
     keep: object = field(default=None, repr=False, compare=False)
 
     def file(self, k: int) -> Path:

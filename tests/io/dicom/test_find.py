@@ -1,0 +1,165 @@
+import math
+
+import pytest
+
+from mmocnet.errors import InputError
+from mmocnet.io.dicom.find import choose_swi, find_series, matching_phase
+from mmocnet.io.dicom.vendors import Technique, kind_of, vendor_of
+from mmocnet.io.dicom.volume import read_series
+from mmocnet.volume import Volume
+
+M = ("ORIGINAL", "PRIMARY", "M")
+SIEMENS = "t2_swi3d_tra *swi3d1r"
+
+NAMED = [
+    ("swi", Technique("MR", (*M, "SWI", "NORM"), "", "SWI_Images", SIEMENS, "GR", 20.0)),
+    ("magnitude", Technique("MR", (*M, "NORM"), "", "Mag_Images", SIEMENS, "GR", 20.0)),
+    ("phase", Technique("MR", (*M[:2], "P"), "", "Pha_Images", SIEMENS, "GR", 20.0)),
+    ("minip", Technique("MR", (*M[:2], "MNIP"), "", "mIP_Images(SW)", SIEMENS, "GR", 20.0)),
+    ("swi", Technique("MR", (*M[:2], "OTHER"), "", "Ax SWAN 3D", "", "GR", 23.0, 0)),
+    ("phase", Technique("MR", (*M[:2], "OTHER"), "", "FILT_PHA: Ax SWAN", "", "GR", 23.0)),
+    ("phase", Technique("MR", (*M[:2], "OTHER"), "", "Ax SWAN", "", "GR", 23.0, 1)),
+    ("other", Technique("MR", (*M[:2], "OTHER"), "", "Ax SWAN", "", "GR", 23.0, 2)),
+    ("minip", Technique("MR", ("DERIVED", "SECONDARY"), "", "minIP: Ax SWAN", "", "GR", 23.0)),
+    ("swi", Technique("MR", (*M[:2], "M_FFE", "M", "FFE"), "", "SWIp", "WIP SWIp", "GR", 31.0)),
+    ("phase", Technique("MR", (*M[:2], "PHASE MAP", "P", "FFE"), "", "SWIp", "SWIp", "GR", 31.0)),
+    ("swi", Technique("MR", M, "", "FSBB TRA", "fsbb", "GR", 29.0)),
+    ("phase", Technique("MR", (*M[:2], "VOLUME"), "PHASE", "swi", "swi", "", 20.0)),
+    ("swi", Technique("MR", (*M[:2], "VOLUME"), "MAGNITUDE", "swi", "swi", "", 20.0)),
+    ("magnitude", Technique("MR", M, "", "Axial T2*", "", "GR", 20.0)),
+    ("magnitude", Technique("MR", M, "", "ep2d hemo", "", "EP", math.nan)),
+    ("other", Technique("MR", M, "", "t1_mprage_sag", "mprage", "GR", 3.0)),
+    ("other", Technique("MR", M, "", "t2_space", "", "SE", 90.0)),
+    ("other", Technique("CT", M, "", "SWI", "SWI", "", 20.0)),
+    ("other", Technique("MR", M, "", "swing view", "", "SE", 20.0)),
+]
+
+
+@pytest.mark.parametrize(("kind", "technique"), NAMED)
+def test_vendors_names_are_known(kind, technique):
+    assert kind_of(technique)[0] == kind
+
+
+def test_makers_are_told():
+    makers = ["SIEMENS", "Siemens Healthineers", "GE MEDICAL SYSTEMS", "Philips", "TOSHIBA", ""]
+    assert [vendor_of(maker) for maker in makers] == [
+        "siemens",
+        "siemens",
+        "ge",
+        "philips",
+        "canon",
+        "",
+    ]
+
+
+@pytest.fixture
+def study(tmp_path, write_dicom_series, volume, phase):
+    """A Siemens study in one folder: magnitude, phase, SWI, projection, T1."""
+    for kind in ("magnitude", "swi", "minip", "other"):
+        write_dicom_series(tmp_path / "study", volume, kind=kind)
+    write_dicom_series(tmp_path / "study", phase, kind="phase")
+    (tmp_path / "study" / "DICOMDIR.txt").write_text("not an image")
+    return tmp_path / "study"
+
+
+def test_series_of_a_study_are_told_apart(study):
+    found = find_series(study)
+    assert [(one.number, one.kind) for one in found] == [
+        (1, "magnitude"),
+        (2, "phase"),
+        (3, "swi"),
+        (4, "minip"),
+        (9, "other"),
+    ]
+    assert choose_swi(found).number == 3
+
+
+@pytest.mark.parametrize("wanted", ["1", "uid"])
+def test_a_series_is_chosen_by_number_or_uid(study, wanted):
+    found = find_series(study)
+    chosen = choose_swi(found, found[0].uid if wanted == "uid" else wanted)
+    assert chosen.kind == "magnitude"
+    assert "not named as SWI" in read_series(chosen)[2][0]
+
+
+def test_phase_of_the_same_grid_is_found(study, write_dicom_series, phase):
+    found = find_series(study)
+    assert matching_phase(found, choose_swi(found)).number == 2
+    moved = phase.affine.copy()
+    moved[:3, 3] += 1.0
+    only_moved = [one for one in found if one.kind != "phase"]
+    write_dicom_series(study / "moved", Volume(phase.array, moved), kind="phase", SeriesNumber=5)
+    only_moved += find_series(study / "moved")
+    assert matching_phase(only_moved, choose_swi(found)) is None
+
+
+def test_several_swi_are_listed_without_patient(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path / "a", volume)
+    write_dicom_series(tmp_path / "b", volume.like(volume.array + 1), SeriesNumber=7)
+    with pytest.raises(InputError, match="found 2 series that could be the SWI") as error:
+        choose_swi(find_series(tmp_path))
+    assert "series 3: SWI, 9 slices" in str(error.value)
+    assert "series 7: SWI" in str(error.value)
+    assert "Fake" not in str(error.value)
+    assert choose_swi(find_series(tmp_path), "7").number == 7
+
+
+def test_the_same_number_twice_asks_for_the_uid(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path / "a", volume)
+    write_dicom_series(tmp_path / "b", volume.like(volume.array + 1))
+    found = find_series(tmp_path)
+    with pytest.raises(InputError, match=r"more than once: give its UID, .* UID 2\.25\."):
+        choose_swi(found, "3")
+    assert choose_swi(found, found[1].uid).uid == found[1].uid
+
+
+def test_what_was_resliced_comes_after_the_scanner_s_own(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path / "a", volume)
+    types = ["DERIVED", "SECONDARY", "MPR", "SWI"]
+    other = volume.like(volume.array + 1)
+    write_dicom_series(tmp_path / "b", other, SeriesNumber=2, ImageType=types)
+    assert choose_swi(find_series(tmp_path)).number == 3
+
+
+def test_magnitude_stands_in_where_there_is_no_swi(tmp_path, write_dicom_series, volume, phase):
+    write_dicom_series(tmp_path, volume, kind="magnitude")
+    write_dicom_series(tmp_path, phase, kind="phase")
+    assert choose_swi(find_series(tmp_path)).kind == "magnitude"
+
+
+def test_a_lone_series_is_taken_whatever_its_name(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path, volume, kind="other")
+    chosen = choose_swi(find_series(tmp_path))
+    assert "series 9 is not named as SWI but taken as one" in read_series(chosen)[2][0]
+
+
+def test_phase_alone_is_refused(tmp_path, write_dicom_series, phase):
+    write_dicom_series(tmp_path, phase, kind="phase")
+    with pytest.raises(InputError, match="got phase only"):
+        choose_swi(find_series(tmp_path))
+
+
+def test_no_swi_among_several_lists_them(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path, volume, kind="other")
+    write_dicom_series(tmp_path / "b", volume, kind="minip")
+    with pytest.raises(InputError, match="found no series that is named as SWI"):
+        choose_swi(find_series(tmp_path))
+    with pytest.raises(InputError, match="found no series 77"):
+        choose_swi(find_series(tmp_path), "77")
+
+
+def test_echoes_of_one_series_are_kept_apart(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path / "a", volume, SeriesInstanceUID="1.2.3", EchoTime=10.0)
+    write_dicom_series(tmp_path / "b", volume, SeriesInstanceUID="1.2.3", EchoTime=20.0)
+    assert sorted(one.echo_ms for one in find_series(tmp_path)) == [10.0, 20.0]
+
+
+def test_magnitude_and_phase_in_one_multi_frame_series(tmp_path, write_dicom_series, volume, phase):
+    write_dicom_series(tmp_path / "a", volume, multiframe=True, SeriesInstanceUID="1.2.3")
+    write_dicom_series(
+        tmp_path / "b", phase, kind="phase", multiframe=True, SeriesInstanceUID="1.2.3"
+    )
+    found = find_series(tmp_path)
+    swi = choose_swi(found)
+    assert sorted(one.kind for one in found) == ["phase", "swi"]
+    assert matching_phase(found, swi).kind == "phase"

@@ -1,0 +1,183 @@
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from mmocnet.errors import InputError
+from mmocnet.io.dicom.find import choose_swi, find_series
+from mmocnet.io.dicom.guard import pixels
+from mmocnet.io.dicom.volume import read_series
+from mmocnet.volume import Volume
+
+SYNTAXES = {
+    "implicit": "1.2.840.10008.1.2",
+    "explicit": "1.2.840.10008.1.2.1",
+    "deflated": "1.2.840.10008.1.2.1.99",
+    "RLE": "1.2.840.10008.1.2.5",
+    "JPEG-LS": "1.2.840.10008.1.2.4.80",
+    "JPEG 2000": "1.2.840.10008.1.2.4.90",
+}
+
+
+def _read(path):
+    return read_series(choose_swi(find_series(path)))
+
+
+def _assert_same(found: Volume, expected: Volume):
+    assert found.shape == expected.shape
+    assert np.allclose(found.affine, expected.affine, atol=1e-6)
+    assert np.array_equal(found.array, expected.array)
+
+
+@pytest.mark.parametrize("multiframe", [False, True])
+@pytest.mark.parametrize("syntax", SYNTAXES.values(), ids=SYNTAXES)
+def test_what_was_written_is_read(tmp_path, write_dicom_series, volume, syntax, multiframe):
+    write_dicom_series(tmp_path, volume, multiframe=multiframe, transfer_syntax=syntax)
+    found, _, warnings = _read(tmp_path)
+    _assert_same(found, volume)
+    assert found.name == "series 3"
+    assert warnings == ()
+
+
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_the_source_gives_the_pixels_of_each_slice(
+    tmp_path, write_dicom_series, volume, multiframe
+):
+    write_dicom_series(tmp_path, volume, multiframe=multiframe)
+    found, source, _ = _read(tmp_path)
+    assert len(source.files) == (1 if multiframe else volume.shape[2])
+    for k, frame in enumerate(source.frames):
+        assert np.array_equal(pixels(source.file(k), frame), found.array[:, :, k].T)
+
+
+def test_the_technique_has_bids_units(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path, volume)
+    _, source, _ = _read(tmp_path)
+    assert source.vendor == "siemens"
+    assert source.technique == {
+        "MagneticFieldStrength": 3.0,
+        "EchoTime": 0.02,
+        "RepetitionTime": 0.027,
+        "FlipAngle": 15.0,
+        "SliceThickness": 2.0,
+        "ScanningSequence": "GR",
+        "Manufacturer": "SIEMENS",
+    }
+
+
+def test_slices_are_sorted_in_space_whatever_their_names(tmp_path, write_dicom_series, volume):
+    paths = write_dicom_series(tmp_path / "a", volume)
+    for number, path in enumerate(paths):
+        folder = tmp_path / "mess" / str(number % 3)
+        folder.mkdir(parents=True, exist_ok=True)
+        path.rename(folder / f"IM{(7 * number) % 9:04d}")
+    _assert_same(_read(tmp_path / "mess")[0], volume)
+
+
+def test_slices_stored_downwards_lie_at_the_same_world_points(tmp_path, write_dicom_series, volume):
+    affine = volume.affine.copy()
+    affine[:3, 3] += 8 * affine[:3, 2]
+    affine[:3, 2] *= -1
+    downwards = Volume(volume.array[:, :, ::-1], affine)
+    write_dicom_series(tmp_path, downwards)
+    _assert_same(_read(tmp_path)[0], volume)
+
+
+def test_values_are_rescaled(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path, volume, RescaleSlope=0.5, RescaleIntercept=-100)
+    found, _, _ = _read(tmp_path)
+    assert np.array_equal(found.array, 0.5 * volume.array - 100)
+
+
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_phase_comes_back_in_the_scanner_s_units(tmp_path, write_dicom_series, phase, multiframe):
+    write_dicom_series(tmp_path, phase, kind="phase", multiframe=multiframe)
+    (series,) = find_series(tmp_path)
+    found, _, _ = read_series(series)
+    assert series.kind == "phase"
+    assert np.abs(found.array / 4096 * np.pi - phase.array).max() < 0.003
+
+
+def test_a_missing_slice_is_refused(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path, volume)[4].unlink()
+    message = (
+        r"slices are missing in series 3: expected 2\.00 mm from slice to slice, "
+        r"got 4\.00 mm between slices 4 and 5 of 8"
+    )
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path)
+
+
+def test_slices_that_lie_off_even_spacing_are_warned_of_then_refused(
+    tmp_path, write_dicom_series, volume
+):
+    from pydicom import dcmread
+
+    middle = write_dicom_series(tmp_path, volume)[4]
+    dataset = dcmread(middle)
+    normal = np.diag([-1, -1, 1]) @ volume.affine[:3, 2] / 2.0
+    place = np.array(dataset.ImagePositionPatient, dtype=float)
+    for off_mm in (0.1, 0.4):
+        dataset.ImagePositionPatient = [round(v, 8) for v in (place + off_mm * normal)]
+        dataset.save_as(middle)
+        if off_mm < 0.2:
+            assert "unevenly spaced in series 3: up to 0.10 mm off" in _read(tmp_path)[2][0]
+    with pytest.raises(InputError, match=r"unevenly spaced in series 3: up to 0\.40 mm off"):
+        _read(tmp_path)
+
+
+def test_slices_that_are_there_twice_are_taken_once(tmp_path, write_dicom_series, volume):
+    first = write_dicom_series(tmp_path / "a", volume)
+    for path in first[:3]:
+        shutil.copy(path, tmp_path / f"copy-{path.name}")
+    found, source, warnings = _read(tmp_path)
+    _assert_same(found, volume)
+    assert len(source.files) == 9
+    assert warnings == ("3 slices in series 3 lie at the place of another and were left out",)
+
+
+def test_slices_of_another_orientation_are_left_out(tmp_path, write_dicom_series, volume):
+    paths = write_dicom_series(tmp_path, volume)
+    uid = find_series(tmp_path)[0].uid
+    sagittal = Volume(volume.array[:, :, :2], volume.affine[:, [1, 2, 0, 3]])
+    write_dicom_series(tmp_path / "s", sagittal, SeriesInstanceUID=uid)
+    found, _, warnings = _read(tmp_path)
+    _assert_same(found, volume)
+    assert "2 slices in series 3 have another orientation" in warnings[0]
+    for path in paths[2:]:
+        path.unlink()
+    with pytest.raises(InputError, match="slices of one orientation and pixel size, got 2 in"):
+        _read(tmp_path)
+
+
+def test_a_single_slice_has_the_thickness_of_its_header(tmp_path, write_dicom_series, volume):
+    path = write_dicom_series(tmp_path, volume)[4]
+    found, source, _ = _read(path)
+    assert source.files == (path,)
+    assert np.allclose(found.affine[:3, :3], volume.affine[:3, :3])
+    assert np.array_equal(found.array[:, :, 0], volume.array[:, :, 4])
+
+
+def test_the_hash_is_of_the_images_not_of_their_files(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path / "a", volume)
+    write_dicom_series(tmp_path / "b", volume, transfer_syntax=SYNTAXES["JPEG-LS"])
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        for number, path in enumerate(sorted((tmp_path / "a").iterdir())):
+            archive.write(path, f"DICOM/{9 - number}")
+    hashes = {_read(tmp_path / name)[1].sha256 for name in ("a", "b", "c.zip")}
+    assert len(hashes) == 1
+    changed = volume.like(volume.array + (volume.array == volume.array.max()))
+    write_dicom_series(tmp_path / "d", changed)
+    assert _read(tmp_path / "d")[1].sha256 not in hashes
+
+
+def test_files_of_a_zip_last_as_long_as_the_source(tmp_path, write_dicom_series, volume):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in write_dicom_series(tmp_path / "a", volume):
+            archive.write(path, path.name)
+    _, source, _ = _read(tmp_path / "a.zip")
+    files = source.files
+    assert all(path.is_file() for path in files)
+    del source
+    assert not files[0].parent.exists()
