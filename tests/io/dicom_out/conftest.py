@@ -103,3 +103,34 @@ def judged() -> Callable[[Path], list[str]]:
         return [one for one in said if one.startswith("Error")]
 
     return judge
+
+
+def _labels_from(path: Path, like: Volume) -> np.ndarray:
+    """Return the label volume that a SEG says, from its frames' positions and pixels alone."""
+    dataset = pydicom.dcmread(path)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    turned = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient).reshape(2, 3)
+    row_mm, column_mm = shared.PixelMeasuresSequence[0].PixelSpacing
+    found = np.zeros(like.shape, dtype=np.int32)
+    # One frame is read without its axis.
+    frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
+    for pixels, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        held = group if "SegmentIdentificationSequence" in group else shared
+        number = held.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        corner = np.array(group.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
+        row, column = np.nonzero(pixels)
+        lps = corner + np.outer(column * column_mm, turned[0]) + np.outer(row * row_mm, turned[1])
+        voxel = like.voxel(lps * [-1, -1, 1])
+        assert np.abs(voxel - np.rint(voxel)).max() < 1e-3
+        found[tuple(np.rint(voxel).astype(int).T)] = number
+    return found
+
+
+@pytest.fixture
+def labels_from() -> Callable[[Path, Volume], np.ndarray]:
+    return _labels_from
+
+
+@pytest.fixture
+def findings_in() -> Callable[[DicomSource, Volume], Findings]:
+    return findings_of

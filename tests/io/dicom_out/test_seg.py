@@ -10,29 +10,10 @@ from mmocnet.io.dicom.seg import write_seg
 from mmocnet.volume import Volume
 
 
-def labels_from(path, like):
-    """Return the label volume that a SEG says, from its frames' positions and pixels alone."""
-    dataset = pydicom.dcmread(path)
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    turned = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient).reshape(2, 3)
-    row_mm, column_mm = shared.PixelMeasuresSequence[0].PixelSpacing
-    found = np.zeros(like.shape, dtype=np.int32)
-    # One frame is read without its axis.
-    frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
-    for pixels, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
-        held = group if "SegmentIdentificationSequence" in group else shared
-        number = held.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        corner = np.array(group.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
-        row, column = np.nonzero(pixels)
-        lps = corner + np.outer(column * column_mm, turned[0]) + np.outer(row * row_mm, turned[1])
-        voxel = like.voxel(lps * [-1, -1, 1])
-        assert np.abs(voxel - np.rint(voxel)).max() < 1e-3
-        found[tuple(np.rint(voxel).astype(int).T)] = number
-    return found
-
-
 @pytest.mark.parametrize("multiframe", [False, True])
-def test_frames_by_position_are_the_label_volume_of_an_oblique_scan(written, tmp_path, multiframe):
+def test_frames_by_position_are_the_label_volume_of_an_oblique_scan(
+    written, tmp_path, labels_from, multiframe
+):
     findings = written(multiframe=multiframe)
     path = write_seg(findings, tmp_path / "seg.dcm")
     assert np.array_equal(labels_from(path, findings.labels), findings.labels.array)
@@ -63,7 +44,7 @@ def test_frames_by_source_frame_are_the_label_volume(written, tmp_path):
     assert np.array_equal(read.transpose(2, 1, 0), findings.labels.array)
 
 
-def test_source_frames_in_another_order_and_number_are_told_apart(written, tmp_path):
+def test_source_frames_in_another_order_and_number_are_told_apart(written, tmp_path, labels_from):
     findings = written(multiframe=True)
     # Frames 8 to 3 of the file's nine: the volume runs the other way.
     affine = findings.labels.affine.copy()
@@ -85,7 +66,7 @@ def test_source_frames_in_another_order_and_number_are_told_apart(written, tmp_p
         assert group.PlanePositionSequence[0].ImagePositionPatient == expected
 
 
-def test_geometry_of_each_frame_is_read_as_that_of_all_frames_is(written, tmp_path):
+def test_geometry_of_each_frame_is_read_as_that_of_all_frames_is(written, tmp_path, labels_from):
     findings = written(multiframe=True)
     file = findings.source.files[0]
     dataset = pydicom.dcmread(file)
@@ -99,7 +80,7 @@ def test_geometry_of_each_frame_is_read_as_that_of_all_frames_is(written, tmp_pa
     assert np.array_equal(labels_from(path, findings.labels), findings.labels.array)
 
 
-def test_a_lesion_on_one_slice_is_one_frame(written, tmp_path):
+def test_a_lesion_on_one_slice_is_one_frame(written, tmp_path, labels_from):
     labels = np.zeros((30, 24, 9), dtype=np.int32)
     labels[10:12, 10:13, 4] = 1
     findings = written(labels)
@@ -109,7 +90,7 @@ def test_a_lesion_on_one_slice_is_one_frame(written, tmp_path):
 
 
 @pytest.mark.parametrize("multiframe", [False, True])
-def test_a_scan_of_one_slice_goes_through(written, tmp_path, multiframe):
+def test_a_scan_of_one_slice_goes_through(written, tmp_path, labels_from, multiframe):
     labels = np.zeros((30, 24, 1), dtype=np.int32)
     labels[10:12, 10:13, 0] = 1
     findings = written(labels, multiframe=multiframe)
@@ -117,7 +98,7 @@ def test_a_scan_of_one_slice_goes_through(written, tmp_path, multiframe):
     assert np.array_equal(labels_from(path, findings.labels), labels)
 
 
-def test_more_lesions_than_a_byte_counts_keep_their_numbers(written, tmp_path):
+def test_more_lesions_than_a_byte_counts_keep_their_numbers(written, tmp_path, labels_from):
     labels = np.zeros((30, 24, 9), dtype=np.int32)
     labels[:15, :18, 3] = np.arange(1, 15 * 18 + 1).reshape(15, 18)
     findings = written(labels)
