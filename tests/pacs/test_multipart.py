@@ -29,7 +29,9 @@ TRICKY = st.lists(st.sampled_from([b"\r\n", b"--", b"B", b"\r\n--", b"-", b"\x00
 
 
 @given(
-    parts=st.lists(TRICKY.filter(lambda one: b"\r\n--B" not in b"\r\n" + one + b"\r\n"), max_size=4),
+    parts=st.lists(
+        TRICKY.filter(lambda one: b"\r\n--B" not in b"\r\n" + one + b"\r\n"), max_size=4
+    ),
     sizes=st.lists(st.integers(0, 7), max_size=60),
     preamble=st.sampled_from([b"", b"\r\n", b"said before\r\n"]),
 )

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmocnet.config import CascadeSettings, DetectorSettings, PreparationSetting
 from mmocnet.nets.checkpoint import Cascade, save_cascade
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
+from mmocnet.pacs.folder import private_folder
 from mmocnet.volume import Volume
 
 from .conftest import PASSWORD, USER
@@ -106,24 +108,37 @@ def test_a_process_killed_in_the_middle_leaves_no_double_and_no_images(
         assert not list((tmp_path / "state").glob("work-*"))
 
 
-def test_sigterm_ends_after_the_series_at_hand(words, orthanc, study, tmp_path):
+def _terminate_when(true):
+    """Send ourselves SIGTERM as soon as something is so."""
+
+    def wait():
+        end = time.monotonic() + 60
+        while not true() and time.monotonic() < end:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_sigterm_ends_after_the_series_at_hand(words, login, orthanc, study, tmp_path):
     orthanc.upload(study)
-    process = _start([*words, "--every", "600"])
-    _read_until(process, "segmenting")
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 0
-    assert "stored" in said
+    state = tmp_path / "state"
+    thread = _terminate_when(lambda: any(state.glob("work-*/dicom/*.dcm")))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main([*words, "--every", "600"]) == 0
+    thread.join()
     assert len(orthanc.stored("SR")) == 1
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_sigterm_ends_a_wait_at_once(words, orthanc):
-    process = _start([*words, "--every", "600"])
-    _read_until(process, "watching")
-    time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
-    assert process.returncode == 0
+def test_sigterm_ends_a_wait_at_once(words, login, orthanc, tmp_path):
+    thread = _terminate_when((tmp_path / "state" / "state.sqlite").exists)
+    start = time.monotonic()
+    assert main([*words, "--every", "600"]) == 0
+    assert time.monotonic() - start < 60
+    thread.join()
 
 
 def test_a_wrong_password_is_one_sentence(words, orthanc, monkeypatch, capsys):
@@ -137,15 +152,10 @@ def test_a_wrong_password_is_one_sentence(words, orthanc, monkeypatch, capsys):
         assert "wrong-one" not in said
 
 
-def test_two_cannot_share_a_state(words, orthanc, capsys):
-    process = _start([*words, "--every", "600"])
-    try:
-        _read_until(process, "watching")
+def test_two_cannot_share_a_state(words, login, tmp_path, capsys):
+    with private_folder(tmp_path / "state"):
         assert main([*words, "--once"]) == 2
-        assert "another mmocnet pacs" in capsys.readouterr().err
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
+    assert "another mmocnet pacs" in capsys.readouterr().err
 
 
 def test_a_state_that_others_can_read_is_refused(words, login, tmp_path, capsys):

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mmocnet.config import SegmentSettings
-from mmocnet.io.dicom.find import find_series
+from mmocnet.io.dicom.find import choose_swi, find_series
 from mmocnet.io.dicom.uids import derived_uid
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.pacs.errors import ServerError
@@ -63,6 +63,9 @@ class ResultMaker:
             raise ServerError("expected the images of the series asked for, got others")
         if not named and all(one.kind != "swi" for one in found):
             return None
+        # The UIDs were known before it was seen whether a phase came with the series: none counts.
+        for path in {path for one in found for path in one.files} - set(choose_swi(found).files):
+            path.unlink()
         done = segment_file(folder, out, self.settings, cascade=self.cascade)
         names = (SEG, PDF, SR) if self.pdf else (SEG, SR)
         files = [done.files.dicom / name for name in names]
