@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.archive import files_below, unpack
@@ -20,6 +21,9 @@ NAMES: dict[Kind, str] = {
     "minip": "minimum intensity projection",
     "other": "other",
 }
+
+MR_IMAGES = "1.2.840.10008.5.1.4.1.1.4"
+"""What the SOP classes of MR images begin with, the multi-frame ones too."""
 
 MAX_LISTED = 40
 """Series that an error lists."""
@@ -166,7 +170,10 @@ def _slices(files: Sequence[Path], *, alone: bool) -> tuple[list[Slice], int]:
         try:
             if not alone and not is_dicom(file):
                 continue
-            slices += slices_of(file, read_header(file, tags=TAGS))
+            header = read_header(file, tags=TAGS)
+            found = slices_of(file, header)
+            slices += found
+            damaged += not found and _should_be_image(header)
         except InputError as error:
             if alone:
                 raise InputError(f"{error}: {file.name}") from error
@@ -174,6 +181,12 @@ def _slices(files: Sequence[Path], *, alone: bool) -> tuple[list[Slice], int]:
         except OSError:
             damaged += 1
     return slices, damaged
+
+
+def _should_be_image(header: Dataset) -> bool:
+    """Return whether a file without a slice is an MR image, or so damaged that it is nothing."""
+    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    return not kind or str(kind).startswith(MR_IMAGES)
 
 
 def _wanted(series: Sequence[DicomSeries], wanted: str) -> list[DicomSeries]:

@@ -8,7 +8,8 @@ from typing import Any
 from pydicom import Dataset
 
 from mmocnet.errors import InputError
-from mmocnet.io.dicom.guard import frame_count, image_bytes, quiet
+from mmocnet.io.dicom.guard import frame_count, image_bytes
+from mmocnet.io.dicom.quiet import UNREADABLE, quiet
 from mmocnet.io.dicom.vendors import Technique
 from mmocnet.types import Triple
 
@@ -123,7 +124,7 @@ def slices_of(path: Path, header: Dataset) -> tuple[Slice, ...]:
                 _slice(path, header, (*_groups(one), *_groups(shared), header), number)
                 for number, one in enumerate(per_frame, start=1)
             )
-        except (AttributeError, InputError, LookupError, OverflowError, TypeError, ValueError):
+        except (InputError, *UNREADABLE):
             return ()
 
 

@@ -5,31 +5,33 @@ memory there. Errors say what is wrong and never which patient: no value of a ta
 """
 
 import io
-import logging
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from pydicom import Dataset, config, dcmread
+from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels import iter_pixels
 from pydicom.tag import BaseTag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.codestream import declared_size
+from mmocnet.io.dicom.quiet import UNREADABLE, quiet
 
 MAX_FILE_BYTES = 2 * 2**30
 """Largest file, and largest image in a file."""
 
-MAX_HEADER_BYTES = 64 * 2**20
+MAX_HEADER_BYTES = 32 * 2**20
 """Of a deflated file, what is inflated to find where the image begins."""
 
 MAX_DEPTH = 12
@@ -47,38 +49,6 @@ MAX_RATIO = 200
 _SMALL_BYTES = 64 * 2**20
 _PREFIX = 132
 _GROUPS = (b"\x02\x00", b"\x08\x00")
-_UNREADABLE = (
-    InvalidDicomError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    zlib.error,
-)
-"""What pydicom raises on damaged files; the list has grown with files that were broken on
-purpose."""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom from warning: its sentences quote values, a patient's name among them."""
-    logger, mode = logging.getLogger("pydicom"), config.settings.reading_validation_mode
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL + 1)
-        config.settings.reading_validation_mode = config.IGNORE
-        try:
-            yield
-        finally:
-            config.settings.reading_validation_mode = mode
-            logger.setLevel(level)
 
 
 def is_dicom(path: Path) -> bool:
@@ -116,7 +86,8 @@ def read_all(path: Path, max_bytes: int = MAX_FILE_BYTES) -> Dataset:
         InputError: As `read_header`, or if the pixels cannot be what is declared.
     """
     header = read_header(path, max_bytes)
-    declared = image_bytes(header)
+    with quiet():
+        declared = image_bytes(header)
     size = path.stat().st_size
     if declared > MAX_FILE_BYTES or (declared > _SMALL_BYTES and declared > MAX_RATIO * size):
         raise InputError(f"a DICOM file of {size} bytes declares an image of {declared} bytes")
@@ -149,20 +120,23 @@ def frames(dataset: Dataset, numbers: Sequence[int]) -> Iterator[NDArray[Any]]:
     Raises:
         InputError: If they cannot be decoded.
     """
-    shape = (int(dataset.Rows), int(dataset.Columns))
-    if max(numbers) > frame_count(dataset):
-        raise InputError(
-            f"expected {max(numbers)} frames in a DICOM file, got {frame_count(dataset)}"
-        )
-    _check_codestreams(dataset, shape)
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        for array in iter_pixels(dataset, raw=True, indices=[number - 1 for number in numbers]):
+    with quiet():
+        image_bytes(dataset)
+        shape, count = (int(dataset.Rows), int(dataset.Columns)), frame_count(dataset)
+        syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)))
+        _check_codestreams(dataset, syntax, shape)
+    if max(numbers) > count:
+        raise InputError(f"expected {max(numbers)} frames in a DICOM file, got {count}")
+    arrays = iter_pixels(dataset, raw=True, indices=[number - 1 for number in numbers])
+    for _ in numbers:
+        try:
+            with quiet():
+                array = next(arrays)
             if array.shape != shape:
                 raise ValueError("another shape than declared")
-            yield array
-    except _UNREADABLE as error:
-        raise InputError(f"cannot decode the pixels of a DICOM file ({syntax.name})") from error
+        except (*UNREADABLE, StopIteration) as error:
+            raise InputError(f"cannot decode the pixels of a DICOM file ({syntax.name})") from error
+        yield array
 
 
 def frame_count(dataset: Dataset) -> int:
@@ -180,7 +154,7 @@ def image_bytes(header: Dataset) -> int:
         rows, columns = int(header.Rows), int(header.Columns)
         bits, samples = int(header.BitsAllocated), int(header.get("SamplesPerPixel", 1))
         count = frame_count(header)
-    except (AttributeError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise InputError("expected an image, got a DICOM file without size or type") from error
     if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and count > 0):
         raise InputError(
@@ -219,7 +193,7 @@ def _read(
             _check_nesting(dataset)
     except RecursionError as error:
         raise InputError("the sequences in a DICOM file are nested too deep") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError("a DICOM file is damaged or cut short") from error
     return dataset
 
@@ -278,10 +252,9 @@ def _is_sequence(dataset: Dataset, tag: BaseTag) -> bool:
     return stored == "SQ"
 
 
-def _check_codestreams(dataset: Dataset, shape: tuple[int, int]) -> None:
+def _check_codestreams(dataset: Dataset, syntax: UID, shape: tuple[int, int]) -> None:
     """Refuse packed frames that declare another size than the header: decoders believe them."""
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_encapsulated:
+    if not syntax.is_transfer_syntax or not syntax.is_encapsulated:
         return
     from pydicom.encaps import generate_frames
 
@@ -290,7 +263,7 @@ def _check_codestreams(dataset: Dataset, shape: tuple[int, int]) -> None:
             declared_size(data)
             for data in generate_frames(dataset.PixelData, number_of_frames=frame_count(dataset))
         }
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError("the packed pixels of a DICOM file are damaged or cut short") from error
     if sizes - {shape, None}:
         raise InputError("the packed pixels of a DICOM file have another size than its header")

@@ -19,7 +19,7 @@ from mmocnet import __version__
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
 from mmocnet.io.dicom.codes import Term
-from mmocnet.io.dicom.guard import quiet
+from mmocnet.io.dicom.quiet import quiet
 from mmocnet.io.dicom.source import DicomSource
 from mmocnet.io.dicom.source_images import source_images
 from mmocnet.io.dicom.uids import derived_uid
