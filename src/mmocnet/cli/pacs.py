@@ -76,9 +76,8 @@ class Pacs:
         from mmocnet.pacs.watch import LOG, Watcher
 
         settings, archive = self._watch_settings(), self._archive()
-        _log_to_stderr()
         folder = default_folder(os.environ) if self.state is None else self.state
-        with private_folder(folder) as private, _ended_by_signals() as stop:
+        with _log_to_stderr(), private_folder(folder) as private, _ended_by_signals() as stop:
             # Before the weights: a wrong password is said at once.
             archive.check()
             watcher = Watcher(archive, self._maker(), private, settings)
@@ -148,19 +147,29 @@ def _since(text: str) -> datetime.date | int:
         ) from error
 
 
-def _log_to_stderr() -> None:
+@contextmanager
+def _log_to_stderr() -> "Iterator[None]":
     """Say our own lines, and none of the libraries': theirs quote what is in files."""
     import logging
     import warnings
 
-    warnings.simplefilter("ignore")
-    for name in ("pydicom", "highdicom", "urllib3", "requests"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("mmocnet.pacs")
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(logging.INFO)
+    ours = logging.getLogger("mmocnet.pacs")
+    theirs = [logging.getLogger(name) for name in ("pydicom", "highdicom", "urllib3")]
+    levels = [one.level for one in (ours, *theirs)]
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    for one in theirs:
+        one.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ours.removeHandler(handler)
+        for one, level in zip((ours, *theirs), levels, strict=True):
+            one.setLevel(level)
 
 
 @contextmanager

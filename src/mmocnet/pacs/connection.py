@@ -116,13 +116,8 @@ class Connection:
         self._session.trust_env = False
         self._session.verify = True if ca is None else str(ca)
         self._session.headers["Accept-Encoding"] = "identity"
-        if credentials is not None and credentials.token:
-            self._session.headers["Authorization"] = f"Bearer {credentials.token}"
-        elif credentials is not None:
-            self._session.auth = (
-                credentials.user.encode(),
-                credentials.password.encode(),
-            )
+        if credentials is not None:
+            self._session.headers["Authorization"] = credentials.header
 
     def list(self, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
         """Return the records that a search found, none where the server has none.

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,13 @@ class Credentials:
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+
+    @property
+    def header(self) -> str:
+        """What a request's Authorization says."""
+        if self.token:
+            return f"Bearer {self.token}"
+        return "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
 def read_credentials(file: Path | None, environ: Mapping[str, str]) -> Credentials | None:
