@@ -152,3 +152,5 @@ class SegmentSettings:
     """What runs them."""
     phase_sign: PhaseSign = "auto"
     """Sign of a phase image where blood is positive along the field; auto finds it."""
+    location: bool = True
+    """Whether lesions get regions, by registration to MNI152, where SimpleITK is installed."""

@@ -56,7 +56,7 @@ REGIONS = (
     _region(6, "basal ganglia", "deep", None),
     _region(7, "thalamus", "deep", ("42695009", "Thalamus")),
     _region(8, "internal capsule", "deep", ("85637007", "Internal capsule")),
-    _region(9, "external capsule", "deep", ("10517005", "External capsule of brain")),
+    _region(9, "external capsule", "deep", ("10517005", "External capsule")),
     _region(10, "corpus callosum", "deep", ("88442005", "Corpus callosum")),
     _region(
         11,

@@ -191,7 +191,7 @@ def score_scans(scans: Sequence[DatasetScan], cascade: Cascade, device: str) -> 
 
 def _outcome(scan: DatasetScan, cascade: Cascade, device: str) -> ScanLesions:
     assert scan.labels is not None
-    settings = SegmentSettings(device="cuda" if device == "cuda" else "cpu")
+    settings = SegmentSettings(device="cuda" if device == "cuda" else "cpu", location=False)
     phase = None if scan.phase is None else read_nifti(scan.phase)
     found = segment(read_scan(scan.image), settings, cascade=cascade, phase=phase)
     reference = np.rint(read_nifti(scan.labels).array).astype(np.int32)

@@ -1,0 +1,302 @@
+"""Registration of a scan to MNI152: affine, mutual information, the same result each time.
+
+The scan, its brain alone, is resampled to 2 mm along the world's axes; SimpleITK finds position
+and size first, then all twelve parameters. What comes out is checked before it is believed.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mmocnet.errors import DependencyError
+from mmocnet.locate.maps import target
+from mmocnet.types import FloatArray, Mask3D
+from mmocnet.volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # noqa: N813
+
+STEP_MM = 2.0
+MARGIN_MM = 10.0
+"""Air kept about the brain: its edge is what position and size are found by."""
+BINS = 32
+SAMPLED = {4: 1.0, 2: 0.4, 1: 0.1}
+"""Share of the voxels that the metric reads, by how many are joined to one along each axis."""
+SEED = 20221117
+START_SHIFTS_MM = (0.0, -20.0, 20.0)
+"""Starts up and down for a scan that shows less than the whole brain."""
+WHOLE_MM = 115.0
+"""Height of the brain in a scan from which its middle is taken for the brain's middle."""
+
+MINIMUM_DICE = 0.85
+MINIMUM_COVERAGE = 0.25
+SCALES = (0.75, 1.3)
+MAXIMUM_STRETCH = 1.35
+MAXIMUM_TURN_DEG = 40.0
+MINIMUM_BRAIN_ML = 150.0
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a scan lies in MNI152 space.
+
+    Attributes:
+        matrix: Shape (4, 4), world RAS+ mm to MNI mm; NaN where none was found.
+        quality: Dice of the brain masks where the scan covers the target, NaN where none.
+        coverage: Share of the target's brain that the scan covers.
+        information: Mutual information of scan and target in nats, NaN where none.
+        ok: Whether it is to be relied on.
+        why: One sentence.
+    """
+
+    matrix: FloatArray
+    quality: float
+    coverage: float
+    information: float
+    ok: bool
+    why: str
+
+    def to_mni(self, world_mm: FloatArray) -> FloatArray:
+        """Return MNI mm of world mm, both of shape (..., 3)."""
+        return np.asarray(world_mm @ self.matrix[:3, :3].T + self.matrix[:3, 3])
+
+
+def failed(why: str) -> Registration:
+    """Return that there is no registration, and why."""
+    nan = float("nan")
+    return Registration(np.full((4, 4), nan), nan, nan, nan, False, why)
+
+
+def has_simpleitk() -> bool:
+    """Return whether the optional SimpleITK is installed."""
+    import importlib.util
+
+    return importlib.util.find_spec("SimpleITK") is not None
+
+
+def register_to_mni(volume: Volume, brain: Mask3D) -> Registration:
+    """Register a scan to MNI152 by its brain.
+
+    Args:
+        volume: SWI or T2*-weighted magnitude, shape (I, J, K), several slices.
+        brain: Its brain, shape (I, J, K).
+
+    Returns:
+        The registration; `ok` is False where it must not be used.
+
+    Raises:
+        DependencyError: If SimpleITK is not installed.
+    """
+    if not has_simpleitk():
+        raise DependencyError("location needs SimpleITK: pip install 'mmocnet[location]'")
+    if 1 in volume.shape:
+        return failed("a single slice cannot be placed in the brain")
+    millilitres = float(brain.sum()) * volume.voxel_mm3 / 1000
+    if millilitres < MINIMUM_BRAIN_ML:
+        return failed(f"only {millilitres:.0f} ml of brain, expected {MINIMUM_BRAIN_ML:.0f} ml")
+    head = _resampled(volume, brain)
+    try:
+        matrix, information = _best(head)
+    except RuntimeError:
+        # SimpleITK's way to say that scan and target came apart.
+        return failed("the registration did not converge")
+    return _checked(matrix, information, head)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A scan on a grid along the world's axes, 2 mm.
+
+    Attributes:
+        image: Brain alone, 0 outside, about 0 to 1; shape (I, J, K), float32, like the rest.
+        brain: The brain.
+        seen: Where the scan has voxels.
+        low_mm: World mm of the first voxel.
+    """
+
+    image: FloatArray
+    brain: Mask3D
+    seen: Mask3D
+    low_mm: FloatArray
+
+
+def _resampled(volume: Volume, brain: Mask3D) -> _Head:
+    """Return the scan's brain with a margin of air at 2 mm."""
+    spacing = np.asarray(volume.spacing_mm)
+    blur = np.maximum(0.4 * STEP_MM / spacing, 0) * (spacing < STEP_MM)
+    inside = volume.array[brain]
+    top = float(np.percentile(inside, 99.5)) or 1.0
+    array = np.clip(volume.array / top, 0, 1).astype(np.float32) * brain
+    box = [
+        np.flatnonzero(brain.any(tuple(np.delete(range(3), axis))))[[0, -1]] for axis in range(3)
+    ]
+    corners = volume.world(np.array(list(itertools.product(*box)), np.float64))
+    low, high = corners.min(0) - MARGIN_MM, corners.max(0) + MARGIN_MM
+    shape = np.ceil((high - low) / STEP_MM).astype(int) + 1
+    inverse = np.linalg.inv(volume.affine)
+    matrix = inverse[:3, :3] * STEP_MM
+    offset = inverse[:3, :3] @ low + inverse[:3, 3]
+
+    def moved(values: FloatArray, outside: float = 0.0) -> FloatArray:
+        smooth = ndimage.gaussian_filter(values, blur)
+        return np.asarray(
+            ndimage.affine_transform(
+                smooth, matrix, offset, tuple(shape), order=1, cval=outside, mode="constant"
+            )
+        )
+
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)
+    at = index @ matrix.T + offset
+    limits = np.asarray(volume.shape) - 0.5
+    return _Head(
+        image=moved(array),
+        brain=moved(brain.astype(np.float32)) >= 0.5,
+        seen=np.asarray(((at >= -0.5) & (at <= limits)).all(-1)),
+        low_mm=low,
+    )
+
+
+def _image(array: FloatArray, low_mm: FloatArray, step_mm: float) -> "sitk.Image":
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.SetOrigin([float(v) for v in low_mm])
+    image.SetSpacing([step_mm] * 3)
+    return image
+
+
+def _best(head: _Head) -> tuple[FloatArray, float]:
+    """Return world to MNI and its mutual information, of the start that ends best."""
+    import SimpleITK as sitk  # noqa: N813
+
+    pair, goal = _pair(head), target()
+    middle = goal.world(np.argwhere(goal.array > 0).astype(np.float64)).mean(0)
+    places = head.low_mm + STEP_MM * np.argwhere(head.brain)
+    whole = float(np.ptp(places[:, 2])) >= WHOLE_MM
+    rigid = []
+    for shift in START_SHIFTS_MM[: 1 if whole else None]:
+        start = sitk.Euler3DTransform()
+        start.SetCenter(middle)
+        start.SetTranslation(places.mean(0) - [0, 0, shift] - middle)
+        rigid.append(_run(pair, start, (4, 2)))
+    best, _ = min(rigid, key=lambda end: end[1])
+    fine, metric = _run(pair, _as_affine(best), (2, 1))
+    to_scan = np.eye(4)
+    to_scan[:3, 3] = fine.TransformPoint((0.0, 0.0, 0.0))
+    for axis in range(3):
+        to_scan[:3, axis] = fine.TransformPoint(np.eye(3)[axis]) - to_scan[:3, 3]
+    return np.asarray(np.linalg.inv(to_scan)), -metric
+
+
+def _pair(head: _Head) -> tuple["sitk.Image", ...]:
+    """Return target, where it counts, scan, where it is seen."""
+    goal = target()
+    low = goal.affine[:3, 3]
+    reach = ndimage.binary_dilation(goal.array > 0, iterations=round(MARGIN_MM / STEP_MM))
+    return (
+        _image(goal.array.astype(np.float32) / goal.array.max(), low),
+        _image(reach.astype(np.uint8), low),
+        _image(head.image.astype(np.float32), head.low_mm),
+        _image(head.seen.astype(np.uint8), head.low_mm),
+    )
+
+
+def _image(array: NDArray[Any], low_mm: FloatArray) -> "sitk.Image":
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.SetOrigin([float(v) for v in low_mm])
+    image.SetSpacing([STEP_MM] * 3)
+    return image
+
+
+def _as_affine(rigid: "sitk.Transform") -> "sitk.AffineTransform":
+    import SimpleITK as sitk  # noqa: N813
+
+    affine = sitk.AffineTransform(3)
+    affine.SetCenter(rigid.GetCenter())
+    affine.SetMatrix(rigid.GetMatrix())
+    affine.SetTranslation(rigid.GetTranslation())
+    return affine
+
+
+def _run(
+    pair: tuple["sitk.Image", ...], start: "sitk.Transform", shrink: tuple[int, ...]
+) -> tuple["sitk.Transform", float]:
+    """Return MNI to world, improved from a start, and the metric: minus mutual information."""
+    import SimpleITK as sitk  # noqa: N813
+
+    fixed, fixed_mask, moving, moving_mask = pair
+    method = sitk.ImageRegistrationMethod()
+    # More threads add up in an order of their own: another result each time.
+    method.SetNumberOfWorkUnits(1)
+    method.SetMetricAsMattesMutualInformation(BINS)
+    method.SetMetricFixedMask(fixed_mask)
+    method.SetMetricMovingMask(moving_mask)
+    method.SetMetricSamplingStrategy(method.REGULAR)
+    method.SetMetricSamplingPercentagePerLevel([SAMPLED[factor] for factor in shrink], SEED)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetShrinkFactorsPerLevel(shrink)
+    method.SetSmoothingSigmasPerLevel([float(factor) for factor in shrink])
+    method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(True)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=2.0,
+        minStep=0.03,
+        numberOfIterations=100,
+        relaxationFactor=0.5,
+        gradientMagnitudeTolerance=1e-6,
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetInitialTransform(start, inPlace=True)
+    method.Execute(fixed, moving)
+    return start, float(method.GetMetricValue())
+
+
+def _checked(matrix: FloatArray, information: float, head: _Head) -> Registration:
+    """Return the registration, judged by overlap, coverage and shape."""
+    dice, coverage = _overlap(matrix, head)
+    why = _doubt(matrix, dice, coverage)
+    ok = why is None
+    return Registration(
+        matrix, dice, coverage, information, ok, "registered to MNI152" if why is None else why
+    )
+
+
+def _overlap(matrix: FloatArray, head: _Head) -> tuple[float, float]:
+    """Return Dice of the brains where the scan sees the target, and how much of it it sees."""
+    goal = target()
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in goal.shape), indexing="ij"), -1)
+    back = np.linalg.inv(matrix)
+    world = goal.world(index.astype(np.float64)) @ back[:3, :3].T + back[:3, 3]
+    at = np.moveaxis((world - head.low_mm) / STEP_MM, -1, 0)
+    seen, brain = (
+        ndimage.map_coordinates(mask.astype(np.uint8), at, order=0) > 0
+        for mask in (head.seen, head.brain)
+    )
+    wanted = (goal.array > 0) & seen
+    total = int(brain.sum()) + int(wanted.sum())
+    dice = 2 * int((brain & wanted).sum()) / total if total else 0.0
+    return dice, int(wanted.sum()) / int((goal.array > 0).sum())
+
+
+def _doubt(matrix: FloatArray, dice: float, coverage: float) -> str | None:
+    """Return why a registration is not to be relied on, None where it is."""
+    left, scales, right = np.linalg.svd(matrix[:3, :3])
+    if np.linalg.det(matrix[:3, :3]) <= 0 or not np.isfinite(matrix).all():
+        return "the registration turned the brain inside out"
+    if scales.min() < SCALES[0] or scales.max() > SCALES[1]:
+        return f"a brain of {1 / scales.max():.2f} to {1 / scales.min():.2f} of the usual size"
+    if scales.max() / scales.min() > MAXIMUM_STRETCH:
+        return f"the registration stretched the brain by {scales.max() / scales.min():.2f}"
+    turn = np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))
+    if turn > MAXIMUM_TURN_DEG:
+        return f"a head turned by {turn:.0f} degrees"
+    if coverage < MINIMUM_COVERAGE:
+        return f"the scan covers {coverage:.0%} of the brain"
+    if dice < MINIMUM_DICE:
+        return f"brain and template overlap by {dice:.2f} only"
+    return None

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from mmocnet.locate.maps import region_map
+from mmocnet.locate.register import Registration, register_to_mni
+from mmocnet.volume import Volume
+
+pytest.importorskip("SimpleITK", reason="needs the extra mmocnet[location]")
+
+
+def grid_of(head: Volume) -> np.ndarray:
+    """World mm of some voxels of the brain, shape (N, 3)."""
+    return head.world(np.argwhere(head.array > 0)[::5000].astype(float))
+
+
+def error_mm(found: Registration, head: Volume, world_to_mni: np.ndarray) -> np.ndarray:
+    world = grid_of(head)
+    true = world @ world_to_mni[:3, :3].T + world_to_mni[:3, 3]
+    return np.linalg.norm(found.to_mni(world) - true, axis=1)
+
+
+@pytest.fixture(scope="module")
+def found(toy_head) -> Registration:
+    return register_to_mni(toy_head, toy_head.array > 0)
+
+
+def test_a_turned_and_resized_head_is_found(found, toy_head, world_to_mni):
+    assert found.ok, found.why
+    assert found.coverage == pytest.approx(1.0, abs=0.01)
+    assert found.quality > 0.95
+    assert error_mm(found, toy_head, world_to_mni).max() < 3.0
+
+
+def test_the_same_scan_gives_the_same_bits(found, toy_head):
+    again = register_to_mni(toy_head, toy_head.array > 0)
+    assert again.matrix.tobytes() == found.matrix.tobytes()
+
+
+def test_a_slab_of_60_mm_is_found_or_said_not_to_be(toy_head, world_to_mni):
+    affine = toy_head.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [0, 0, 26]
+    slab = Volume(toy_head.array[:, :, 26:50], affine, "slab")
+    found = register_to_mni(slab, slab.array > 0)
+    assert not found.ok or error_mm(found, slab, world_to_mni).max() < 6.0
+
+
+def test_what_is_no_brain_is_not_believed():
+    i, j, k = np.ogrid[:70, :70, :70]
+    ball = ((i - 35) ** 2 + (j - 35) ** 2 + (k - 35) ** 2 < 30**2) & (k < 45)
+    found = register_to_mni(Volume(ball.astype(np.float32), np.diag([2.0, 2, 2, 1])), ball)
+    assert not found.ok
+    assert found.why
+
+
+def test_a_slice_and_a_small_brain_have_no_registration():
+    slice_ = Volume(np.ones((80, 90, 1), np.float32), np.eye(4))
+    assert "slice" in register_to_mni(slice_, slice_.array > 0).why
+    crop = Volume(np.ones((50, 50, 40), np.float32), np.eye(4))
+    found = register_to_mni(crop, crop.array > 0)
+    assert not found.ok
+    assert "100 ml" in found.why
+    assert np.isnan(found.matrix).all()
+
+
+def test_the_map_lies_in_mni_space():
+    regions = region_map()
+    assert regions.array.max() == 13
+    assert regions.spacing_mm == (1.0, 1.0, 1.0)
+    np.testing.assert_array_equal(regions.array[::-1], regions.array)
