@@ -25,7 +25,7 @@ from mmocnet.simulate.record import SimulatedStudy
 from mmocnet.simulate.scene import draw_scene, spin_grid
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.signal import Echo
-from mmocnet.simulate.study import _generators, simulate_study
+from mmocnet.simulate.study import generators, simulate_study
 from mmocnet.volume import Volume
 
 SLAB_MM = 12.0
@@ -52,7 +52,7 @@ def pair() -> Pair:
     """Return a study simulated with microbleeds, the same one without, and the microbleeds."""
     settings = StudySettings("reference3t", 0.0, (10, 10), slab_mm=SLAB_MM)
     free = replace(settings, lesion_free_share=1.0, lesion_count=None)
-    rngs = _generators(1)
+    rngs = generators(1)
     protocol = resolve_protocol("reference3t", rngs["protocol"])
     grid, _ = spin_grid(protocol, SLAB_MM, rngs["protocol"])
     with torch.inference_mode():

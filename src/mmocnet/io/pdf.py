@@ -68,7 +68,7 @@ def document(what: str, name: str, story: list[Flowable]) -> bytes:
     return stream.getvalue()
 
 
-class _NumberedCanvas(Canvas):
+class _NumberedCanvas(Canvas):  # type: ignore[misc]  # reportlab has no types
     """Keeps its pages until the end, when their number is known."""
 
     def __init__(self, *args: Any, frame: Callable[[Canvas, int], None], **kwargs: Any) -> None:

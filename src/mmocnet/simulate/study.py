@@ -29,7 +29,7 @@ SIMULATOR_VERSION = 2
 """Changes with every change that alters a study of the same seed."""
 
 
-def _generators(seed: int) -> dict[str, np.random.Generator]:
+def generators(seed: int) -> dict[str, np.random.Generator]:
     names = ("protocol", "traits", "anatomy", "veins", "mimics", "count", "lesions", "signal",
              "brain")  # fmt: skip
     children = np.random.SeedSequence(seed).spawn(len(names))
@@ -48,13 +48,13 @@ def simulate_study(settings: StudySettings, seed: int, device: str = "cpu") -> S
         InputError: If the protocol is unknown.
         DependencyError: If nilearn, which carries the MNI152 maps, is not installed.
     """
-    rngs = _generators(seed)
+    rngs = generators(seed)
     protocol = resolve_protocol(settings.protocol, rngs["protocol"])
     grid, acquired = spin_grid(protocol, settings.slab_mm, rngs["protocol"])
     with torch.inference_mode():
         scene = draw_scene(grid, settings, rngs, device)
         scan = make_scan(scene, protocol, acquired, rngs["signal"], device)
-        return _assemble(
+        return assemble(
             scene, scan, settings, replace(protocol, voxel_mm=scan.grid.spacing_mm), seed
         )
 
@@ -89,7 +89,7 @@ def _brain(scene: Scene, shape: IntTriple, rng: np.random.Generator, device: str
     return upsample(depth[None], shape)[0] > float(rng.uniform(-1.5, 1.5))
 
 
-def _assemble(
+def assemble(
     scene: Scene, scan: Scan, settings: StudySettings, protocol: Protocol, seed: int
 ) -> SimulatedStudy:
     """Return the study from its complex images: noise, processing, references, table."""
@@ -100,7 +100,7 @@ def _assemble(
         out = out.with_spacing(protocol.output_mm)
     volume = Volume(np.zeros(out.shape, np.uint8), out.affine(), "grid")
     apparent = _apparent(scene, scan, protocol, volume, out)
-    brain = _brain(scene, out.shape, _generators(seed)["brain"], str(scan.white.device))
+    brain = _brain(scene, out.shape, generators(seed)["brain"], str(scan.white.device))
     every = settings.images == "all"
     seen, free = with_noise(scan, protocol, generator, twin=every)
 

@@ -1,0 +1,194 @@
+"""Two visits compared: start reading here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmocnet.compare.match import Change, State, count_new, list_changes
+from mmocnet.compare.visit import CompareSettings, Visit
+from mmocnet.errors import InputError
+from mmocnet.io.burden import aria_h_grade, burden_class, microbleeds
+from mmocnet.lesion import Certainty
+from mmocnet.locate.rigid import RigidAlignment, align
+
+SAME_SHARE = 0.1
+"""Numbers of two protocols within it are the same."""
+TECHNIQUE = (
+    ("MagneticFieldStrength", "field strength", 1.0, "T"),
+    ("EchoTime", "echo time", 1000.0, "ms"),
+    ("RepetitionTime", "repetition time", 1000.0, "ms"),
+    ("FlipAngle", "flip angle", 1.0, "degrees"),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What became of the lesions between two visits.
+
+    Attributes:
+        baseline: The first visit.
+        follow_up: The second.
+        alignment: Of the second to the first.
+        changes: Every lesion of both, new ones first.
+        warnings: One sentence for each doubt.
+        settings: What they were compared with.
+    """
+
+    baseline: Visit
+    follow_up: Visit
+    alignment: RigidAlignment
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...]
+    settings: CompareSettings
+
+    def count(self, state: State) -> int:
+        """Return the number of microbleeds in a state; macrohaemorrhages are left out."""
+        return len(self.microbleeds(state))
+
+    def microbleeds(self, state: State) -> list[Change]:
+        """Return the microbleeds in a state."""
+        macro = Certainty.MACROHAEMORRHAGE
+        found = [one for one in self.changes if one.state is state]
+        return [one for one in found if one.lesion.certainty is not macro]
+
+    @property
+    def new_class(self) -> str:
+        """ARIA-H class of the new microbleeds: none, 1-4, 5-9, 10 or more."""
+        return burden_class(self.count(State.NEW))
+
+    @property
+    def grade(self) -> str:
+        """Radiographic grade of that class."""
+        return aria_h_grade(self.count(State.NEW))
+
+
+def compare_visits(
+    baseline: Visit, follow_up: Visit, settings: CompareSettings | None = None
+) -> Comparison:
+    """Register two visits of one person and tell what became of each lesion.
+
+    Args:
+        baseline: The first visit.
+        follow_up: The second.
+        settings: Tolerance and what counts as growth; None takes the defaults.
+
+    Raises:
+        InputError: If a scan is a single slice, a setting is out of range, or the scans cannot
+            be registered.
+        DependencyError: If SimpleITK is not installed.
+    """
+    settings = CompareSettings() if settings is None else settings
+    _check(baseline, follow_up, settings)
+    alignment = align(baseline.image, baseline.brain, follow_up.image, follow_up.brain)
+    if not alignment.ok:
+        raise InputError(
+            f"expected two scans of one person, but {follow_up.image.name} cannot be registered "
+            f"to {baseline.image.name}: {alignment.why}"
+        )
+    changes = list_changes(baseline, follow_up, alignment, settings)
+    warnings = [*protocol_warnings(baseline, follow_up), *_doubts(changes)]
+    return Comparison(baseline, follow_up, alignment, changes, tuple(warnings), settings)
+
+
+def _check(baseline: Visit, follow_up: Visit, settings: CompareSettings) -> None:
+    for visit in (baseline, follow_up):
+        if 1 in visit.image.shape:
+            raise InputError(
+                f"expected a volume to compare, got a single slice in {visit.image.name}"
+            )
+        if not visit.brain.any():
+            raise InputError(f"expected a brain, got none in {visit.image.name}")
+    if settings.tolerance_mm < 0:
+        raise InputError(f"tolerance_mm must be 0 or more, got {settings.tolerance_mm}")
+    if settings.growth_ratio < 1 or settings.growth_mm3 < 0:
+        raise InputError(
+            "growth_ratio must be 1 or more and growth_mm3 0 or more, got "
+            f"{settings.growth_ratio} and {settings.growth_mm3}"
+        )
+
+
+def protocol_warnings(baseline: Visit, follow_up: Visit) -> list[str]:
+    """Return how the second scan was made otherwise than the first."""
+    differ, unknown = _technique_differences(baseline, follow_up)
+    spacings = [sorted(visit.image.spacing_mm) for visit in (baseline, follow_up)]
+    if not all(_same(one, two) for one, two in zip(*spacings, strict=True)):
+        texts = [" x ".join(f"{side:.3g}" for side in sides) for sides in spacings]
+        differ.append(f"voxels {texts[0]} and {texts[1]} mm")
+    for key, name in (("Manufacturer", "manufacturer"), ("ScanningSequence", "sequence")):
+        words = [str(visit.acquisition.get(key, "")) for visit in (baseline, follow_up)]
+        if all(words) and words[0].lower() != words[1].lower():
+            differ.append(f"{name} {words[0]} and {words[1]}")
+    warnings = []
+    if differ:
+        warnings.append(
+            f"the protocol changed ({'; '.join(differ)}): lesions can seem new or grown because "
+            "more of them can be seen"
+        )
+    if {"field strength", "echo time"} & set(unknown):
+        warnings.append(
+            "whether the protocol changed is not known: not stated for both scans: "
+            f"{', '.join(unknown)}"
+        )
+    return warnings
+
+
+def _technique_differences(baseline: Visit, follow_up: Visit) -> tuple[list[str], list[str]]:
+    """Return which numbers differ, in words, and which are not stated for both."""
+    differ, unknown = [], []
+    for key, name, scale, unit in TECHNIQUE:
+        one, two = (_number(visit.acquisition, key) for visit in (baseline, follow_up))
+        if one is None or two is None:
+            unknown.append(name)
+        elif not _same(one, two):
+            differ.append(f"{name} {one * scale:.4g} and {two * scale:.4g} {unit}")
+    return differ, unknown
+
+
+def _number(technique: Mapping[str, Any], key: str) -> float | None:
+    value = technique.get(key)
+    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
+
+
+def _same(one: float, two: float) -> bool:
+    return abs(one - two) <= SAME_SHARE * max(abs(one), abs(two))
+
+
+def _doubts(changes: tuple[Change, ...]) -> list[str]:
+    """Return what makes single findings doubtful."""
+    before = sum(
+        1 for one in changes if one.state is State.NEW and np.isfinite(one.below_threshold)
+    )
+    if not before:
+        return []
+    text = "new lesion has" if before == 1 else "new lesions have"
+    return [
+        f"{before} {text} a candidate below the threshold at the first visit: they may have been "
+        "there (column below_threshold)"
+    ]
+
+
+def summary_sentence(comparison: Comparison) -> str:
+    """Return the result in a sentence."""
+    new = comparison.count(State.NEW)
+    kinds = count_new(comparison.changes)
+    text = f"{new} new microbleed{'' if new == 1 else 's'}"
+    if new:
+        text += f" ({kinds[Certainty.DEFINITE]} definite, {kinds[Certainty.POSSIBLE]} possible)"
+    rest = [
+        f"{comparison.count(state)} {state}"
+        for state in (State.GROWN, State.STABLE, State.NOT_SEEN, State.NOT_COVERED)
+        if comparison.count(state) or state in (State.STABLE, State.GROWN)
+    ]
+    text = f"{text}; {', '.join(rest)}."
+    larger = kinds[Certainty.MACROHAEMORRHAGE]
+    if larger:
+        noun = "haemorrhage" if larger == 1 else "haemorrhages"
+        text += f" {larger} new {noun} over 10 mm, not counted."
+    return text
+
+
+def baseline_count(comparison: Comparison) -> int:
+    """Return the number of microbleeds at the first visit."""
+    return len(microbleeds(comparison.baseline.lesions))

@@ -1,0 +1,206 @@
+"""Which lesion of one visit is which of the other, and what became of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from mmocnet.compare.visit import CompareSettings, Visit
+from mmocnet.lesion import Certainty, Lesion
+from mmocnet.locate.rigid import RigidAlignment
+from mmocnet.types import FloatArray, Triple
+from mmocnet.volume import Volume
+
+_FORBIDDEN_MM = 1e6
+"""Costs more than any number of allowed matches, so that as many as possible are made."""
+
+
+class State(StrEnum):
+    """What became of a lesion between two visits."""
+
+    NEW = "new"
+    GROWN = "grown"
+    STABLE = "stable"
+    NOT_SEEN = "not seen"
+    NOT_COVERED = "not covered"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One lesion over both visits.
+
+    Attributes:
+        index: Its number in the table, from 1.
+        state: What became of it.
+        baseline: As found at the first visit, or None.
+        follow_up: As found at the second, or None.
+        centre_mm: World mm of the first visit; of a lesion seen at the second alone, brought
+            there.
+        distance_mm: Between both centres after registration, NaN where there is but one.
+        below_threshold: Highest confidence of a candidate below threshold at its place in the
+            visit that does not show it; NaN where there is none, or it was seen at both.
+    """
+
+    index: int
+    state: State
+    baseline: Lesion | None
+    follow_up: Lesion | None
+    centre_mm: Triple
+    distance_mm: float
+    below_threshold: float
+
+    @property
+    def lesion(self) -> Lesion:
+        """The lesion as last seen."""
+        found = self.follow_up or self.baseline
+        assert found is not None
+        return found
+
+    @property
+    def volume_ratio(self) -> float:
+        """Volume at the second visit over that at the first, NaN where it has but one."""
+        if self.baseline is None or self.follow_up is None or self.baseline.volume_mm3 <= 0:
+            return float("nan")
+        return self.follow_up.volume_mm3 / self.baseline.volume_mm3
+
+
+def match_lesions(
+    first: Sequence[Lesion],
+    second: Sequence[Lesion],
+    second_centres_mm: FloatArray,
+    tolerance_mm: float,
+) -> list[tuple[int, int]]:
+    """Return pairs (position in `first`, in `second`), one to one.
+
+    As many pairs as possible are made, and of these the ones nearest to each other. Lesions may
+    be paired where the gap between the spheres of their volumes is at most the tolerance.
+
+    Args:
+        first: Lesions of the first visit.
+        second: Lesions of the second.
+        second_centres_mm: Their centres in the world of the first, shape (N, 3).
+        tolerance_mm: Largest gap.
+    """
+    if not first or not second:
+        return []
+    centres = np.array([one.centre_mm for one in first])
+    distance = np.linalg.norm(centres[:, None] - second_centres_mm[None], axis=-1)
+    radii = [np.array([one.diameter_eq_mm / 2 for one in group]) for group in (first, second)]
+    allowed = distance - radii[0][:, None] - radii[1][None] <= tolerance_mm
+    rows, columns = linear_sum_assignment(np.where(allowed, distance, _FORBIDDEN_MM))
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return [(row, column) for row, column in pairs if allowed[row, column]]
+
+
+def list_changes(
+    baseline: Visit, follow_up: Visit, alignment: RigidAlignment, settings: CompareSettings
+) -> tuple[Change, ...]:
+    """Return every lesion of both visits with what became of it: new ones first.
+
+    Args:
+        baseline: The first visit.
+        follow_up: The second.
+        alignment: Of the second to the first.
+        settings: Tolerance and what counts as growth.
+    """
+    moved = _centres(follow_up.lesions, alignment)
+    pairs = match_lesions(baseline.lesions, follow_up.lesions, moved, settings.tolerance_mm)
+    changes = [
+        _seen_twice(baseline.lesions[i], follow_up.lesions[j], moved[j], settings) for i, j in pairs
+    ]
+    left = {i for i, _ in pairs}, {j for _, j in pairs}
+    other = _Other(baseline.image, baseline.candidates, _centres(baseline.candidates, None))
+    for j, lesion in enumerate(follow_up.lesions):
+        if j not in left[1]:
+            state = State.NEW if other.covers(moved[j]) else State.NOT_COVERED
+            below = other.below(lesion, moved[j], settings.tolerance_mm)
+            changes.append(_seen_once(state, None, lesion, moved[j], below))
+    back = np.linalg.inv(alignment.matrix)
+    other = _Other(
+        follow_up.image, follow_up.candidates, _centres(follow_up.candidates, alignment), back
+    )
+    for i, lesion in enumerate(baseline.lesions):
+        if i not in left[0]:
+            at = np.asarray(lesion.centre_mm)
+            state = State.NOT_SEEN if other.covers(at) else State.NOT_COVERED
+            below = other.below(lesion, at, settings.tolerance_mm)
+            changes.append(_seen_once(state, lesion, None, at, below))
+    return _numbered(changes)
+
+
+@dataclass(frozen=True)
+class _Other:
+    """The visit that does not show a lesion; places are in the world of the first visit."""
+
+    image: Volume
+    candidates: Sequence[Lesion]
+    centres_mm: FloatArray
+    to_own: FloatArray | None = None
+
+    def covers(self, at_mm: FloatArray) -> bool:
+        """Return whether its voxels reach that place."""
+        if self.to_own is not None:
+            at_mm = self.to_own[:3, :3] @ at_mm + self.to_own[:3, 3]
+        voxel = self.image.voxel(at_mm)
+        return bool(((voxel >= -0.5) & (voxel <= np.array(self.image.shape) - 0.5)).all())
+
+    def below(self, lesion: Lesion, at_mm: FloatArray, tolerance_mm: float) -> float:
+        """Return the highest confidence of a candidate there, NaN where there is none."""
+        if not self.candidates:
+            return float("nan")
+        gap = np.linalg.norm(self.centres_mm - at_mm, axis=1) - lesion.diameter_eq_mm / 2
+        gap -= np.array([one.diameter_eq_mm / 2 for one in self.candidates])
+        near = [
+            one.confidence
+            for one, apart in zip(self.candidates, gap.tolist(), strict=True)
+            if apart <= tolerance_mm
+        ]
+        return max(near, default=float("nan"))
+
+
+def _centres(lesions: Sequence[Lesion], alignment: RigidAlignment | None) -> FloatArray:
+    """Return centres in the world of the first visit, shape (N, 3)."""
+    centres = np.array([one.centre_mm for one in lesions], float).reshape(-1, 3)
+    return centres if alignment is None else alignment.to_first(centres)
+
+
+def _seen_twice(
+    first: Lesion, second: Lesion, moved_mm: FloatArray, settings: CompareSettings
+) -> Change:
+    more = second.volume_mm3 - first.volume_mm3
+    grown = second.volume_mm3 >= settings.growth_ratio * first.volume_mm3
+    state = State.GROWN if grown and more >= settings.growth_mm3 else State.STABLE
+    distance = float(np.linalg.norm(moved_mm - np.asarray(first.centre_mm)))
+    return Change(0, state, first, second, first.centre_mm, distance, float("nan"))
+
+
+def _seen_once(
+    state: State, first: Lesion | None, second: Lesion | None, at_mm: FloatArray, below: float
+) -> Change:
+    x, y, z = at_mm.tolist()
+    return Change(0, state, first, second, (x, y, z), float("nan"), below)
+
+
+def _numbered(changes: list[Change]) -> tuple[Change, ...]:
+    order = list(State)
+    changes = sorted(changes, key=lambda one: (order.index(one.state), -one.lesion.confidence))
+    return tuple(
+        Change(
+            number,
+            one.state,
+            one.baseline,
+            one.follow_up,
+            one.centre_mm,
+            one.distance_mm,
+            one.below_threshold,
+        )
+        for number, one in enumerate(changes, 1)
+    )
+
+
+def count_new(changes: Sequence[Change]) -> dict[Certainty, int]:
+    """Return how many new lesions there are of each certainty."""
+    kinds = [one.lesion.certainty for one in changes if one.state is State.NEW]
+    return {kind: kinds.count(kind) for kind in Certainty}

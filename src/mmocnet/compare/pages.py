@@ -1,0 +1,136 @@
+"""The report of two visits as HTML and as PDF."""
+
+from html import escape
+
+from reportlab.lib.units import mm
+from reportlab.platypus import Flowable, Paragraph, Spacer
+
+from mmocnet.compare.match import State
+from mmocnet.compare.report import (
+    DISPLAY,
+    HEADINGS,
+    TABLE_NOTE,
+    CompareReport,
+    caption,
+    cells,
+)
+from mmocnet.io import pdf
+from mmocnet.io.report_html import definitions as definition_list
+from mmocnet.io.report_html import heading, image, page, pair_list, summary, warning_list
+
+TITLE = "Cerebral microbleeds, two visits"
+INKS = {State.NEW: "definite", State.GROWN: "macrohaemorrhage", State.STABLE: "possible"}
+"""Kind of finding whose ink a state borrows; others have none."""
+
+
+def render_html(report: CompareReport) -> str:
+    """Return the report as a complete HTML page that loads nothing from elsewhere."""
+    more = f'<div class="conclusions">{definition_list(report.conclusions)}</div>'
+    return page(
+        f"{TITLE}: {report.title}",
+        [
+            heading(TITLE, report.title),
+            summary(report.lead, report.cards, more),
+            warning_list(report.warnings),
+            _table(report),
+            _gallery(report),
+            pair_list("How this was made", report.provenance),
+        ],
+    )
+
+
+def _table(report: CompareReport) -> str:
+    if not report.changes:
+        return ""
+    head = "".join(f"<th>{escape(name).replace(chr(10), ' ')}</th>" for name in HEADINGS)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(one)) + "</tr>"
+        for one in report.changes
+    )
+    return (
+        f'<section><h2>Lesions</h2><div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f'<tbody>{body}</tbody></table></div><p class="small">{escape(TABLE_NOTE)}</p></section>'
+    )
+
+
+def _gallery(report: CompareReport) -> str:
+    shown = [one for one in report.changes if one.index in report.pictures]
+    if not shown:
+        return ""
+    figures = []
+    for one in shown:
+        views = report.pictures[one.index]
+        images = "".join(
+            image(data, f"{one.index}, {what}")
+            for data, what in (
+                (views.baseline, "baseline"),
+                (views.follow_up, "follow-up"),
+                (views.baseline_outlined, "baseline, outlined"),
+                (views.follow_up_outlined, "follow-up, outlined"),
+            )
+        )
+        figures.append(
+            f'<figure class="lesion"><div class="views">{images}</div><figcaption>'
+            f"<b>{one.index} {one.state}</b> {escape(caption(one))}</figcaption></figure>"
+        )
+    return (
+        f'<section><h2>Pictures</h2><p class="small">{escape(DISPLAY)}</p>'
+        f'<div class="gallery">{"".join(figures)}</div></section>'
+    )
+
+
+def render_pdf(report: CompareReport) -> bytes:
+    """Return the report as PDF: summary and table, then pictures."""
+    story: list[Flowable] = [
+        *pdf.summary(report.lead, report.cards, report.conclusions),
+        *pdf.warning_box(report.warnings),
+        *_pdf_table(report),
+        *_pdf_gallery(report),
+        *pdf.pair_table("How this was made", report.provenance),
+    ]
+    return pdf.document(TITLE, report.title, story)
+
+
+def _pdf_table(report: CompareReport) -> list[Flowable]:
+    if not report.changes:
+        return []
+    style: list[pdf.Style] = [
+        ("ALIGN", (1, 0), (2, -1), "LEFT"),
+        ("ALIGN", (-1, 0), (-1, -1), "LEFT"),
+    ]
+    style += [
+        ("TEXTCOLOR", (1, row), (1, row), pdf.mark(INKS.get(one.state, "")))
+        for row, one in enumerate(report.changes, 1)
+    ]
+    region = pdf.text_style(7)
+    rows = [[*cells(one)[:-1], pdf.paragraph(cells(one)[-1], region)] for one in report.changes]
+    widths = [wide * mm for wide in (8, 19, 25, 15, 16, 11, 14, 16, 20, 11, 23)]
+    return [
+        *pdf.title("Lesions"),
+        pdf.table([list(HEADINGS), *rows], widths, style),
+        Spacer(1, 1 * mm),
+        pdf.paragraph(TABLE_NOTE, pdf.text_style(6.5, pdf.SOFT)),
+    ]
+
+
+def _pdf_gallery(report: CompareReport) -> list[Flowable]:
+    shown = [one for one in report.changes if one.index in report.pictures]
+    if not shown:
+        return []
+    tiles = []
+    for one in shown:
+        views = report.pictures[one.index]
+        text = f"<b>{one.index} {one.state}</b> {escape(caption(one))}"
+        images = [
+            views.baseline,
+            views.follow_up,
+            views.baseline_outlined,
+            views.follow_up_outlined,
+        ]
+        tiles.append(pdf.image_row(images, Paragraph(text, pdf.text_style(7))))
+    return [
+        *pdf.title("Pictures", 60 * mm),
+        pdf.paragraph(DISPLAY, pdf.text_style(7, pdf.SOFT)),
+        Spacer(1, 2 * mm),
+        *pdf.grid(tiles),
+    ]

@@ -1,0 +1,107 @@
+"""Pictures of a lesion at both visits, side by side, in the planes of the first.
+
+Radiological display: the patient's right is on the viewer's left, front or head on top.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from mmocnet.compare.comparison import Comparison
+from mmocnet.compare.match import Change
+from mmocnet.compare.visit import Visit
+from mmocnet.prepare.geometry import slice_axis, world_axes
+from mmocnet.types import FloatArray
+from mmocnet.volume import Volume
+
+WIDTH_MM, WIDTH_PX = 30.0, 240
+COLOUR = (240, 150, 40)
+
+
+@dataclass(frozen=True)
+class ChangePictures:
+    """Four PNG pictures of one place.
+
+    Attributes:
+        baseline: The first visit.
+        follow_up: The second, brought to the first.
+        baseline_outlined: With the outlines of lesions.
+        follow_up_outlined: Likewise.
+        width_mm: What they span.
+    """
+
+    baseline: bytes
+    follow_up: bytes
+    baseline_outlined: bytes
+    follow_up_outlined: bytes
+    width_mm: float
+
+
+def change_pictures(comparison: Comparison, change: Change) -> ChangePictures:
+    """Return a lesion's place at both visits."""
+    width = max(WIDTH_MM, 2.5 * change.lesion.diameter_mm)
+    places = _plane(comparison.baseline.image, np.asarray(change.centre_mm), width)
+    back = np.linalg.inv(comparison.alignment.matrix)
+    moved = places @ back[:3, :3].T + back[:3, 3]
+    plain, outlined = zip(
+        *(
+            _both(visit, at)
+            for visit, at in ((comparison.baseline, places), (comparison.follow_up, moved))
+        ),
+        strict=True,
+    )
+    return ChangePictures(plain[0], plain[1], outlined[0], outlined[1], width)
+
+
+def _plane(image: Volume, centre_mm: FloatArray, width_mm: float) -> FloatArray:
+    """Return the world mm of a square in the image's slices, shape (rows, columns, 3)."""
+    nearest, against = world_axes(image.affine)
+    across, down = sorted(
+        (axis for axis in range(3) if axis != slice_axis(image)), key=lambda axis: nearest[axis]
+    )
+    # Both run from right, front or head, so against the world axis.
+    steps = [
+        image.affine[:3, axis] / image.spacing_mm[axis] * (1 if against[axis] else -1)
+        for axis in (across, down)
+    ]
+    offsets = ((np.arange(WIDTH_PX) + 0.5) / WIDTH_PX - 0.5) * width_mm
+    return np.asarray(
+        centre_mm + offsets[None, :, None] * steps[0] + offsets[:, None, None] * steps[1]
+    )
+
+
+def _both(visit: Visit, places_mm: FloatArray) -> tuple[bytes, bytes]:
+    """Return a visit at those places as PNG, plain and with outlines."""
+    at = np.moveaxis(visit.image.voxel(places_mm), -1, 0)
+    low, high = _window(visit)
+    values = ndimage.map_coordinates(
+        np.asarray(visit.image.array, np.float32), at, order=1, cval=low
+    )
+    grey = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    labels = ndimage.map_coordinates(np.asarray(visit.labels.array, np.int32), at, order=0)
+    return _png(grey), _png(_outlined(grey, labels))
+
+
+def _window(visit: Visit) -> tuple[float, float]:
+    """Return black and white: from half of the brain's 1st percentile to its 99.7th."""
+    low, high = np.percentile(visit.image.array[visit.brain][::7], (1.0, 99.7)).tolist()
+    low = min(low, 0.0) if low < 0 else 0.5 * low
+    return low, max(high, low + 1e-6)
+
+
+def _outlined(grey: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.uint8]:
+    pixels = np.repeat(grey[..., None], 3, axis=2)
+    for number in np.unique(labels[labels > 0]):
+        inside = labels == number
+        pixels[ndimage.binary_dilation(inside, iterations=2) & ~inside] = COLOUR
+    return pixels
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
+    return stream.getvalue()

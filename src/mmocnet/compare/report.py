@@ -1,0 +1,168 @@
+"""What the report of two visits says."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmocnet.compare.comparison import Comparison, baseline_count, summary_sentence
+from mmocnet.compare.match import Change, State
+from mmocnet.compare.pictures import ChangePictures, change_pictures
+from mmocnet.compare.visit import Visit
+from mmocnet.io.burden import baseline_burden
+from mmocnet.io.report import number_text, place_text
+
+PICTURED = 60
+"""Lesions with pictures, new ones first, so that a report stays under about 10 MB."""
+
+HEADINGS = (
+    "#",
+    "State",
+    "Certainty",
+    "Baseline\nmm³",
+    "Follow-up\nmm³",
+    "Ratio",
+    "Baseline\nmm",
+    "Follow-up\nmm",
+    "Confidence\nboth visits",
+    "Apart\nmm",
+    "Region",
+)
+TABLE_NOTE = (
+    "Volumes and largest diameters at each visit. Ratio: volume at follow-up over baseline's. "
+    "Confidence: at baseline and at follow-up; in brackets, of a candidate below the threshold. "
+    "Apart: between both centres after registration. Not covered: outside the other scan. "
+    "Not seen: no lesion at that place; this does not say that it has gone."
+)
+DISPLAY = (
+    "Each lesion: baseline and follow-up, then both with outlines; the follow-up is registered to "
+    "the baseline and cut in its planes. The patient's right is on the viewer's left."
+)
+
+
+@dataclass(frozen=True)
+class CompareReport:
+    """What the report says, in plain values.
+
+    Attributes:
+        title: Both scans' names.
+        lead: The result in a sentence.
+        cards: Numbers: (kind, value, what).
+        conclusions: Classes: (what, which).
+        warnings: Sentences.
+        changes: Rows of the table.
+        pictures: Of changes by their number; some may have none.
+        technique: Of both scans: (name, value).
+        provenance: How the result came about: (name, value).
+    """
+
+    title: str
+    lead: str
+    cards: list[tuple[str, str, str]]
+    conclusions: list[tuple[str, str]]
+    warnings: tuple[str, ...]
+    changes: tuple[Change, ...]
+    pictures: dict[int, ChangePictures]
+    technique: list[tuple[str, str]]
+    provenance: list[tuple[str, str]]
+
+
+def make_report(comparison: Comparison) -> CompareReport:
+    """Return the contents of the report, pictures included."""
+    pictured = comparison.changes[:PICTURED]
+    return CompareReport(
+        title=f"{comparison.baseline.image.name} and {comparison.follow_up.image.name}",
+        lead=summary_sentence(comparison),
+        cards=[(state.name.lower(), str(comparison.count(state)), state.value) for state in State],
+        conclusions=_conclusions(comparison),
+        warnings=comparison.warnings,
+        changes=comparison.changes,
+        pictures={one.index: change_pictures(comparison, one) for one in pictured},
+        technique=[
+            ("Baseline", technique_line(comparison.baseline)),
+            ("Follow-up", technique_line(comparison.follow_up)),
+        ],
+        provenance=_provenance(comparison),
+    )
+
+
+def _conclusions(comparison: Comparison) -> list[tuple[str, str]]:
+    count = baseline_count(comparison)
+    return [
+        ("New (ARIA-H class)", f"{comparison.new_class}; radiographic grade: {comparison.grade}"),
+        ("Burden at baseline", f"{count}, class {baseline_burden(count)}"),
+        ("Technique, baseline", technique_line(comparison.baseline)),
+        ("Technique, follow-up", technique_line(comparison.follow_up)),
+    ]
+
+
+def technique_line(visit: Visit) -> str:
+    """Return how a scan was made in a line."""
+    parts = []
+    for key, name, scale, unit in (
+        ("MagneticFieldStrength", "field strength", 1.0, "T"),
+        ("EchoTime", "echo time", 1000.0, "ms"),
+    ):
+        value = visit.acquisition.get(key)
+        text = "not stated"
+        if isinstance(value, int | float):
+            text = f"{value * scale:.4g} {unit}"
+        parts.append(f"{name} {text}")
+    spacing = " x ".join(f"{side:.3g}" for side in visit.image.spacing_mm)
+    return f"{', '.join(parts)}, voxels {spacing} mm"
+
+
+def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
+    settings, alignment = comparison.settings, comparison.alignment
+    return [
+        (
+            "Registration",
+            f"rigid, mutual information: turned {alignment.turn_deg:.1f} degrees, moved "
+            f"{alignment.shift_mm:.1f} mm; correlation {alignment.correlation:.2f}, "
+            f"{alignment.overlap:.0%} of the smaller brain in both",
+        ),
+        ("One lesion", f"gap between outlines at most {settings.tolerance_mm:g} mm, one to one"),
+        (
+            "Grown",
+            f"at least {settings.growth_ratio:g} times the volume and "
+            f"{settings.growth_mm3:g} mm³ more",
+        ),
+        *(
+            (f"Lesions, {name}", str(visit.provenance.get("Source", "not stated")))
+            for name, visit in (
+                ("baseline", comparison.baseline),
+                ("follow-up", comparison.follow_up),
+            )
+        ),
+    ]
+
+
+def cells(change: Change) -> list[str]:
+    """Return a change as the cells of its row, in the order of the headings."""
+    visits = (change.baseline, change.follow_up)
+    volumes, sizes, confidences = (
+        [number_text(float("nan") if one is None else getattr(one, key), digits) for one in visits]
+        for key, digits in (("volume_mm3", 1), ("diameter_mm", 1), ("confidence", 2))
+    )
+    if np.isfinite(change.below_threshold):
+        missing = 0 if change.baseline is None else 1
+        confidences[missing] = f"({number_text(change.below_threshold, 2)})"
+    return [
+        str(change.index),
+        change.state.value,
+        change.lesion.certainty.value,
+        *volumes,
+        number_text(change.volume_ratio),
+        *sizes,
+        " / ".join(confidences),
+        number_text(change.distance_mm),
+        place_text(change.lesion),
+    ]
+
+
+def caption(change: Change) -> str:
+    """Return what stands below a change's pictures, after its number and state."""
+    volumes = [
+        "not seen" if one is None else f"{number_text(one.volume_mm3)} mm³"
+        for one in (change.baseline, change.follow_up)
+    ]
+    return f"{volumes[0]}, then {volumes[1]}; {place_text(change.lesion)}"

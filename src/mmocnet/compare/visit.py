@@ -1,0 +1,45 @@
+"""What a comparison takes: two visits, and its settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmocnet.lesion import Lesion
+from mmocnet.types import Mask3D
+from mmocnet.volume import Volume
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A scan and its lesions.
+
+    Attributes:
+        image: The scan.
+        labels: On its grid, each lesion its number.
+        lesions: Rows of its table.
+        brain: Its brain, shape (I, J, K).
+        candidates: What was found below the threshold; empty where not known.
+        acquisition: Technique as BIDS has it, EchoTime in seconds.
+        provenance: How the lesions came about, plain JSON values.
+    """
+
+    image: Volume
+    labels: Volume
+    lesions: tuple[Lesion, ...]
+    brain: Mask3D
+    candidates: tuple[Lesion, ...] = ()
+    acquisition: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """When two lesions are one, and when one has grown."""
+
+    tolerance_mm: float = 2.0
+    """Largest gap between the outlines of one lesion at two visits, each taken as the sphere of
+    its volume. Registration is off by about 1 mm and a centre by half a slice."""
+    growth_ratio: float = 2.0
+    """A lesion has grown where its volume has become at least so many times what it was,"""
+    growth_mm3: float = 10.0
+    """and by so many mm3 more; smaller changes are within what outlines differ by."""
