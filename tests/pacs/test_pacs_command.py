@@ -50,7 +50,7 @@ def study(write_dicom_series, rng, tmp_path):
 @pytest.fixture
 def words(orthanc, model, tmp_path):
     start = ["pacs", "--url", orthanc.url, "--model", model, "--state", str(tmp_path / "state")]
-    return [*start, "--since", "2024-01-01", "--settle", "0", "--threads", "1"]
+    return [*start, "--since", "2024-01-01", "--settle", "0", "--no-location"]
 
 
 def _start(words):
@@ -82,6 +82,28 @@ def test_no_lesion_gives_a_report_that_says_so_and_no_segmentation(
     assert "stored 1 objects" in said.err
     for secret in (*PATIENT, *uids, PASSWORD):
         assert secret not in said.err + said.out
+
+
+def test_a_projection_of_swi_is_left_alone(words, login, orthanc, write_small, tmp_path, capsys):
+    orthanc.upload(write_small(tmp_path / "minip", kind="minip", SeriesDescription="SWI_mIP"))
+    assert main([*words, "--once"]) == 0
+    assert "no SWI" in capsys.readouterr().err
+    assert orthanc.stored("SR") == []
+
+
+def test_a_series_that_cannot_be_segmented_exits_2_and_says_nothing_of_the_patient(
+    words, login, orthanc, write_small, tmp_path, capsys
+):
+    # A date that is none, which pydicom quotes in a warning.
+    with pytest.warns(UserWarning, match="VR DA"):
+        files = write_small(tmp_path / "phase", kind="phase", PatientBirthDate="1942-02-03 Fake")
+    orthanc.upload(files)
+    header = pydicom.dcmread(files[0])
+    assert main([*words, "--series", str(header.SeriesInstanceUID)]) == 2
+    said = capsys.readouterr().err
+    assert "not tried again" in said
+    for secret in (*PATIENT, "1942", header.StudyInstanceUID, header.SeriesInstanceUID):
+        assert secret not in said
 
 
 def test_one_series_is_taken_by_its_uid(words, login, orthanc, study):

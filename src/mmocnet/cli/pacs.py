@@ -63,6 +63,8 @@ class Pacs:
     """screening: sensitivity first. balanced: best lesion F1. report: precision first."""
     threshold: float | None = None
     """Confidence from which a candidate is a lesion, in place of the operating point's."""
+    location: bool = True
+    """Whether each lesion gets a region and a side; needs: pip install 'mmocnet[location]'."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the networks run."""
     engine: EngineName = "torch"
@@ -130,6 +132,7 @@ class Pacs:
             model=self.model,
             operating_point=self.operating_point,
             threshold=self.threshold,
+            location=self.location,
             device=self.device,
             engine=self.engine,
         )

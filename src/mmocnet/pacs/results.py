@@ -33,6 +33,7 @@ class ResultMaker:
                 "OperatingPoint": "given" if given else settings.operating_point,
                 "Threshold": settings.threshold,
                 "Engine": settings.engine,
+                "LocationWanted": settings.location,
             }
         )
 

@@ -8,7 +8,8 @@ def result_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that changes a result beside its series and the weights; plain JSON values.
 
     Args:
-        record: Settings, OperatingPoint, Threshold and Engine, as provenance has them.
+        record: Settings, OperatingPoint, Threshold, Engine and LocationWanted, as provenance has
+            them.
 
     Returns:
         What UIDs derive from. The threshold of an operating point is not in it: it depends on the
@@ -21,4 +22,5 @@ def result_settings(record: Mapping[str, Any]) -> dict[str, Any]:
         "Threshold": record["Threshold"] if given else None,
         # The other engines give the same results as each other.
         "Engine": "8 bits" if record["Engine"] == "openvino-int8" else "exact",
+        "Location": record.get("LocationWanted", True),
     }

@@ -176,6 +176,7 @@ def provenance(
         "CandidateFloor": CANDIDATE_FLOOR,
         "Device": settings.device,
         "Engine": settings.engine,
+        "LocationWanted": settings.location,
         "Seed": None,
     }
 
