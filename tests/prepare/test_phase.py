@@ -190,6 +190,19 @@ def test_phase_on_another_grid_is_refused():
     assert "affine" in refused(Volume(phase.array, moved, "phase"), scan, brain)
 
 
+@pytest.mark.parametrize("hint", [1, -1, None])
+def test_a_hint_counts_only_where_the_scan_does_not_tell(hint):
+    phase, scan, brain = slab()
+    assert high_passed_phase(phase, scan, brain, hint=hint).sign == 1
+    flat = scan.like(np.where(brain, 500.0, 15.0) + np.arange(SHAPE[2]))
+    unsure = high_passed_phase(phase, flat, brain, hint=hint)
+    assert unsure.sure == (hint is not None)
+    assert unsure.by_vendor == unsure.sure
+    assert ("vendor" in unsure.warnings[0]) == unsure.sure
+    if hint is not None:
+        assert unsure.sign == hint
+
+
 def test_a_sign_that_is_none_is_refused():
     with pytest.raises(InputError, match="sign"):
         high_passed_phase(*slab(), sign="2")

@@ -81,7 +81,9 @@ class Segment:
         if self.phase is not None and not cascade.settings.reads_phase:
             _warn(f"--phase {self.phase.name} is ignored: the model {cascade.name} reads no phase")
         failed = 0
-        for path in self.inputs:
+        for given in self.inputs:
+            # "." and ".." have no name of their own.
+            path = given if given.name.strip(".") else given.resolve()
             try:
                 _say(path, self._segment(path, cascade))
             except MmocnetError as error:

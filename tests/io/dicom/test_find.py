@@ -154,6 +154,15 @@ def test_echoes_of_one_series_are_kept_apart(tmp_path, write_dicom_series, volum
     assert sorted(one.echo_ms for one in find_series(tmp_path)) == [10.0, 20.0]
 
 
+def test_of_several_echoes_the_usual_one_is_taken(tmp_path, write_dicom_series, volume):
+    for echo_ms in (7.5, 17.5, 37.5):
+        folder = tmp_path / str(echo_ms)
+        write_dicom_series(folder, volume, SeriesInstanceUID="1.2.3", EchoTime=echo_ms)
+    chosen = choose_swi(find_series(tmp_path), "3")
+    assert chosen.echo_ms == 17.5
+    assert chosen.warnings == ("series 3 has 3 echoes: that at 17.5 ms is taken",)
+
+
 def test_magnitude_and_phase_in_one_multi_frame_series(tmp_path, write_dicom_series, volume, phase):
     write_dicom_series(tmp_path / "a", volume, multiframe=True, SeriesInstanceUID="1.2.3")
     write_dicom_series(

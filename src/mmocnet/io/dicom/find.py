@@ -1,7 +1,7 @@
 """Find the series in a folder, a zip or a file, tell their kinds, and choose the SWI."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,9 @@ NAMES: dict[Kind, str] = {
 
 MR_IMAGES = "1.2.840.10008.5.1.4.1.1.4"
 """What the SOP classes of MR images begin with, the multi-frame ones too."""
+
+USUAL_ECHO_MS = 20.0
+"""Of SWI at 3 T; of several echoes the nearest is taken."""
 
 MAX_LISTED = 40
 """Series that an error lists."""
@@ -130,7 +133,7 @@ def choose_swi(series: Sequence[DicomSeries], wanted: str | None = None) -> Dico
     for kind in ("swi", "magnitude"):
         same = [one for one in images if one.kind == kind]
         first_hand = [one for one in same if not _is_resliced(one)]
-        same = first_hand or same
+        same = _one_echo(first_hand or same)
         if len(same) == 1:
             return same[0]
         if same:
@@ -210,6 +213,15 @@ def _listed(series: Sequence[DicomSeries]) -> str:
         one.description + (f" UID {one.uid}" if len(uids[one.number]) > 1 else "") for one in shown
     ]
     return "choose one with --series: " + "; ".join(rows + more)
+
+
+def _one_echo(series: list[DicomSeries]) -> list[DicomSeries]:
+    """Return one echo of a series that has several, with a warning; else what was given."""
+    if len({one.uid for one in series}) != 1 or len({one.echo_ms for one in series}) == 1:
+        return series
+    best = min(series, key=lambda one: abs(one.echo_ms - USUAL_ECHO_MS))
+    text = f"{best.name} has {len(series)} echoes: that at {best.echo_ms:g} ms is taken"
+    return [replace(best, warnings=(*best.warnings, text))]
 
 
 def _is_resliced(series: DicomSeries) -> bool:

@@ -13,10 +13,11 @@ from typing import Any
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
-from pydicom.pixels import iter_pixels
-from pydicom.tag import BaseTag
+from pydicom.pixels.utils import iter_pixels
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -188,7 +189,7 @@ def _read(
                 source,
                 stop_before_pixels=stop_before_pixels,
                 force=True,
-                specific_tags=None if tags is None else list(tags),
+                specific_tags=None if tags is None else [Tag(tag) for tag in tags],
             )
             _check_nesting(dataset)
     except RecursionError as error:
@@ -220,12 +221,9 @@ def _inflated(path: Path, limit: int, *, cut: bool) -> Path | io.BytesIO:
             f"a deflated DICOM file holds more than the {limit} bytes that it declares"
         )
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    plain = io.BytesIO()
-    plain.write(bytes(128) + b"DICM")
-    write_file_meta_info(plain, meta, enforce_standard=False)
-    plain.write(content)
-    plain.seek(0)
-    return plain
+    start = DicomBytesIO()
+    write_file_meta_info(start, meta, enforce_standard=False)
+    return io.BytesIO(bytes(128) + b"DICM" + start.getvalue() + content)
 
 
 def _check_nesting(dataset: Dataset) -> None:
