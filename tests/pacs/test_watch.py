@@ -240,6 +240,20 @@ def test_a_wrong_password_ends_the_watch_and_a_dead_server_does_not(orthanc, tmp
     watcher.state.close()
 
 
+def test_a_state_that_cannot_be_written_does_not_end_the_watch(
+    watch, orthanc, write_small, tmp_path, caplog
+):
+    orthanc.upload(write_small(tmp_path / "swi"))
+    maker = CopyMaker()
+    watcher = watch(maker)
+    watcher.state._base.execute("PRAGMA query_only = ON")
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    watcher.run(stop)
+    assert caplog.text.count("cannot write the state") > 1
+    assert maker.seen == []
+
+
 def test_nothing_of_the_patient_is_logged_or_kept(watch, orthanc, write_small, tmp_path, caplog):
     files = write_small(tmp_path / "swi")
     orthanc.upload(files)

@@ -4,6 +4,7 @@ import datetime
 import fnmatch
 import hashlib
 import logging
+import sqlite3
 import tempfile
 import threading
 import time
@@ -90,6 +91,9 @@ class Watcher:
                 if first and isinstance(error, AccessError):
                     raise
                 LOG.warning("%s; trying again in %g s", error, self.settings.every_s)
+            except sqlite3.Error as error:
+                # As on a full disk, which somebody may mend.
+                LOG.error("cannot write the state: %s", type(error).__name__)
             first = False
             stop.wait(self.settings.every_s)
 
