@@ -103,7 +103,8 @@ def hindbrain(at: Template) -> tuple[Mask, Mask]:
     """Return brainstem and cerebellum: the tentorium follows the template's CSF."""
     tent = _interp(at.y, TENTORIUM) - 0.55 * np.clip(at.ax - 5, 0, 45)
     side, back = _interp(at.z, STEM_SIDE), _interp(at.z, STEM_BACK)
-    stem = (at.ax < side) & (at.y > back) & (at.y < -8) & (at.z < -4 + 0.35 * (-30 - at.y))
+    front = np.where(at.z > -18, -11, -8)
+    stem = (at.ax < side) & (at.y > back) & (at.y < front) & (at.z < -4 + 0.35 * (-30 - at.y))
     stem = stem & at.brain
     behind = (at.y < -34) | (at.z < -38) & (at.y < -14) & (at.ax < 50)
     markers = np.zeros(at.t1.shape, np.int8)
@@ -122,6 +123,9 @@ def deep_grey(at: Template) -> tuple[Mask, Mask]:
     wide = ndimage.gaussian_filter(at.grey, 0.7)
     ganglia_mask = (ganglia < 0) | (ganglia < 2.2) & (wide > 0.45)
     accumbens = at.ellipsoid((13, 9, -6), (7, 6, 5)) & (wide > 0.4)
+    # The scale has no name for the ground below the thalamus; its nuclei count to the ganglia.
+    below = (at.ax < 19) & (at.y > -24) & (at.y < 3) & (at.z > -13) & (at.z < 2)
+    accumbens |= below & (at.grey + at.white > 0.4) & (at.white < 0.6)
     thalamus_mask = (thalamus < 0.5) | (thalamus < 4.5) & (wide > 0.35) & (at.z > -4)
     thalamus_mask &= at.ax > 1
     return (ganglia_mask | accumbens) & ~thalamus_mask, thalamus_mask

@@ -4,6 +4,7 @@ from scipy import ndimage
 
 from mmocnet.locate.maps import region_map, target
 from mmocnet.locate.regions import REGION_BY_NAME
+from mmocnet.locate.register import Registration, register_to_mni
 from mmocnet.volume import Volume
 
 DARK = ("basal ganglia", "thalamus", "corpus callosum", "internal capsule", "external capsule")
@@ -49,3 +50,9 @@ def toy_head(world_to_mni) -> Volume:
     noise = np.random.default_rng(3).normal(0, 15, shape)
     array = np.where(signal > 0, np.maximum(signal + noise, 1), 0).astype(np.float32)
     return Volume(array, affine, "toy head")
+
+
+@pytest.fixture(scope="session")
+def registered(toy_head) -> Registration:
+    pytest.importorskip("SimpleITK", reason="needs the extra mmocnet[location]")
+    return register_to_mni(toy_head, toy_head.array > 0)

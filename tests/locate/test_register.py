@@ -19,21 +19,12 @@ def error_mm(found: Registration, head: Volume, world_to_mni: np.ndarray) -> np.
     return np.linalg.norm(found.to_mni(world) - true, axis=1)
 
 
-@pytest.fixture(scope="module")
-def found(toy_head) -> Registration:
-    return register_to_mni(toy_head, toy_head.array > 0)
-
-
-def test_a_turned_and_resized_head_is_found(found, toy_head, world_to_mni):
+def test_a_turned_and_resized_head_is_found(registered, toy_head, world_to_mni):
+    found = registered
     assert found.ok, found.why
     assert found.coverage == pytest.approx(1.0, abs=0.01)
     assert found.quality > 0.95
     assert error_mm(found, toy_head, world_to_mni).max() < 3.0
-
-
-def test_the_same_scan_gives_the_same_bits(found, toy_head):
-    again = register_to_mni(toy_head, toy_head.array > 0)
-    assert again.matrix.tobytes() == found.matrix.tobytes()
 
 
 def test_a_slab_of_60_mm_is_found_or_said_not_to_be(toy_head, world_to_mni):
@@ -45,9 +36,9 @@ def test_a_slab_of_60_mm_is_found_or_said_not_to_be(toy_head, world_to_mni):
 
 
 def test_what_is_no_brain_is_not_believed():
-    i, j, k = np.ogrid[:70, :70, :70]
-    ball = ((i - 35) ** 2 + (j - 35) ** 2 + (k - 35) ** 2 < 30**2) & (k < 45)
-    found = register_to_mni(Volume(ball.astype(np.float32), np.diag([2.0, 2, 2, 1])), ball)
+    i, j, k = np.ogrid[:60, :60, :60]
+    rod = ((i - 30) ** 2 + (j - 30) ** 2 < 7**2) & (k > 0)
+    found = register_to_mni(Volume(rod.astype(np.float32), np.diag([4.0, 4, 4, 1])), rod)
     assert not found.ok
     assert found.why
 
