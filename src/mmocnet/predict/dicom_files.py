@@ -45,7 +45,11 @@ def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: P
 
 def _given(source: dict[str, Any]) -> dict[str, Any]:
     """Return what was given beside the scan and changes the result: mask and phase."""
-    return {key: source[key]["SHA256"] for key in ("Mask", "Phase") if key in source}
+    return {
+        part: {key: value for key, value in source[part].items() if key != "Name"}
+        for part in ("Mask", "Phase")
+        if part in source
+    }
 
 
 def _made(record: dict[str, Any]) -> datetime:

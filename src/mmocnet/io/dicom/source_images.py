@@ -104,7 +104,7 @@ def _shared(raw: Any, source: DicomSource, name: str) -> Any:
     return image
 
 
-def _frame_place(raw: Any, frame: int, name: str) -> Mapping[str, Any]:
+def _frame_place(raw: Any, frame: int, name: str) -> dict[str, Any]:
     """Return where a frame lies, from its own groups or else the shared ones."""
     from pydicom import Dataset
 
@@ -158,8 +158,8 @@ def _corners(place: Mapping[str, Any], labels: Volume) -> FloatArray:
     turned = np.array(place["ImageOrientationPatient"], dtype=float).reshape(2, 3)
     row_mm, column_mm = (float(mm) for mm in place["PixelSpacing"])
     along = turned * np.array([[column_mm * labels.shape[0]], [row_mm * labels.shape[1]]])
-    lps: FloatArray = np.stack([origin, origin + along[0], origin + along[1]])
-    return lps * np.array([-1.0, -1.0, 1.0])
+    lps = np.stack([origin, origin + along[0], origin + along[1]])
+    return np.asarray(lps * [-1.0, -1.0, 1.0])
 
 
 def _geometry(place: Mapping[str, Any], labels: Volume) -> Any:
