@@ -9,7 +9,6 @@ import tyro
 
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.config import EngineName, OperatingPoint, SegmentSettings
-from mmocnet.errors import InputError
 
 if TYPE_CHECKING:
     from mmocnet.compare.comparison import Comparison
@@ -71,6 +70,8 @@ class Compare:
 
     def _visit(self, path: Path, mask: Path | None, name: str) -> Visit:
         from mmocnet.io.read import read_scan
+        from mmocnet.locate.locate import located
+        from mmocnet.predict.labels import measured_lesions, read_labels
         from mmocnet.predict.provenance import FileOptions, given_record
         from mmocnet.prepare.brain import brain_mask
 
@@ -81,11 +82,8 @@ class Compare:
             labels, lesions, below, source = self._segmented(path, name)
         else:
             labels = read_labels(mask, scan.volume)
-            lesions, below = measured_lesions(labels), ()
-            if self.location:
-                from mmocnet.locate.locate import located
-
-                lesions, _ = located(lesions, scan.volume, brain)
+            lesions, _ = located(measured_lesions(labels), scan.volume, brain, wanted=self.location)
+            below = ()
             source = {"Source": f"given: {mask.name}"}
         record = {"Name": scan.volume.name, "SHA256": scan.sha256, "Acquisition": technique}
         return Visit(
@@ -130,53 +128,6 @@ class Compare:
             if one.index not in known and one.confidence < record["Threshold"]
         )
         return read_nifti(files.labels), lesions, below, {"Source": source, "Segmentation": record}
-
-
-def read_labels(path: Path, scan: "Volume") -> "Volume":
-    """Return a label image on a scan's grid; one of a single value is parted into components.
-
-    Raises:
-        InputError: If it cannot be read, lies on another grid, or holds other than whole numbers.
-    """
-    import numpy as np
-    from scipy import ndimage
-
-    from mmocnet.io.nifti import read_nifti
-
-    labels = read_nifti(path)
-    if labels.shape != scan.shape or not np.allclose(labels.affine, scan.affine, atol=1e-2):
-        raise InputError(f"expected labels on the grid of {scan.name}, got another in {path.name}")
-    array = np.asarray(labels.array)
-    if (array < 0).any() or not np.array_equal(array, np.rint(array)):
-        raise InputError(f"expected whole numbers from 0, got others in {path.name}")
-    array = array.astype(np.int32)
-    if len(np.unique(array[array > 0])) == 1:
-        array = np.asarray(ndimage.label(array > 0, np.ones((3, 3, 3)))[0], np.int32)
-    return scan.like(array, path.name)
-
-
-def measured_lesions(labels: "Volume") -> "tuple[Lesion, ...]":
-    """Return the lesions of a label image; their confidence is not known, so NaN."""
-    from mmocnet.lesion import Certainty, Lesion
-    from mmocnet.predict.findings import MAXIMUM_MM
-    from mmocnet.predict.measure import measure
-
-    return tuple(
-        Lesion(
-            index=number,
-            name=f"CMB {number}",
-            centre_mm=one.centre_mm,
-            centre_voxel=one.centre_voxel,
-            volume_mm3=one.volume_mm3,
-            diameter_mm=one.diameter_mm,
-            diameter_eq_mm=one.diameter_eq_mm,
-            confidence=float("nan"),
-            certainty=(
-                Certainty.MACROHAEMORRHAGE if one.diameter_mm > MAXIMUM_MM else Certainty.DEFINITE
-            ),
-        )
-        for number, one in measure(labels.array, labels.affine).items()
-    )
 
 
 def _say(comparison: "Comparison", files: "CompareFiles") -> None:

@@ -11,7 +11,7 @@ from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.errors import InputError
 from mmocnet.io.burden import aria_h_grade, burden_class, microbleeds
 from mmocnet.lesion import Certainty
-from mmocnet.locate.rigid import RigidAlignment, align
+from mmocnet.locate.rigid import SURE_CORRELATION, RigidAlignment, align
 
 SAME_SHARE = 0.1
 """Numbers of two protocols within it are the same."""
@@ -89,6 +89,11 @@ def compare_visits(
         )
     changes = list_changes(baseline, follow_up, alignment, settings)
     warnings = [*protocol_warnings(baseline, follow_up), *_doubts(changes)]
+    if alignment.correlation < SURE_CORRELATION:
+        warnings.append(
+            f"the registered scans correlate by {alignment.correlation:.2f} only: look at the "
+            "pictures, lesions can be matched wrongly"
+        )
     return Comparison(baseline, follow_up, alignment, changes, tuple(warnings), settings)
 
 

@@ -28,7 +28,10 @@ START_SHIFTS_MM = (0.0, -15.0, 15.0)
 """Starts up and down for scans that show less than the whole brain."""
 WHOLE_MM = 115.0
 
-MINIMUM_CORRELATION = 0.6
+MINIMUM_CORRELATION = 0.4
+"""Simulated visits of one person reach 0.6 to 0.95, of two people at most 0.25."""
+SURE_CORRELATION = 0.65
+"""Below it a registration can be off by some mm."""
 MINIMUM_OVERLAP = 0.25
 
 

@@ -1,0 +1,106 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mmocnet.compare.match import State, list_changes, match_lesions
+from mmocnet.compare.visit import CompareSettings, Visit
+from mmocnet.lesion import Certainty
+from mmocnet.volume import Volume
+
+SETTINGS = CompareSettings()
+
+
+def _visit(lesions, low_mm=-50.0, candidates=()):
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = low_mm
+    image = Volume(np.ones((50, 50, 50), np.float32), affine, "scan.nii.gz")
+    labels = image.like(np.zeros(image.shape, np.int32))
+    brain = np.ones(image.shape, bool)
+    return Visit(image, labels, tuple(lesions), brain, candidates=tuple(candidates))
+
+
+def _states(changes):
+    return [
+        (
+            one.state.value,
+            one.baseline.index if one.baseline else 0,
+            one.follow_up.index if one.follow_up else 0,
+        )
+        for one in changes
+    ]
+
+
+def test_nearest_lesions_are_matched_after_registration(lesion, moved):
+    first = [lesion(1, (0, 0, 0)), lesion(2, (10, 0, 0))]
+    second = [lesion(1, (15, 0.5, 0)), lesion(2, (5, 0.5, 0)), lesion(3, (30, 0, 0))]
+    changes = list_changes(_visit(first), _visit(second), moved, SETTINGS)
+    assert _states(changes) == [("new", 0, 3), ("stable", 1, 2), ("stable", 2, 1)]
+    assert changes[0].centre_mm == (25.0, 0.0, 0.0)
+    assert [one.distance_mm for one in changes[1:]] == [0.5, 0.5]
+
+
+def test_as_many_as_possible_are_matched_even_where_one_is_nearer_to_another(lesion):
+    first = [lesion(1, (0, 0, 0), 1.0), lesion(2, (3, 0, 0), 1.0)]
+    centres = np.array([[1.6, 0.0, 0.0], [-2.5, 0.0, 0.0]])
+    second = [lesion(1, centres[0], 1.0), lesion(2, centres[1], 1.0)]
+    assert match_lesions(first, second, centres, 2.0) == [(0, 1), (1, 0)]
+
+
+def test_the_tolerance_is_the_gap_between_outlines(lesion):
+    first, near, far = lesion(1, (0, 0, 0), 4.0), (5.9, 0, 0), (6.1, 0, 0)
+    for at, count in ((near, 1), (far, 0)):
+        assert len(match_lesions([first], [lesion(1, at, 4.0)], np.array([at]), 2.0)) == count
+
+
+def test_no_lesion_at_either_visit_is_no_change(moved):
+    assert list_changes(_visit(()), _visit(()), moved, SETTINGS) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "state"),
+    [
+        (3.0, 3.3, State.STABLE),
+        (3.0, 4.5, State.GROWN),
+        (1.0, 2.0, State.STABLE),
+        (4.5, 3.0, State.STABLE),
+    ],
+)
+def test_growth_is_more_than_outlines_differ_by(lesion, moved, before, after, state):
+    first, second = [lesion(1, (0, 0, 0), before)], [lesion(1, (5, 0, 0), after)]
+    (change,) = list_changes(_visit(first), _visit(second), moved, SETTINGS)
+    assert change.state is state
+    assert change.volume_ratio == pytest.approx((after / before) ** 3)
+
+
+def test_what_lies_outside_the_other_scan_is_not_covered(lesion, moved):
+    # Voxels of the first reach from -51 to 49, those of the second from -46 to 54 in their own
+    # world, so from -51 to 49 in that of the first.
+    second = _visit([lesion(1, (0, 0, 0)), lesion(2, (53, 0, 0))], low_mm=-45.0)
+    first = _visit([lesion(1, (-40, -48, 0)), lesion(2, (-40, 0, 0))], low_mm=-49.0)
+    changes = list_changes(first, second, moved, SETTINGS)
+    assert _states(changes) == [
+        ("new", 0, 1),
+        ("new", 0, 2),
+        ("not seen", 2, 0),
+        ("not covered", 1, 0),
+    ]
+
+
+def test_a_new_lesion_tells_of_a_candidate_there_before(lesion, moved):
+    below = [lesion(7, (20.5, 0, 0), confidence=0.3), lesion(8, (21, 0, 0), confidence=0.2)]
+    changes = list_changes(
+        _visit((), candidates=below),
+        _visit([lesion(1, (25, 0, 0)), lesion(2, (-20, 0, 0))]),
+        moved,
+        SETTINGS,
+    )
+    assert [one.below_threshold for one in changes] == [0.3, pytest.approx(np.nan, nan_ok=True)]
+
+
+def test_a_match_keeps_regions_and_certainty_of_the_last_visit(lesion, moved):
+    second = dataclasses.replace(
+        lesion(1, (5, 0, 0)), certainty=Certainty.POSSIBLE, region="insula"
+    )
+    (change,) = list_changes(_visit([lesion(1, (0, 0, 0))]), _visit([second]), moved, SETTINGS)
+    assert (change.lesion.region, change.lesion.certainty) == ("insula", Certainty.POSSIBLE)

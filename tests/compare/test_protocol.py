@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from mmocnet.compare.comparison import compare_visits, protocol_warnings
+from mmocnet.compare.visit import CompareSettings, Visit
+from mmocnet.errors import InputError
+from mmocnet.volume import Volume
+
+TECHNIQUE = {
+    "MagneticFieldStrength": 3,
+    "EchoTime": 0.02,
+    "RepetitionTime": 0.03,
+    "FlipAngle": 15,
+}
+
+
+def _visit(technique, spacing=(0.6, 0.6, 2.0), shape=(8, 8, 8)):
+    image = Volume(np.ones(shape, np.float32), np.diag([*spacing, 1.0]), "scan.nii.gz")
+    labels = image.like(np.zeros(shape, np.int32))
+    return Visit(image, labels, (), np.ones(shape, bool), acquisition=technique)
+
+
+def test_the_same_protocol_gives_no_warning():
+    other = TECHNIQUE | {"EchoTime": 0.0205}
+    assert protocol_warnings(_visit(TECHNIQUE), _visit(other, (0.6, 0.6, 2.1))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "spacing", "told"),
+    [
+        ({"MagneticFieldStrength": 1.5}, (0.6, 0.6, 2.0), "field strength 3 and 1.5 T"),
+        ({"EchoTime": 0.04}, (0.6, 0.6, 2.0), "echo time 20 and 40 ms"),
+        ({}, (0.6, 0.6, 5.0), "voxels 0.6 x 0.6 x 2 and 0.6 x 0.6 x 5 mm"),
+    ],
+)
+def test_a_changed_protocol_is_told(change, spacing, told):
+    (warning,) = protocol_warnings(_visit(TECHNIQUE), _visit(TECHNIQUE | change, spacing))
+    assert warning.startswith("the protocol changed (")
+    assert told in warning
+
+
+def test_what_is_not_stated_is_told_as_unknown():
+    (warning,) = protocol_warnings(_visit({}), _visit(TECHNIQUE))
+    assert "not known" in warning
+    assert "field strength, echo time" in warning
+
+
+def test_sequence_and_manufacturer_count_where_both_are_stated():
+    first = _visit(TECHNIQUE | {"Manufacturer": "A", "ScanningSequence": "GR"})
+    second = _visit(TECHNIQUE | {"Manufacturer": "B"})
+    (warning,) = protocol_warnings(first, second)
+    assert "manufacturer A and B" in warning
+    assert "sequence" not in warning
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "told"),
+    [
+        ((8, 8, 1), CompareSettings(), "single slice"),
+        ((8, 8, 8), CompareSettings(tolerance_mm=-1.0), "tolerance_mm"),
+        ((8, 8, 8), CompareSettings(growth_ratio=0.5), "growth_ratio"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(shape, settings, told):
+    visit = _visit(TECHNIQUE, shape=shape)
+    with pytest.raises(InputError, match=told):
+        compare_visits(visit, visit, settings)

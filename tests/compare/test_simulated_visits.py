@@ -1,0 +1,122 @@
+import dataclasses
+import json
+
+import numpy as np
+import pypdfium2
+import pytest
+
+from mmocnet.cli.compare import Compare
+from mmocnet.compare.comparison import compare_visits
+from mmocnet.compare.match import State
+from mmocnet.compare.outputs import COLUMNS, CompareFiles, write_comparison
+from mmocnet.compare.visit import Visit
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import read_tsv
+from mmocnet.io.nifti import write_nifti
+from mmocnet.predict.labels import measured_lesions
+from mmocnet.simulate.settings import StudySettings
+from mmocnet.simulate.visits import simulate_visits
+
+pytest.importorskip("SimpleITK", reason="registration needs SimpleITK")
+
+
+@pytest.fixture(scope="module")
+def pair():
+    settings = StudySettings(
+        "aibl",
+        lesion_free_share=0.0,
+        lesion_count=(14, 14),
+        mimics=False,
+        images="swi",
+        slab_mm=30.0,
+    )
+    return simulate_visits(settings, 3)
+
+
+def _visit(study):
+    labels = study.swi.like(np.asarray(study.apparent.array, np.int32))
+    return Visit(study.swi, labels, measured_lesions(labels), study.brain.array)
+
+
+@pytest.fixture(scope="module")
+def comparison(pair):
+    return compare_visits(_visit(pair.baseline), _visit(pair.follow_up))
+
+
+def test_the_known_motion_is_found(pair, comparison):
+    voxels = np.argwhere(pair.baseline.brain.array)[::997]
+    places = pair.baseline.brain.world(voxels.astype(float))
+    moved = places @ pair.motion[:3, :3].T + pair.motion[:3, 3]
+    error = np.linalg.norm(comparison.alignment.to_first(moved) - places, axis=1)
+    assert np.linalg.norm(moved - places, axis=1).mean() > 3
+    assert error.mean() < 1
+
+
+def test_new_lesions_are_found_and_the_others_are_matched(pair, comparison):
+    seen = [
+        {one.index for one in _visit(study).lesions} for study in (pair.baseline, pair.follow_up)
+    ]
+    said = {one.follow_up.index: one for one in comparison.changes if one.follow_up is not None}
+    kept = [one for one in pair.changes if one.baseline in seen[0] and one.follow_up in seen[1]]
+    new = [one for one in pair.changes if one.baseline == 0 and one.follow_up in seen[1]]
+    assert len(new) >= 3
+    assert len(kept) >= 3
+    assert np.mean([said[one.follow_up].state is State.NEW for one in new]) >= 0.9
+    for one in kept:
+        assert said[one.follow_up].baseline.index == one.baseline
+
+
+def test_files_tell_the_same_and_are_the_same_again(comparison, tmp_path):
+    files = [CompareFiles(tmp_path / name, "scan") for name in "ab"]
+    for one in files:
+        write_comparison(comparison, one)
+    assert files[0].pdf.read_bytes() == files[1].pdf.read_bytes()
+    assert files[0].summary.read_bytes() == files[1].summary.read_bytes()
+    rows = read_tsv(files[0].table)
+    assert list(rows[0]) == list(COLUMNS)
+    summary = json.loads(files[0].summary.read_text())["Summary"]
+    assert summary["New"] == sum(row["state"] == "new" for row in rows)
+    assert summary["RadElement"]["RDES291"]["Baseline microhemorrhages (ARIA-H)"] == len(
+        comparison.baseline.lesions
+    )
+    page = files[0].report.read_text()
+    assert page.count("<figure") == len(rows)
+    assert "Research use only - not a medical device" in page
+    document = pypdfium2.PdfDocument(files[0].pdf)
+    texts = [one.get_textpage().get_text_bounded() for one in document]
+    document.close()
+    assert all("Research use only - not a medical device" in text for text in texts)
+
+
+def test_another_head_is_refused(pair):
+    study = pair.follow_up
+    other = np.random.default_rng(0).normal(1, 0.2, study.swi.shape).astype(np.float32)
+    stranger = dataclasses.replace(_visit(study), image=study.swi.like(other))
+    with pytest.raises(InputError, match="cannot be registered"):
+        compare_visits(_visit(pair.baseline), stranger)
+
+
+def test_the_command_takes_given_lesions(pair, tmp_path, capsys):
+    paths = {}
+    for name, study in (("first", pair.baseline), ("second", pair.follow_up)):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_nifti(folder / "swi.nii.gz", study.swi, np.float32)
+        write_nifti(folder / "cmb.nii.gz", study.apparent, np.int16)
+        paths[name] = folder
+    Compare(
+        paths["first"] / "swi.nii.gz",
+        paths["second"] / "swi.nii.gz",
+        tmp_path / "out",
+        baseline_mask=paths["first"] / "cmb.nii.gz",
+        follow_up_mask=paths["second"] / "cmb.nii.gz",
+        location=False,
+    ).run()
+    assert "ARIA-H class of new microbleeds" in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [
+        "swi_compare.json",
+        "swi_compare.tsv",
+        "swi_compare_report.html",
+        "swi_compare_report.pdf",
+    ]
