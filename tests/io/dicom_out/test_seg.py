@@ -150,6 +150,25 @@ def test_no_lesion_gives_no_segmentation(written, tmp_path):
     assert not (tmp_path / "seg.dcm").exists()
 
 
+def test_a_slice_off_even_spacing_keeps_the_place_that_its_header_gives(written, tmp_path):
+    findings = written()
+    file = findings.source.files[3]
+    dataset = pydicom.dcmread(file)
+    # Of 2 mm between slices a twentieth.
+    x, y, z = dataset.ImagePositionPatient
+    dataset.ImagePositionPatient = [x, y, round(float(z) + 0.1, 6)]
+    dataset.save_as(file)
+    seg = pydicom.dcmread(write_seg(findings, tmp_path / "seg.dcm"))
+    at = 0
+    for pixels, group in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        position = group.PlanePositionSequence[0].ImagePositionPatient
+        if position == dataset.ImagePositionPatient:
+            number = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+            assert np.array_equal(pixels.T, findings.labels.array[:, :, 3] == number)
+            at += 1
+    assert at == 2
+
+
 def test_a_volume_that_lies_elsewhere_than_its_series_is_refused(written, tmp_path):
     findings = written()
     moved = findings.labels.affine.copy()

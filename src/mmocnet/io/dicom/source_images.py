@@ -8,13 +8,15 @@ import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.guard import read_header
+from mmocnet.io.dicom.quiet import quiet
 from mmocnet.io.dicom.source import DicomSource
 from mmocnet.io.dicom.uids import derived_uid
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
 
-POSITION_TOLERANCE_MM = 0.01
-"""Headers and the volume agree better: positions are written to 1e-6 mm or so."""
+POSITION_TOLERANCE = 0.15
+"""Of the distance of slices. A series is read where its slices lie within a tenth of it; one slice
+for another is a whole one."""
 SHARED = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
     *("PatientAge", "PatientSize", "PatientWeight"),
@@ -45,6 +47,7 @@ FORMS = {
 """A value in another form is left out: it would make the new object invalid too."""
 
 
+@quiet()
 def source_images(source: DicomSource, labels: Volume) -> list[Any]:
     """Return the headers of a series' slices: who, which study, where, and nothing else.
 
@@ -145,7 +148,7 @@ def _check_places(places: list[dict[str, Any]], labels: Volume) -> None:
             )
         corners = np.array([[0, 0, k], [labels.shape[0], 0, k], [0, labels.shape[1], k]])
         off_mm = np.abs(_corners(place, labels) - labels.world(corners.astype(float))).max()
-        if not off_mm <= POSITION_TOLERANCE_MM:
+        if not off_mm <= POSITION_TOLERANCE * labels.spacing_mm[2]:
             raise InputError(
                 f"expected slice {k + 1} of {labels.name} where its DICOM header has it, "
                 f"got a volume {off_mm:.3g} mm away"
