@@ -12,6 +12,7 @@ from mmocnet.errors import InputError
 from mmocnet.io.dicom.archive import files_below, unpack
 from mmocnet.io.dicom.frames import TAGS, Slice, slices_of
 from mmocnet.io.dicom.guard import is_dicom, read_header
+from mmocnet.io.dicom.quiet import UNREADABLE, quiet
 from mmocnet.io.dicom.vendors import Kind, kind_of
 
 NAMES: dict[Kind, str] = {
@@ -188,7 +189,11 @@ def _slices(files: Sequence[Path], *, alone: bool) -> tuple[list[Slice], int]:
 
 def _should_be_image(header: Dataset) -> bool:
     """Return whether a file without a slice is an MR image, or so damaged that it is nothing."""
-    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    with quiet():
+        try:
+            kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+        except UNREADABLE:
+            return True
     return not kind or str(kind).startswith(MR_IMAGES)
 
 

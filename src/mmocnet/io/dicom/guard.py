@@ -123,9 +123,15 @@ def frames(dataset: Dataset, numbers: Sequence[int]) -> Iterator[NDArray[Any]]:
     """
     with quiet():
         image_bytes(dataset)
-        shape, count = (int(dataset.Rows), int(dataset.Columns)), frame_count(dataset)
-        syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)))
+        try:
+            shape, count = (int(dataset.Rows), int(dataset.Columns)), frame_count(dataset)
+            syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)))
+            grey = dataset.get("PhotometricInterpretation") == "MONOCHROME2"
+        except UNREADABLE as error:
+            raise InputError("a DICOM file is damaged or cut short") from error
         _check_codestreams(dataset, syntax, shape)
+    if not grey:
+        raise InputError("expected grey pixels that are brighter where more (MONOCHROME2)")
     if max(numbers) > count:
         raise InputError(f"expected {max(numbers)} frames in a DICOM file, got {count}")
     arrays = iter_pixels(dataset, raw=True, indices=[number - 1 for number in numbers])

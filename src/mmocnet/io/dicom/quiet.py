@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydicom import config
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 UNREADABLE = (
+    BytesLengthException,
     InvalidDicomError,
     ArithmeticError,
     AttributeError,
