@@ -118,7 +118,7 @@ def test_a_step_always_draws_the_same_batch_and_hides_phase_in_half_of_it(
     assert torch.equal(images, data.draw(7)[0])
     assert not torch.equal(images, data.draw(8)[0])
     assert images.shape == (200, CHANNELS, 16, 16)
-    assert truth.mean() == pytest.approx(0.4, abs=0.1)
+    assert truth.mean() == pytest.approx(0.25, abs=0.1)
     assert (images[:, 6].amax(dim=(1, 2)) == 0).float().mean() == pytest.approx(0.5, abs=0.12)
 
 

@@ -243,6 +243,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
     """Return what makes two runs the same, as JSON has it: tuples are lists there."""
     parts = {key: record.get(key) for key in ("Version", "Input", "Settings", "Threshold")}
     parts["Model"] = record.get("Model", {}).get("SHA256")
+    parts["Location"] = record.get("LocationWanted", True)
     # The other engines give the same results as each other.
     parts["Engine"] = "8 bits" if record.get("Engine") == "openvino-int8" else "exact"
     same: dict[str, Any] = json.loads(json.dumps(parts))

@@ -15,7 +15,7 @@ from mmocnet.train.augment import other_intensities, warp
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
 from mmocnet.train.trainer import Batch
 
-POSITIVE_SHARE = 0.4
+POSITIVE_SHARE = 0.25
 """Share of microbleeds in a batch."""
 SINGLE_SHARE = 0.2
 """Share of candidates of single slices in a batch."""
