@@ -47,10 +47,10 @@ def test_as_many_as_possible_are_matched_even_where_one_is_nearer_to_another(les
     assert match_lesions(first, second, centres, 2.0) == [(0, 1), (1, 0)]
 
 
-def test_the_tolerance_is_the_gap_between_outlines(lesion):
-    first, near, far = lesion(1, (0, 0, 0), 4.0), (5.9, 0, 0), (6.1, 0, 0)
+def test_the_tolerance_is_from_the_larger_sphere_to_the_other_centre(lesion):
+    first, near, far = lesion(1, (0, 0, 0), 4.0), (3.9, 0, 0), (4.1, 0, 0)
     for at, count in ((near, 1), (far, 0)):
-        assert len(match_lesions([first], [lesion(1, at, 4.0)], np.array([at]), 2.0)) == count
+        assert len(match_lesions([first], [lesion(1, at, 1.0)], np.array([at]), 2.0)) == count
 
 
 def test_no_lesion_at_either_visit_is_no_change(moved):

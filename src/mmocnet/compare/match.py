@@ -75,20 +75,21 @@ def match_lesions(
     """Return pairs (position in `first`, in `second`), one to one.
 
     As many pairs as possible are made, and of these the ones nearest to each other. Lesions may
-    be paired where the gap between the spheres of their volumes is at most the tolerance.
+    be paired where the centre of the smaller lies in the sphere of the larger one's volume, or
+    beside it by at most the tolerance.
 
     Args:
         first: Lesions of the first visit.
         second: Lesions of the second.
         second_centres_mm: Their centres in the world of the first, shape (N, 3).
-        tolerance_mm: Largest gap.
+        tolerance_mm: Largest distance of a centre from the other's sphere.
     """
     if not first or not second:
         return []
     centres = np.array([one.centre_mm for one in first])
     distance = np.linalg.norm(centres[:, None] - second_centres_mm[None], axis=-1)
     radii = [np.array([one.diameter_eq_mm / 2 for one in group]) for group in (first, second)]
-    allowed = distance - radii[0][:, None] - radii[1][None] <= tolerance_mm
+    allowed = distance - np.maximum(radii[0][:, None], radii[1][None]) <= tolerance_mm
     rows, columns = linear_sum_assignment(np.where(allowed, distance, _FORBIDDEN_MM))
     pairs = zip(rows.tolist(), columns.tolist(), strict=True)
     return [(row, column) for row, column in pairs if allowed[row, column]]
@@ -150,8 +151,9 @@ class _Other:
         """Return the highest confidence of a candidate there, NaN where there is none."""
         if not self.candidates:
             return float("nan")
-        gap = np.linalg.norm(self.centres_mm - at_mm, axis=1) - lesion.diameter_eq_mm / 2
-        gap -= np.array([one.diameter_eq_mm / 2 for one in self.candidates])
+        radii = np.array([one.diameter_eq_mm / 2 for one in self.candidates])
+        gap = np.linalg.norm(self.centres_mm - at_mm, axis=1)
+        gap -= np.maximum(radii, lesion.diameter_eq_mm / 2)
         near = [
             one.confidence
             for one, apart in zip(self.candidates, gap.tolist(), strict=True)

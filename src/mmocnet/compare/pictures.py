@@ -4,6 +4,7 @@ Radiological display: the patient's right is on the viewer's left, front or head
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,20 +42,22 @@ class ChangePictures:
     width_mm: float
 
 
-def change_pictures(comparison: Comparison, change: Change) -> ChangePictures:
-    """Return a lesion's place at both visits."""
-    width = max(WIDTH_MM, 2.5 * change.lesion.diameter_mm)
-    places = _plane(comparison.baseline.image, np.asarray(change.centre_mm), width)
+def change_pictures(comparison: Comparison, changes: Sequence[Change]) -> dict[int, ChangePictures]:
+    """Return the place of each lesion at both visits, by its number in the table."""
+    visits = (comparison.baseline, comparison.follow_up)
+    windows = [_window(visit) for visit in visits]
     back = np.linalg.inv(comparison.alignment.matrix)
-    moved = places @ back[:3, :3].T + back[:3, 3]
-    plain, outlined = zip(
-        *(
-            _both(visit, at)
-            for visit, at in ((comparison.baseline, places), (comparison.follow_up, moved))
-        ),
-        strict=True,
-    )
-    return ChangePictures(plain[0], plain[1], outlined[0], outlined[1], width)
+    found = {}
+    for change in changes:
+        width = max(WIDTH_MM, 2.5 * change.lesion.diameter_mm)
+        places = _plane(comparison.baseline.image, np.asarray(change.centre_mm), width)
+        moved = places @ back[:3, :3].T + back[:3, 3]
+        (first, first_outlined), (second, second_outlined) = (
+            _both(visit, at, window)
+            for visit, at, window in zip(visits, (places, moved), windows, strict=True)
+        )
+        found[change.index] = ChangePictures(first, second, first_outlined, second_outlined, width)
+    return found
 
 
 def _plane(image: Volume, centre_mm: FloatArray, width_mm: float) -> FloatArray:
@@ -74,12 +77,12 @@ def _plane(image: Volume, centre_mm: FloatArray, width_mm: float) -> FloatArray:
     )
 
 
-def _both(visit: Visit, places_mm: FloatArray) -> tuple[bytes, bytes]:
+def _both(visit: Visit, places_mm: FloatArray, window: tuple[float, float]) -> tuple[bytes, bytes]:
     """Return a visit at those places as PNG, plain and with outlines."""
     at = np.moveaxis(visit.image.voxel(places_mm), -1, 0)
-    low, high = _window(visit)
+    low, high = window
     values = ndimage.map_coordinates(
-        np.asarray(visit.image.array, np.float32), at, order=1, cval=low
+        np.asarray(visit.image.array, np.float32), at, order=1, cval=low, output=np.float32
     )
     grey = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     labels = ndimage.map_coordinates(np.asarray(visit.labels.array, np.int32), at, order=0)

@@ -76,7 +76,7 @@ def make_report(comparison: Comparison) -> CompareReport:
         conclusions=_conclusions(comparison),
         warnings=comparison.warnings,
         changes=comparison.changes,
-        pictures={one.index: change_pictures(comparison, one) for one in pictured},
+        pictures=change_pictures(comparison, pictured),
         technique=[
             ("Baseline", technique_line(comparison.baseline)),
             ("Follow-up", technique_line(comparison.follow_up)),
@@ -120,7 +120,10 @@ def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
             f"{alignment.shift_mm:.1f} mm; correlation {alignment.correlation:.2f}, "
             f"{alignment.overlap:.0%} of the smaller brain in both",
         ),
-        ("One lesion", f"gap between outlines at most {settings.tolerance_mm:g} mm, one to one"),
+        (
+            "One lesion",
+            f"centre at most {settings.tolerance_mm:g} mm beside the other visit's outline",
+        ),
         (
             "Grown",
             f"at least {settings.growth_ratio:g} times the volume and "

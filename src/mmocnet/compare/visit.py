@@ -37,8 +37,8 @@ class CompareSettings:
     """When two lesions are one, and when one has grown."""
 
     tolerance_mm: float = 2.0
-    """Largest gap between the outlines of one lesion at two visits, each taken as the sphere of
-    its volume. Registration is off by about 1 mm and a centre by half a slice."""
+    """How far a lesion's centre at one visit may lie from the lesion at the other, taken as the
+    sphere of its volume. Registration is off by up to 1 mm and a centre by half a slice."""
     growth_ratio: float = 2.0
     """A lesion has grown where its volume has become at least so many times what it was,"""
     growth_mm3: float = 10.0

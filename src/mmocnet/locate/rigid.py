@@ -69,11 +69,13 @@ class _Head:
     Attributes:
         image: About 0 to 1; shape (I, J, K), float32, like the rest.
         brain: The brain.
+        seen: Where the scan has voxels.
         low_mm: World mm of the first voxel.
     """
 
     image: FloatArray
     brain: Mask3D
+    seen: Mask3D
     low_mm: FloatArray
 
     def middle(self) -> FloatArray:
@@ -140,17 +142,25 @@ def _resampled(volume: Volume, brain: Mask3D) -> _Head:
     inverse = np.linalg.inv(volume.affine)
     matrix, offset = inverse[:3, :3] * STEP_MM, inverse[:3, :3] @ low + inverse[:3, 3]
     array = np.clip(np.asarray(volume.array, np.float32) / top, 0, 1.2)
-    smooth = ndimage.gaussian_filter(array, blur)
+    smooth = ndimage.gaussian_filter(array, blur, mode="nearest")
+    seen = np.ones(volume.shape, np.float32)
     return _Head(
-        image=ndimage.affine_transform(smooth, matrix, offset, shape, order=1),
+        # What ends with the scan goes on beyond it: an end smoothed into black would be a mark.
+        image=ndimage.affine_transform(smooth, matrix, offset, shape, order=1, mode="nearest"),
         brain=ndimage.affine_transform(brain.astype(np.uint8), matrix, offset, shape, order=0) > 0,
+        # Less than 1 where a voxel outside the scan has a share.
+        seen=ndimage.affine_transform(seen, matrix, offset, shape, order=1) > 0.999,
         low_mm=low,
     )
 
 
 def _reach(head: _Head) -> FloatArray:
-    """Return where the metric looks: the brain and a little around, whose edge tells place."""
-    return np.asarray(ndimage.binary_dilation(head.brain, iterations=2), np.uint8)
+    """Return where the metric looks: the brain and a little around, whose edge tells place.
+
+    Never beyond the scan: the ends of two slabs would be laid on each other, not what they show.
+    """
+    near = ndimage.binary_dilation(head.brain, iterations=2)
+    return np.asarray(near & head.seen, np.uint8)
 
 
 def _image(array: FloatArray, head: _Head) -> "sitk.Image":
