@@ -27,12 +27,13 @@ def test_a_turned_and_resized_head_is_found(registered, toy_head, world_to_mni):
     assert error_mm(found, toy_head, world_to_mni).max() < 3.0
 
 
-def test_a_slab_of_60_mm_is_found_or_said_not_to_be(toy_head, world_to_mni):
+def test_a_slab_of_60_mm_is_found(toy_head, world_to_mni):
     affine = toy_head.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [0, 0, 26]
     slab = Volume(toy_head.array[:, :, 26:50], affine, "slab")
     found = register_to_mni(slab, slab.array > 0)
-    assert not found.ok or error_mm(found, slab, world_to_mni).max() < 6.0
+    assert found.ok, found.why
+    assert error_mm(found, slab, world_to_mni).max() < 5.0
 
 
 def test_what_is_no_brain_is_not_believed():
@@ -58,3 +59,9 @@ def test_the_map_lies_in_mni_space():
     assert regions.array.max() == 13
     assert regions.spacing_mm == (1.0, 1.0, 1.0)
     np.testing.assert_array_equal(regions.array[::-1], regions.array)
+
+
+def test_a_head_whose_header_swaps_front_and_back_is_not_believed(toy_head):
+    swapped = Volume(toy_head.array, np.diag([1.0, -1.0, 1.0, 1.0]) @ toy_head.affine)
+    found = register_to_mni(swapped, swapped.array > 0)
+    assert not found.ok
