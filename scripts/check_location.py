@@ -15,8 +15,8 @@ from mmocnet.io.dataset import read_tsv
 from mmocnet.io.read import read_scan
 from mmocnet.locate.locate import Place, place
 from mmocnet.locate.maps import region_map
-from mmocnet.locate.register import register_to_mni
 from mmocnet.locate.regions import REGION_BY_LABEL
+from mmocnet.locate.register import register_to_mni
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.types import FloatArray
 
