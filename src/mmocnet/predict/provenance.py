@@ -109,9 +109,10 @@ def read_beside(
         InputError: If what was given cannot be read or lies on another grid.
     """
     brain = None if options.mask is None else read_mask(options.mask, scan.volume)
+    given = None if options.phase is None else read_phase(options.phase, scan.volume)
     record = given_record(path, options, sign, scan)
-    if options.phase is not None:
-        return Beside(brain, read_phase(options.phase, scan.volume), record)
+    if given is not None:
+        return Beside(brain, given, record)
     found = None if scan.dicom is None or not reads_phase else scan.dicom.phase
     if found is None:
         return Beside(brain, None, record)
