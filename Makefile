@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Debian packages that the tests need; installed only as root, and only what is missing.
-APT_PACKAGES := dcmtk dicom3tools orthanc orthanc-dicomweb
+APT_PACKAGES := chromium dcmtk dicom3tools orthanc orthanc-dicomweb
 PATHS := src tests benchmarks scripts docs
 
 export OMP_NUM_THREADS ?= 1

@@ -1,0 +1,1 @@
+"""A reading: what a reader says of a scan and its candidates, kept, undone, compared, exported."""
