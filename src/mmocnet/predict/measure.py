@@ -55,13 +55,20 @@ def measure(labels: Int[np.ndarray, "i j k"], affine: Affine) -> dict[int, Measu
         if box is None:
             continue
         voxels = np.argwhere(labels[box] == number) + [part.start for part in box]
-        found[number] = _measure_one(voxels, affine, labels.shape)
+        found[number] = measure_voxels(voxels, affine, labels.shape)
     return found
 
 
-def _measure_one(
+def measure_voxels(
     voxels: NDArray[np.intp], affine: FloatArray, shape: tuple[int, ...]
 ) -> Measurement:
+    """Return the measurements of one set of voxels; nothing of the grid's size is made.
+
+    Args:
+        voxels: Indices on the grid, shape (N, 3), N at least 1.
+        affine: Shape (4, 4), voxel to world mm.
+        shape: Of the grid; an axis of length 1 makes it a slice, measured in its plane.
+    """
     columns = affine[:3, :3]
     centre = voxels.mean(axis=0)
     x, y, z = (columns @ centre + affine[:3, 3]).tolist()
