@@ -7,7 +7,7 @@ import base64
 import binascii
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -150,7 +150,7 @@ def measured(finding: Finding, grid: Grid) -> Measurement:
     """
     lesion = finding.machine
     if lesion is None or (finding.edited and finding.voxels.size):
-        return grid.measure(finding.voxels)
+        return _measured_outline(finding, grid)
     return Measurement(
         centre_mm=lesion.centre_mm,
         centre_voxel=lesion.centre_voxel,
@@ -158,6 +158,11 @@ def measured(finding: Finding, grid: Grid) -> Measurement:
         diameter_mm=lesion.diameter_mm,
         diameter_eq_mm=lesion.diameter_eq_mm,
     )
+
+
+@lru_cache(maxsize=4096)
+def _measured_outline(finding: Finding, grid: Grid) -> Measurement:
+    return grid.measure(finding.voxels)
 
 
 def placed(finding: Finding, measure: Measurement, grid: Grid) -> tuple[str, str, str]:
