@@ -25,7 +25,7 @@ def after_reveal(found: Mapping[str, Finding]) -> dict[str, Finding]:
             (-len(np.intersect1d(one.voxels, mine.voxels, assume_unique=True)), mine.id, name)
             for mine in readers
             for name, one in machines.items()
-            if _near(one, mine)
+            if shares_range(one, mine)
         ),
         key=lambda row: (row[0], int(row[1][1:]), int(row[2][1:])),
     )
@@ -41,13 +41,6 @@ def after_reveal(found: Mapping[str, Finding]) -> dict[str, Finding]:
         for name, one in machines.items()
     }
     return result | {one.id: one for one in readers if one.id not in pairs}
-
-
-def _near(one: Finding, other: Finding) -> bool:
-    """Return whether two findings may share a voxel."""
-    if not one.voxels.size or not other.voxels.size:
-        return False
-    return bool(one.voxels[0] <= other.voxels[-1] and other.voxels[0] <= one.voxels[-1])
 
 
 def _joined(machine: Finding, mine: Finding) -> Finding:
@@ -70,3 +63,10 @@ def _without(machine: Finding, drawn: np.ndarray) -> Finding:
     if not kept.size:
         return replace(machine, voxels=kept, edited=True, verdict="reject", reason="other")
     return replace(machine, voxels=kept, edited=True)
+
+
+def shares_range(one: Finding, other: Finding) -> bool:
+    """Return whether two findings may share a voxel: their ranges of numbers overlap."""
+    if not one.voxels.size or not other.voxels.size:
+        return False
+    return bool(one.voxels[0] <= other.voxels[-1] and other.voxels[0] <= one.voxels[-1])
