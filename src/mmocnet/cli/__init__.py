@@ -16,6 +16,7 @@ NOTICE = "Research use only - not a medical device."
 COMMANDS = {
     "segment": ("Segment", "find and outline microbleeds in SWI scans"),
     "compare": ("Compare", "tell what is new, grown or not seen between two visits"),
+    "serve": ("Serve", "open the reading room in the browser"),
     "pacs": ("Pacs", "give SWI series in a DICOMweb archive a segmentation and a report"),
     "simulate": ("Simulate", "make a BIDS dataset of simulated studies with references"),
     "train": ("Train", "train both stages on a dataset"),

@@ -1,0 +1,102 @@
+"""The models to choose from, as their folders say, read without torch."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmocnet.config import CascadeSettings, Thresholds
+from mmocnet.errors import InputError, ModelError
+from mmocnet.nets.card import POINTS, default_model, point_sentence, shipped_folder
+from mmocnet.nets.settings_json import settings_from_json
+
+SHIPPED = ("standard", "compact", "paper")
+MEANINGS = {
+    "screening": "sensitivity first",
+    "balanced": "best lesion F1",
+    "report": "precision first",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that a reader can choose.
+
+    Attributes:
+        name: What the page and a study's settings call it.
+        path: Name of a shipped model, or the folder.
+        settings: The cascade's.
+        card: What is known of it.
+        stamp: Changes when its files do.
+    """
+
+    name: str
+    path: str
+    settings: CascadeSettings
+    card: dict[str, Any]
+    stamp: str
+
+
+def find_models(given: tuple[str, ...]) -> dict[str, Model]:
+    """Return the models by name, the one used first where none is chosen.
+
+    Args:
+        given: Names of shipped models and folders, the preferred one first.
+
+    Raises:
+        ModelError: If one cannot be read.
+        InputError: If two have the same name.
+    """
+    shipped = [name for name in SHIPPED if (shipped_folder() / name).is_dir()]
+    usual = sorted(shipped, key=lambda name: name != default_model())
+    found: dict[str, Model] = {}
+    for word in dict.fromkeys([*given, *usual]):
+        model = read_model(word)
+        if model.name in found:
+            raise InputError(f"two models are named {model.name!r}: rename a folder")
+        found[model.name] = model
+    return found
+
+
+def read_model(word: str) -> Model:
+    """Return a shipped model, or that in a folder.
+
+    Raises:
+        ModelError: If it is not there or cannot be read.
+    """
+    folder = shipped_folder() / word if word in SHIPPED else Path(word).resolve()
+    if not folder.is_dir():
+        raise ModelError(f"expected a model folder or one of {SHIPPED}, got {folder.name!r}")
+    where = f"{folder.name}/settings.json"
+    try:
+        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        digests = (folder / "SHA256SUMS").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the model folder {folder.name!r} is incomplete or damaged") from error
+    return Model(
+        name=folder.name,
+        path=word if word in SHIPPED else str(folder),
+        settings=settings_from_json(CascadeSettings, settings, where),
+        card=card if isinstance(card, dict) else {},
+        stamp=digests,
+    )
+
+
+def model_json(model: Model, *, default: bool) -> dict[str, Any]:
+    """Return a model as the page has it."""
+    thresholds: Thresholds = model.settings.thresholds
+    return {
+        "name": model.name,
+        "title": model.name if model.path in SHIPPED else f"{model.name} (your own)",
+        "points": [
+            {
+                "name": point,
+                "threshold": getattr(thresholds, point),
+                "text": point_sentence(model.card, getattr(thresholds, point)) or MEANINGS[point],
+            }
+            for point in POINTS
+        ],
+        "reads_phase": model.settings.reads_phase,
+        "default": default,
+    }

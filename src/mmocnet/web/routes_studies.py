@@ -1,0 +1,73 @@
+"""Routes of the work list: what there is, runs, and the images to be shown."""
+
+import shutil
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.responses import FileResponse, Response
+
+from mmocnet.web.answers import json_response
+from mmocnet.web.context import Context
+from mmocnet.web.opened import open_study
+from mmocnet.web.problems import NotFoundError
+from mmocnet.web.requests import RunRequest
+from mmocnet.web.studies import (
+    cancel_study,
+    delete_study,
+    list_studies,
+    queue_studies,
+    read_study,
+)
+
+
+def routes(context: Context) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter()
+
+    @router.get("/studies")
+    def studies() -> Response:
+        return json_response({"studies": list_studies(context.store)})
+
+    @router.post("/studies/run")
+    def run(request: RunRequest) -> Response:
+        settings = context.run_settings(request.model, request.point, request.threshold)
+        settings |= request.model_dump(include={"spacing_mm", "series", "run"})
+        ids = queue_studies(context.store, request.ids, settings)
+        context.supervisor.wake()
+        return json_response({"studies": list_studies(context.store, ids)})
+
+    @router.get("/studies/{study}")
+    def one(study: str) -> Response:
+        return json_response(open_study(context, study))
+
+    @router.post("/studies/{study}/cancel")
+    def cancel(study: str) -> Response:
+        cancel_study(context.store, study)
+        context.supervisor.wake()
+        return json_response(list_studies(context.store, [study])[0])
+
+    @router.delete("/studies/{study}", status_code=204)
+    def delete(study: str) -> Response:
+        delete_study(context.store, study)
+        context.readings.forget(study)
+        shutil.rmtree(context.room.study(study), ignore_errors=True)
+        return Response(status_code=204)
+
+    @router.api_route("/studies/{study}/image.nii", methods=["GET", "HEAD"])
+    def image(study: str) -> Response:
+        return _view(context, study, "image.nii")
+
+    @router.api_route("/studies/{study}/phase.nii", methods=["GET", "HEAD"])
+    def phase(study: str) -> Response:
+        return _view(context, study, "phase.nii")
+
+    return router
+
+
+def _view(context: Context, study: str, name: str) -> Response:
+    read_study(context.store, study)
+    path: Path = context.room.view(study) / name
+    if not path.is_file():
+        raise NotFoundError("the study has no such image")
+    headers = {"Cache-Control": "no-store"}
+    return FileResponse(path, media_type="application/octet-stream", headers=headers)

@@ -1,0 +1,160 @@
+"""From a folder and settings to a running server and back."""
+
+import logging
+import signal
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from mmocnet.errors import InputError
+from mmocnet.web.app import create_app
+from mmocnet.web.context import Context
+from mmocnet.web.jobs import Supervisor
+from mmocnet.web.models import find_models
+from mmocnet.web.queue import add_job
+from mmocnet.web.readings import Readings
+from mmocnet.web.room import open_room
+from mmocnet.web.security import Access
+from mmocnet.web.store import Store
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+USUAL_PORT = 8765
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """How a room is served.
+
+    Attributes:
+        root: The room's private folder.
+        folder: What is served besides uploads; None for nothing.
+        host: Address to listen at.
+        port: None takes the usual one, or a free one where that is taken; 0 a free one.
+        models: Names and folders, the preferred one first.
+        threads: Threads of the networks; None leaves it to them.
+        upload_mb: Largest upload.
+    """
+
+    root: Path
+    folder: Path | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None
+    models: tuple[str, ...] = ()
+    threads: int | None = None
+    upload_mb: float = 2000.0
+
+
+def serve(settings: ServeSettings, say: Callable[[str], None], *, browser: bool) -> None:
+    """Serve a room until a signal ends it.
+
+    Args:
+        settings: What and where.
+        say: Told the address, once it can be opened.
+        browser: Whether to open it.
+
+    Raises:
+        InputError: If the port is taken, the room is in use, or its folder cannot be used.
+        ModelError: If a model cannot be read.
+    """
+    models = find_models(settings.models)
+    with open_room(settings.root) as room, listening(settings.host, settings.port) as sock:
+        store = Store(room.database)
+        supervisor = Supervisor(room, store, settings.threads)
+        context = Context(
+            room=room,
+            store=store,
+            supervisor=supervisor,
+            models=models,
+            readings=Readings(room, store),
+            folder=settings.folder is not None,
+            upload_mb=settings.upload_mb,
+        )
+        if settings.folder is not None:
+            with store.transaction() as base:
+                add_job(base, "list", None, {"folder": str(settings.folder.resolve())})
+        port = sock.getsockname()[1]
+        access = Access(hosts_of(settings.host, port), port)
+        address = f"http://{_in_url(settings.host)}:{port}/?token={access.token}"
+        supervisor.start()
+        try:
+            say(address)
+            if browser:
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            _run(create_app(context, access), sock)
+        finally:
+            supervisor.stop()
+            store.close()
+
+
+def listening(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        InputError: If the port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    tries = (USUAL_PORT, 0) if port is None else (port,)
+    for one in tries:
+        try:
+            sock.bind((host, one))
+        except OSError as error:
+            if one == tries[-1]:
+                sock.close()
+                raise InputError(
+                    f"cannot listen at {host} port {one}: {error.strerror}; --port 0 takes a "
+                    "free one"
+                ) from error
+        else:
+            break
+    sock.listen(128)
+    sock.set_inheritable(False)
+    return sock
+
+
+def hosts_of(host: str, port: int) -> tuple[str, ...]:
+    """Return what a browser may call this server.
+
+    >>> hosts_of("127.0.0.1", 8765)
+    ('127.0.0.1:8765', 'localhost:8765', '[::1]:8765')
+    """
+    names = [*LOOPBACK] if host in LOOPBACK else [host, *LOOPBACK]
+    return tuple(f"{_in_url(name)}:{port}".lower() for name in names)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _run(app: object, sock: socket.socket) -> None:
+    # Its lines have addresses and errors' texts in them; ours have neither.
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=3,
+    )
+    server = uvicorn.Server(config)
+    # uvicorn ends at the first signal and then raises it once more, for us: we go on to clean up.
+    before = {one: signal.signal(one, _heard) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run(sockets=[sock])
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _heard(number: int, frame: FrameType | None) -> None:
+    """Know that a signal came."""

@@ -1,0 +1,73 @@
+"""The room's database: one connection a process, short transactions, nothing lost at a crash."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mmocnet.errors import InputError
+
+BUSY_S = 20.0
+"""How long a transaction waits for another process's."""
+
+Row = sqlite3.Row
+
+
+class Store:
+    """SQLite, safe to use from many threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, and make what is missing.
+
+        Raises:
+            InputError: If it cannot be opened or is no database of ours.
+        """
+        self._lock = threading.RLock()
+        try:
+            self._base = sqlite3.connect(
+                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            self._base.row_factory = sqlite3.Row
+            self._base.execute("PRAGMA journal_mode=WAL")
+            # A commit is on the disk before it is answered.
+            self._base.execute("PRAGMA synchronous=FULL")
+            schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+            self._base.executescript(schema)
+            path.chmod(0o600)
+        except sqlite3.Error as error:
+            raise InputError(f"cannot open the room's database {path.name}: {error}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection inside a transaction, committed when the block ends well."""
+        with self._lock:
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._base
+            except BaseException:
+                self._base.execute("ROLLBACK")
+                raise
+            self._base.execute("COMMIT")
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Return the rows of a query."""
+        with self._lock:
+            return self._base.execute(query, values).fetchall()
+
+    def row(self, query: str, values: Sequence[Any] = ()) -> Row | None:
+        """Return the first row of a query, None where there is none."""
+        found = self.rows(query, values)
+        return found[0] if found else None
+
+    def close(self) -> None:
+        """Leave the file."""
+        with self._lock:
+            self._base.close()
+
+
+def now() -> str:
+    """Return the time as UTC ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,169 @@
+"""The import job: a study's files are read once, and what the browser shows is written."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import plain, write_json
+from mmocnet.io.read import Scan, read_scan
+from mmocnet.prepare.geometry import slice_axis
+from mmocnet.web.queue import add_job, finish, is_mine
+from mmocnet.web.store import Row
+from mmocnet.web.studies import read_study
+from mmocnet.web.views import view_of
+from mmocnet.web.worker import Task
+
+if TYPE_CHECKING:
+    from mmocnet.io.dicom.find import DicomSeries
+    from mmocnet.volume import Volume
+
+
+def source_path(task: Task, row: Row) -> Path:
+    """Return where a study's scan is: the user's own path, or the uploaded file or folder."""
+    if row["path"] is not None:
+        return Path(row["path"])
+    folder = task.room.input(row["id"])
+    names = ("scan.nii.gz", "scan.nii", "slice.png", "slice.tif", "slice.tiff", "study.zip")
+    return next((folder / name for name in names if (folder / name).is_file()), folder / "dicom")
+
+
+def beside(task: Task, row: Row, key: str) -> Path | None:
+    """Return where a study's phase or mask is, None where it has none."""
+    if row[key] is None:
+        return None
+    # An absolute path, of a folder's scan, stays what it is.
+    return task.room.input(row["id"]) / str(row[key])
+
+
+def import_study(task: Task) -> None:
+    """Read a study, or say what must be chosen first; then queue its segmentation."""
+    row = read_study(task.store, task.study)
+    if row["source"] == "picture" and row["spacing_mm"] is None:
+        _ask(task, "spacing", None)
+        return
+    path = source_path(task, row)
+    listed = _series(path, row["wanted"]) if row["source"] == "dicom" else None
+    if listed is not None and not any(one["chosen"] for one in listed):
+        _ask(task, "series", listed)
+        return
+    scan = read_scan(path, row["spacing_mm"], row["wanted"])
+    view = task.room.view(row["id"])
+    view.mkdir(mode=0o700, parents=True, exist_ok=True)
+    window = view_of(scan.volume, view / "image.nii")
+    scan, phase_window = _phase_view(task, row, scan, view / "phase.nii")
+    write_json(view / "about.json", _about(scan, window, phase_window))
+    _finish(task, scan, listed)
+
+
+def _about(
+    scan: Scan, window: tuple[int, int], phase_window: tuple[int, int] | None
+) -> dict[str, Any]:
+    volume = scan.volume
+    technique = {} if scan.dicom is None else scan.dicom.technique
+    return {
+        "shape": list(volume.shape),
+        "affine": volume.affine.tolist(),
+        "spacing_mm": list(volume.spacing_mm),
+        "slice_axis": slice_axis(volume),
+        "source": scan.source,
+        "has_phase": phase_window is not None,
+        "warnings": list(scan.warnings),
+        "technique": [[name, plain(value)] for name, value in technique.items()],
+        "window": list(window),
+        "phase_window": None if phase_window is None else list(phase_window),
+    }
+
+
+def _series(path: Path, wanted: str | None) -> list[dict[str, Any]] | None:
+    """Return the series to choose from with the one that is chosen, if it is."""
+    from mmocnet.io.dicom.find import choose_swi, find_series
+
+    found = find_series(path)
+    try:
+        chosen: DicomSeries | None = choose_swi(found, wanted)
+    except InputError:
+        # With one series there is nothing to choose: reading it will say what is wrong.
+        if len(found) < 2:
+            return None
+        chosen = None
+    numbers = [one.number for one in found]
+    return [
+        {
+            "number": one.uid
+            if numbers.count(one.number) > 1 or one.number is None
+            else str(one.number),
+            "description": one.description,
+            "kind": one.kind,
+            "chosen": chosen is not None
+            and (one.uid, one.kind) == (chosen.uid, chosen.kind)
+            and (one.echo_ms == chosen.echo_ms or math.isnan(one.echo_ms)),
+        }
+        for one in found
+    ]
+
+
+def _phase_view(
+    task: Task, row: Row, scan: Scan, path: Path
+) -> tuple[Scan, tuple[int, int] | None]:
+    """Write the phase's display copy; return the scan with doubts about it, and its window."""
+    path.unlink(missing_ok=True)
+    given = beside(task, row, "phase")
+    try:
+        phase = _phase(given, scan)
+    except InputError as error:
+        if given is not None and row["path"] is None:
+            raise
+        # The scan is shown without the phase that was found beside it.
+        return replace(scan, warnings=(*scan.warnings, f"phase is not shown: {error}")), None
+    return scan, None if phase is None else view_of(phase, path)
+
+
+def _phase(given: Path | None, scan: Scan) -> "Volume | None":
+    found = None if scan.dicom is None else scan.dicom.phase
+    if given is None and found is None:
+        return None
+    # Here, as it brings in torch.
+    from mmocnet.prepare.phase import check_grid
+
+    if given is not None or found is None:
+        phase = read_scan(given or Path()).volume
+    else:
+        from mmocnet.io.dicom.volume import read_series
+
+        phase, _, _ = read_series(found)
+    check_grid(phase, scan.volume)
+    return phase
+
+
+def _ask(task: Task, needs: str, series: list[dict[str, Any]] | None) -> None:
+    """End the job with a question."""
+    with task.store.transaction() as base:
+        if is_mine(base, task.job):
+            base.execute(
+                "UPDATE studies SET state = 'new', needs = ?, series = ? WHERE id = ?",
+                (needs, None if series is None else json.dumps(series), task.study),
+            )
+            finish(base, task.job.id)
+
+
+def _finish(task: Task, scan: Scan, series: list[dict[str, Any]] | None) -> None:
+    run = bool(task.job.settings.get("run"))
+    with task.store.transaction() as base:
+        if not is_mine(base, task.job):
+            return
+        base.execute(
+            "UPDATE studies SET state = ?, imported = 1, size = ?, series = ?, needs = NULL, "
+            "reason = NULL WHERE id = ?",
+            (
+                "waiting" if run else "new",
+                json.dumps(scan.volume.shape),
+                None if series is None else json.dumps(series),
+                task.study,
+            ),
+        )
+        finish(base, task.job.id)
+        if run:
+            add_job(base, "segment", task.study, task.job.settings)
