@@ -81,6 +81,10 @@ def test_a_study_is_segmented_with_its_phase(study, model, tmp_path, capsys):
     assert given["Name"] == "series 3"
     assert given["Phase"]["Name"] == "series 2"
     assert given["Acquisition"]["EchoTime"] == 0.02
+    report = (out / "study_report.html").read_text()
+    assert "<dt>Phase, beside it</dt><dd>series 2</dd>" in report
+    assert f"<dt>Series Instance UID</dt><dd>{given['SeriesInstanceUID']}</dd>" in report
+    assert "<dt>Regions</dt><dd>not asked for</dd>" in report
     assert segment(study, out, model) == 0
     assert "done before" in capsys.readouterr().out
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmocnet.compare.comparison import compare_visits, protocol_warnings
+from mmocnet.compare.comparison import compare_visits, method_warnings, protocol_warnings
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.errors import InputError
 from mmocnet.volume import Volume
@@ -14,10 +14,10 @@ TECHNIQUE = {
 }
 
 
-def _visit(technique, spacing=(0.6, 0.6, 2.0), shape=(8, 8, 8)):
+def _visit(technique, spacing=(0.6, 0.6, 2.0), shape=(8, 8, 8), **more):
     image = Volume(np.ones(shape, np.float32), np.diag([*spacing, 1.0]), "scan.nii.gz")
     labels = image.like(np.zeros(shape, np.int32))
-    return Visit(image, labels, (), np.ones(shape, bool), acquisition=technique)
+    return Visit(image, labels, (), np.ones(shape, bool), acquisition=technique, **more)
 
 
 def test_the_same_protocol_gives_no_warning():
@@ -51,6 +51,26 @@ def test_sequence_and_manufacturer_count_where_both_are_stated():
     (warning,) = protocol_warnings(first, second)
     assert "manufacturer A and B" in warning
     assert "sequence" not in warning
+
+
+def _segmented(*parts):
+    return {"Segmentation": {"Input": {part: {} for part in parts}}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ({}, {}, None),
+        (_segmented("Phase"), _segmented("Phase"), None),
+        (_segmented("Phase"), _segmented(), "phase was read at the first visit alone"),
+        (_segmented(), _segmented("Phase"), "phase was read at the second visit alone"),
+        ({}, _segmented("Phase"), "lesions of the first visit were given"),
+        (_segmented(), {}, "lesions of the second visit were given"),
+    ],
+)
+def test_lesions_found_in_two_ways_are_told(first, second, told):
+    warnings = method_warnings(*(_visit(TECHNIQUE, provenance=one) for one in (first, second)))
+    assert [told in warning for warning in warnings] == ([True] if told else [])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import numpy as np
 import pypdfium2
 import pytest
 
+from mmocnet.cli import main
 from mmocnet.cli.compare import Compare
 from mmocnet.compare.comparison import compare_visits
 from mmocnet.compare.match import State
@@ -41,6 +42,15 @@ def _visit(study):
 @pytest.fixture(scope="module")
 def comparison(pair):
     return compare_visits(_visit(pair.baseline), _visit(pair.follow_up))
+
+
+def test_doubts_about_either_scan_are_told(pair):
+    first, second = (
+        dataclasses.replace(_visit(study), warnings=(f"{name} is doubtful",))
+        for name, study in (("one", pair.baseline), ("two", pair.follow_up))
+    )
+    warnings = compare_visits(first, second).warnings
+    assert {"baseline: one is doubtful", "follow-up: two is doubtful"} <= set(warnings)
 
 
 def test_the_known_motion_is_found(pair, comparison):
@@ -132,3 +142,26 @@ def test_the_command_takes_given_lesions(pair, tmp_path, capsys):
         "swi_compare_report.html",
         "swi_compare_report.pdf",
     ]
+
+
+def test_a_series_of_several_is_asked_for_by_its_visit_s_option(
+    pair, tmp_path, write_dicom_series, capsys
+):
+    study = pair.baseline
+    scale = 4000 / float(study.swi.array.max())
+    image = study.swi.like(np.asarray(study.swi.array) * scale)
+    write_dicom_series(tmp_path / "study", image)
+    write_dicom_series(tmp_path / "study" / "more", image.like(image.array + 1), SeriesNumber=8)
+    write_nifti(tmp_path / "cmb.nii.gz", study.apparent, np.int16)
+    words = ["compare", *[str(tmp_path / "study")] * 2, "-o", str(tmp_path / "out")]
+    for visit in ("baseline", "follow-up"):
+        words += [f"--{visit}-mask", str(tmp_path / "cmb.nii.gz")]
+    assert main([*words, "--no-location"]) == 2
+    said = capsys.readouterr().err
+    assert "baseline: found 2 series that could be the SWI" in said
+    assert "--baseline-series" in said
+    words += ["--baseline-series", "3", "--follow-up-series", "8"]
+    assert main([*words, "--no-location"]) == 0
+    summary = json.loads((tmp_path / "out" / "study_compare.json").read_text())
+    assert summary["Sources"] == ["study, series 3", "study, series 8"]
+    assert summary["Summary"]["New"] == summary["Summary"]["NotSeen"] == 0

@@ -80,6 +80,14 @@ def test_each_lesion_has_a_row_and_those_without_picture_are_told():
     assert "3 more are in the table" in page
 
 
+def test_without_a_lesion_the_overview_has_no_legend():
+    assert "ringed" in _report((_lesion(1),))
+    assert "key macrohaemorrhage" in _report((_lesion(1),))
+    page = _report()
+    assert "each with its number. Right is left." in page
+    assert "key macrohaemorrhage" not in page
+
+
 def test_a_macrohaemorrhage_is_not_counted():
     lesions = (_lesion(1), _lesion(2, Certainty.MACROHAEMORRHAGE, 14.0))
     assert count_sentence(lesions) == (

@@ -1,7 +1,7 @@
 """`mmocnet compare`: tell what is new, grown or not seen between two visits."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,11 +9,13 @@ import tyro
 
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.config import EngineName, OperatingPoint, SegmentSettings
+from mmocnet.errors import InputError
 
 if TYPE_CHECKING:
     from mmocnet.compare.comparison import Comparison
     from mmocnet.compare.outputs import CompareFiles
     from mmocnet.lesion import Lesion
+    from mmocnet.types import Mask3D
     from mmocnet.volume import Volume
 
 
@@ -36,6 +38,10 @@ class Compare:
     """Lesions of the first scan on its grid, each a number or all 1, in place of segmenting it."""
     follow_up_mask: Path | None = None
     """Lesions of the second scan."""
+    baseline_series: str | None = None
+    """Number or UID of the first visit's DICOM series; none takes the one that is named as SWI."""
+    follow_up_series: str | None = None
+    """Number or UID of the second visit's DICOM series."""
     settings: Annotated[CompareSettings, tyro.conf.arg(name="")] = field(
         default_factory=CompareSettings
     )
@@ -61,48 +67,72 @@ class Compare:
         from mmocnet.compare.outputs import CompareFiles, write_comparison
         from mmocnet.predict.outputs import output_files
 
-        first = self._visit(self.baseline, self.baseline_mask, "baseline")
-        second = self._visit(self.follow_up, self.follow_up_mask, "follow-up")
+        first = self._visit("baseline", self.baseline, self.baseline_mask, self.baseline_series)
+        second = self._visit(
+            "follow-up", self.follow_up, self.follow_up_mask, self.follow_up_series
+        )
         comparison = compare_visits(first, second, self.settings)
         files = CompareFiles(self.out, output_files(self.follow_up, self.out).stem)
         write_comparison(comparison, files)
         _say(comparison, files)
 
-    def _visit(self, path: Path, mask: Path | None, name: str) -> Visit:
+    def _visit(self, name: str, path: Path, mask: Path | None, series: str | None) -> Visit:
+        """Return a visit; what is wrong with it is said with the visit's name.
+
+        Raises:
+            InputError: If it cannot be read or segmented.
+        """
+        try:
+            return self._read_visit(name, path, mask, series)
+        except InputError as error:
+            # The option of `segment` is called otherwise here.
+            text = str(error).replace("--series", f"--{name}-series")
+            raise InputError(f"{name}: {text}") from error
+
+    def _read_visit(self, name: str, path: Path, mask: Path | None, series: str | None) -> Visit:
         from mmocnet.io.read import read_scan
-        from mmocnet.locate.locate import located
-        from mmocnet.predict.labels import measured_lesions, read_labels
         from mmocnet.predict.provenance import FileOptions, given_record
         from mmocnet.prepare.brain import brain_mask
 
-        scan = read_scan(path)
-        brain = brain_mask(scan.volume)
+        scan = read_scan(path, series=series)
+        volume = scan.volume
+        if scan.dicom is not None:
+            volume = replace(volume, name=f"{path.name}, {volume.name}")
+        brain = brain_mask(volume)
         technique = given_record(path, FileOptions(), scan=scan)["Acquisition"]
         if mask is None:
-            labels, lesions, below, source = self._segmented(path, name)
+            found = self._segmented(path, name, series)
         else:
-            labels = read_labels(mask, scan.volume)
-            lesions, _ = located(measured_lesions(labels), scan.volume, brain, wanted=self.location)
-            below = ()
-            source = {"Source": f"given: {mask.name}"}
-        record = {"Name": scan.volume.name, "SHA256": scan.sha256, "Acquisition": technique}
+            found = self._given(mask, volume, brain, scan.warnings)
+        record = {"Name": volume.name, "SHA256": scan.sha256, "Acquisition": technique}
         return Visit(
-            image=scan.volume,
-            labels=labels,
-            lesions=tuple(lesions),
+            image=volume,
+            labels=found.labels,
+            lesions=found.lesions,
             brain=brain,
-            candidates=tuple(below),
+            candidates=found.below,
             acquisition=technique,
-            provenance=source | {"Input": record},
+            provenance=found.source | {"Input": record},
+            warnings=found.warnings,
         )
 
-    def _segmented(
-        self, path: Path, name: str
-    ) -> "tuple[Volume, tuple[Lesion, ...], tuple[Lesion, ...], dict[str, Any]]":
-        """Return labels, lesions, candidates below threshold and provenance of a scan."""
+    def _given(
+        self, mask: Path, volume: "Volume", brain: "Mask3D", warnings: tuple[str, ...]
+    ) -> "_Found":
+        """Return the lesions of a mask, placed."""
+        from mmocnet.locate.locate import located
+        from mmocnet.predict.labels import measured_lesions, read_labels
+
+        labels = read_labels(mask, volume)
+        lesions, place = located(measured_lesions(labels), volume, brain, wanted=self.location)
+        source = {"Source": f"given: {mask.name}"}
+        return _Found(labels, lesions, (), source, (*warnings, *place.warnings))
+
+    def _segmented(self, path: Path, name: str, series: str | None) -> "_Found":
+        """Return what the model finds, or has found before."""
         from mmocnet.io.nifti import read_nifti
         from mmocnet.io.tables import read_lesions
-        from mmocnet.predict.outputs import read_summary
+        from mmocnet.predict.outputs import read_summary, read_warnings
         from mmocnet.predict.pipeline import segment_file
         from mmocnet.predict.provenance import FileOptions
 
@@ -114,7 +144,7 @@ class Compare:
             engine=self.engine,
             location=self.location,
         )
-        options = FileOptions(overwrite=self.overwrite)
+        options = FileOptions(overwrite=self.overwrite, series=series)
         files = segment_file(path, self.out / name, settings, options=options).files
         lesions = read_lesions(files.table)
         candidates = read_lesions(files.folder / f"{files.stem}_desc-candidates_dseg.tsv")
@@ -127,7 +157,32 @@ class Compare:
             for one in candidates
             if one.index not in known and one.confidence < record["Threshold"]
         )
-        return read_nifti(files.labels), lesions, below, {"Source": source, "Segmentation": record}
+        return _Found(
+            read_nifti(files.labels),
+            lesions,
+            below,
+            {"Source": source, "Segmentation": record},
+            read_warnings(files),
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The lesions of a visit.
+
+    Attributes:
+        labels: On the scan's grid.
+        lesions: Rows of their table.
+        below: Candidates below the threshold.
+        source: How they came about, as provenance.
+        warnings: One sentence for each doubt.
+    """
+
+    labels: "Volume"
+    lesions: "tuple[Lesion, ...]"
+    below: "tuple[Lesion, ...]"
+    source: dict[str, Any]
+    warnings: tuple[str, ...]
 
 
 def _say(comparison: "Comparison", files: "CompareFiles") -> None:

@@ -42,7 +42,7 @@ class Pacs:
     """Seconds for which a series' number of instances must not change: it may still arrive."""
     since: str = "2"
     """Studies from a day on (YYYY-MM-DD), or from so many days before each look."""
-    descriptions: tuple[str, ...] = ("*swi*", "*swan*", "*suscept*", "*venobold*", "*fsbb*")
+    descriptions: tuple[str, ...] = ("*swi*", "*swan*", "*suscept*", "*ven*bold*", "*fsbb*")
     """Series descriptions that may be SWI; * stands for anything, case does not matter. What is
     SWI is then told from the headers."""
     pdf: bool = False

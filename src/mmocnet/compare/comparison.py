@@ -84,11 +84,17 @@ def compare_visits(
     alignment = align(baseline.image, baseline.brain, follow_up.image, follow_up.brain)
     if not alignment.ok:
         raise InputError(
-            f"expected two scans of one person, but {follow_up.image.name} cannot be registered "
-            f"to {baseline.image.name}: {alignment.why}"
+            f"expected two scans of one person, but the follow-up ({follow_up.image.name}) cannot "
+            f"be registered to the baseline ({baseline.image.name}): {alignment.why}"
         )
     changes = list_changes(baseline, follow_up, alignment, settings)
-    warnings = [*protocol_warnings(baseline, follow_up), *_doubts(changes)]
+    warnings = [
+        *protocol_warnings(baseline, follow_up),
+        *method_warnings(baseline, follow_up),
+        *_doubts(changes),
+        *(f"baseline: {text}" for text in baseline.warnings),
+        *(f"follow-up: {text}" for text in follow_up.warnings),
+    ]
     if alignment.correlation < SURE_CORRELATION:
         warnings.append(
             f"the registered scans correlate by {alignment.correlation:.2f} only: look at the "
@@ -137,6 +143,25 @@ def protocol_warnings(baseline: Visit, follow_up: Visit) -> list[str]:
             f"{', '.join(unknown)}"
         )
     return warnings
+
+
+def method_warnings(baseline: Visit, follow_up: Visit) -> list[str]:
+    """Return how the lesions of the second visit were found otherwise than those of the first."""
+    first, second = (visit.provenance.get("Segmentation") for visit in (baseline, follow_up))
+    if (first is None) != (second is None):
+        which = "first" if first is None else "second"
+        return [
+            f"lesions of the {which} visit were given, those of the other segmented: what differs "
+            "between reader and model can seem new or not seen"
+        ]
+    phases = ["Phase" in record["Input"] for record in (first, second) if record is not None]
+    if len(set(phases)) < 2:
+        return []
+    which = "first" if phases[0] else "second"
+    return [
+        f"phase was read at the {which} visit alone: confidences differ for that reason too, and "
+        "lesions can seem new or not seen"
+    ]
 
 
 def _technique_differences(baseline: Visit, follow_up: Visit) -> tuple[list[str], list[str]]:

@@ -5,7 +5,7 @@ from html import escape
 from reportlab.lib.units import mm
 from reportlab.platypus import Flowable, Paragraph, Spacer
 
-from mmocnet.compare.match import State
+from mmocnet.compare.match import Change, State
 from mmocnet.compare.report import (
     DISPLAY,
     HEADINGS,
@@ -42,15 +42,21 @@ def render_html(report: CompareReport) -> str:
 def _table(report: CompareReport) -> str:
     if not report.changes:
         return ""
-    head = "".join(f"<th>{escape(name).replace(chr(10), ' ')}</th>" for name in HEADINGS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(one)) + "</tr>"
-        for one in report.changes
-    )
+    head = "".join(f"<th>{escape(name).replace(chr(10), '<br>')}</th>" for name in HEADINGS)
+    body = "".join(_row(one) for one in report.changes)
     return (
         f'<section><h2>Lesions</h2><div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f'<tbody>{body}</tbody></table></div><p class="small">{escape(TABLE_NOTE)}</p></section>'
     )
+
+
+def _row(change: Change) -> str:
+    number, _, *rest = (f"<td>{escape(cell)}</td>" for cell in cells(change))
+    return f"<tr>{number}<td>{_state(change)}</td>{''.join(rest)}</tr>"
+
+
+def _state(change: Change) -> str:
+    return f'<span class="key {INKS.get(change.state, "")}">{change.state}</span>'
 
 
 def _gallery(report: CompareReport) -> str:
@@ -71,11 +77,11 @@ def _gallery(report: CompareReport) -> str:
         )
         figures.append(
             f'<figure class="lesion"><div class="views">{images}</div><figcaption>'
-            f"<b>{one.index} {one.state}</b> {escape(caption(one))}</figcaption></figure>"
+            f"<b>{one.index}</b> {_state(one)}: {escape(caption(one))}</figcaption></figure>"
         )
     return (
         f'<section><h2>Pictures</h2><p class="small">{escape(DISPLAY)}</p>'
-        f'<div class="gallery">{"".join(figures)}</div></section>'
+        f'<div class="gallery rows">{"".join(figures)}</div></section>'
     )
 
 
@@ -120,17 +126,18 @@ def _pdf_gallery(report: CompareReport) -> list[Flowable]:
     tiles = []
     for one in shown:
         views = report.pictures[one.index]
-        text = f"<b>{one.index} {one.state}</b> {escape(caption(one))}"
+        ink = pdf.mark(INKS.get(one.state, "")).hexval()
+        text = f'<b>{one.index} <font color="{ink}">{one.state}</font></b>: {escape(caption(one))}'
         images = [
             views.baseline,
             views.follow_up,
             views.baseline_outlined,
             views.follow_up_outlined,
         ]
-        tiles.append(pdf.image_row(images, Paragraph(text, pdf.text_style(7))))
+        tiles.append(pdf.image_row(images, Paragraph(text, pdf.text_style(7)), 1))
     return [
         *pdf.title("Pictures", 60 * mm),
         pdf.paragraph(DISPLAY, pdf.text_style(7, pdf.SOFT)),
         Spacer(1, 2 * mm),
-        *pdf.grid(tiles),
+        *pdf.grid(tiles, 1),
     ]

@@ -45,7 +45,7 @@ class ChangePictures:
 def change_pictures(comparison: Comparison, changes: Sequence[Change]) -> dict[int, ChangePictures]:
     """Return the place of each lesion at both visits, by its number in the table."""
     visits = (comparison.baseline, comparison.follow_up)
-    windows = [_window(visit) for visit in visits]
+    windows = _windows(visits)
     back = np.linalg.inv(comparison.alignment.matrix)
     found = {}
     for change in changes:
@@ -78,22 +78,35 @@ def _plane(image: Volume, centre_mm: FloatArray, width_mm: float) -> FloatArray:
 
 
 def _both(visit: Visit, places_mm: FloatArray, window: tuple[float, float]) -> tuple[bytes, bytes]:
-    """Return a visit at those places as PNG, plain and with outlines."""
+    """Return a visit at those places as PNG, plain and with outlines; black outside the scan."""
     at = np.moveaxis(visit.image.voxel(places_mm), -1, 0)
+    last = np.array(visit.image.shape).reshape(3, 1, 1) - 1
+    # Voxels reach half a voxel beyond their centres: a lesion on the last slice is seen.
+    inside = ((at >= -0.5) & (at <= last + 0.5)).all(axis=0)
+    at = np.clip(at, 0, last)
     low, high = window
     values = ndimage.map_coordinates(
-        np.asarray(visit.image.array, np.float32), at, order=1, cval=low, output=np.float32
+        np.asarray(visit.image.array, np.float32), at, order=1, output=np.float32
     )
-    grey = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    grey = (np.clip((values - low) / (high - low), 0, 1) * 255 * inside).astype(np.uint8)
     labels = ndimage.map_coordinates(np.asarray(visit.labels.array, np.int32), at, order=0)
-    return _png(grey), _png(_outlined(grey, labels))
+    return _png(grey), _png(_outlined(grey, labels * inside))
 
 
-def _window(visit: Visit) -> tuple[float, float]:
-    """Return black and white: from half of the brain's 1st percentile to its 99.7th."""
-    low, high = np.percentile(visit.image.array[visit.brain][::7], (1.0, 99.7)).tolist()
-    low = min(low, 0.0) if low < 0 else 0.5 * low
-    return low, max(high, low + 1e-6)
+def _windows(visits: Sequence[Visit]) -> list[tuple[float, float]]:
+    """Return black and white of each visit, in which the same tissue is as grey in both.
+
+    From half of the brain's 1st percentile to its 99.7th, both over its median; of the visits, the
+    wider.
+    """
+    levels = []
+    for visit in visits:
+        brain = visit.image.array[visit.brain][::7]
+        low, middle, high = (float(value) for value in np.percentile(brain, (1.0, 50.0, 99.7)))
+        levels.append((low if low < 0 else 0.5 * low, max(middle, 1e-6), high))
+    lowest = min(low / middle for low, middle, _ in levels)
+    highest = max(*(high / middle for _, middle, high in levels), lowest + 1e-6)
+    return [(lowest * middle, highest * middle) for _, middle, _ in levels]
 
 
 def _outlined(grey: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmocnet import __version__
 from mmocnet.compare.comparison import Comparison, baseline_count, summary_sentence
 from mmocnet.compare.match import Change, State
 from mmocnet.compare.pictures import ChangePictures, change_pictures
@@ -34,8 +35,9 @@ TABLE_NOTE = (
     "Not seen: no lesion at that place; this does not say that it has gone."
 )
 DISPLAY = (
-    "Each lesion: baseline and follow-up, then both with outlines; the follow-up is registered to "
-    "the baseline and cut in its planes. The patient's right is on the viewer's left."
+    "From left to right: baseline, follow-up, then both with outlines; the follow-up is registered "
+    "to the baseline and cut in its planes. Greys are those of the brain's median in both. The "
+    "patient's right is on the viewer's left; black is outside the scan."
 )
 
 
@@ -51,7 +53,6 @@ class CompareReport:
         warnings: Sentences.
         changes: Rows of the table.
         pictures: Of changes by their number; some may have none.
-        technique: Of both scans: (name, value).
         provenance: How the result came about: (name, value).
     """
 
@@ -62,7 +63,6 @@ class CompareReport:
     warnings: tuple[str, ...]
     changes: tuple[Change, ...]
     pictures: dict[int, ChangePictures]
-    technique: list[tuple[str, str]]
     provenance: list[tuple[str, str]]
 
 
@@ -70,17 +70,16 @@ def make_report(comparison: Comparison) -> CompareReport:
     """Return the contents of the report, pictures included."""
     pictured = comparison.changes[:PICTURED]
     return CompareReport(
-        title=f"{comparison.baseline.image.name} and {comparison.follow_up.image.name}",
+        title=(
+            f"Baseline: {comparison.baseline.image.name}. "
+            f"Follow-up: {comparison.follow_up.image.name}"
+        ),
         lead=summary_sentence(comparison),
         cards=[(state.name.lower(), str(comparison.count(state)), state.value) for state in State],
         conclusions=_conclusions(comparison),
         warnings=comparison.warnings,
         changes=comparison.changes,
         pictures=change_pictures(comparison, pictured),
-        technique=[
-            ("Baseline", technique_line(comparison.baseline)),
-            ("Follow-up", technique_line(comparison.follow_up)),
-        ],
         provenance=_provenance(comparison),
     )
 
@@ -129,14 +128,23 @@ def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
             f"at least {settings.growth_ratio:g} times the volume and "
             f"{settings.growth_mm3:g} mm³ more",
         ),
-        *(
-            (f"Lesions, {name}", str(visit.provenance.get("Source", "not stated")))
-            for name, visit in (
-                ("baseline", comparison.baseline),
-                ("follow-up", comparison.follow_up),
-            )
-        ),
+        *_visit_rows("baseline", comparison.baseline),
+        *_visit_rows("follow-up", comparison.follow_up),
+        ("Software", f"mmocnet {__version__}"),
     ]
+
+
+def _visit_rows(name: str, visit: Visit) -> list[tuple[str, str]]:
+    """Return scan, lesions and weights of a visit, as far as they are known."""
+    record = visit.provenance
+    rows = [(f"Lesions, {name}", str(record.get("Source", "not stated")))]
+    if "Input" in record:
+        rows.append((f"SHA-256 of the {name}", str(record["Input"]["SHA256"])))
+    weights = record.get("Segmentation", {}).get("Model", {}).get("SHA256", {})
+    if weights:
+        text = ", ".join(f"{file} {digest[:16]}" for file, digest in weights.items())
+        rows.append((f"Weights, {name}", f"SHA-256 begins: {text}"))
+    return rows
 
 
 def cells(change: Change) -> list[str]:
@@ -164,8 +172,9 @@ def cells(change: Change) -> list[str]:
 
 def caption(change: Change) -> str:
     """Return what stands below a change's pictures, after its number and state."""
+    absent = "not covered" if change.state is State.NOT_COVERED else "not seen"
     volumes = [
-        "not seen" if one is None else f"{number_text(one.volume_mm3)} mm³"
+        absent if one is None else f"{number_text(one.volume_mm3)} mm³"
         for one in (change.baseline, change.follow_up)
     ]
-    return f"{volumes[0]}, then {volumes[1]}; {place_text(change.lesion)}"
+    return f"baseline {volumes[0]}, follow-up {volumes[1]}; {place_text(change.lesion)}"

@@ -20,7 +20,9 @@ class Visit:
         brain: Its brain, shape (I, J, K).
         candidates: What was found below the threshold; empty where not known.
         acquisition: Technique as BIDS has it, EchoTime in seconds.
-        provenance: How the lesions came about, plain JSON values.
+        provenance: How the lesions came about, plain JSON values: Source in words, Input, and
+            Segmentation, which is the record of `mmocnet segment`, where they were not given.
+        warnings: One sentence for each doubt about the scan and its lesions.
     """
 
     image: Volume
@@ -30,6 +32,7 @@ class Visit:
     candidates: tuple[Lesion, ...] = ()
     acquisition: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,19 @@ def located_regions(report: Report) -> list[RegionCount]:
     return rows if any(row.total for row in rows if row.region != NOT_LOCATED) else []
 
 
+def overview_text(report: Report) -> str:
+    """Return what the overview shows."""
+    text = "The slice" if report.is_slice else "Slices through the scan, each with its number"
+    if not report.lesions:
+        return f"{text}."
+    if report.is_slice:
+        return f"{text}, lesions outlined and numbered as in the table."
+    return (
+        f"{text}; a lesion is ringed, and numbered as in the table, on the slice shown that is "
+        "nearest to it."
+    )
+
+
 def number_text(value: float, digits: int = 1) -> str:
     """Return a number, n/a where it is undefined.
 

@@ -16,6 +16,7 @@ from mmocnet.io.report import (
     facts,
     located_regions,
     number_text,
+    overview_text,
     place_text,
     table_note,
 )
@@ -105,16 +106,11 @@ def warning_list(warnings: Sequence[str]) -> str:
 
 
 def _overview(report: Report) -> str:
-    if report.is_slice:
-        caption = "The slice, lesions outlined and numbered as in the table."
-    else:
-        caption = (
-            "Slices through the scan, each with its number; a lesion is ringed, and numbered as "
-            "in the table, on the slice shown that is nearest to it."
-        )
+    caption = overview_text(report)
+    legend = _legend() if report.lesions else ""
     return (
         f'<section><h2>Overview</h2><figure class="overview">{image(report.overview, caption)}'
-        f"<figcaption>{caption} {escape(report.display)} {_legend()}</figcaption>"
+        f"<figcaption>{caption} {escape(report.display)} {legend}</figcaption>"
         "</figure></section>"
     )
 

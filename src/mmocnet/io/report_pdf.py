@@ -28,6 +28,7 @@ from mmocnet.io.report import (
     facts,
     located_regions,
     number_text,
+    overview_text,
     place_text,
     table_note,
 )
@@ -60,7 +61,7 @@ def render_pdf(report: Report) -> bytes:
         *title("Overview", overview.drawHeight + 25 * mm),
         overview,
         Spacer(1, 2 * mm),
-        paragraph(f"{_overview_text(report)} {report.display} {KEY}", small),
+        paragraph(" ".join(filter(None, _overview_texts(report))), small),
         *_gallery(report),
         *pair_table("Scan", report.technique),
         *pair_table("How this was made", report.provenance),
@@ -68,13 +69,8 @@ def render_pdf(report: Report) -> bytes:
     return document("Cerebral microbleeds", report.title, story)
 
 
-def _overview_text(report: Report) -> str:
-    if report.is_slice:
-        return "The slice, lesions outlined and numbered as in the table."
-    return (
-        "Slices through the scan, each with its number; a lesion is ringed, and numbered as in "
-        "the table, on the slice shown that is nearest to it."
-    )
+def _overview_texts(report: Report) -> tuple[str, str, str]:
+    return overview_text(report), report.display, KEY if report.lesions else ""
 
 
 def _regions(report: Report) -> list[Flowable]:
@@ -125,7 +121,7 @@ def _lesions(report: Report) -> list[Flowable]:
         ("TEXTCOLOR", (1, i), (1, i), mark(one.certainty))
         for i, one in enumerate(report.lesions, 1)
     ]
-    widths = [wide * mm for wide in (8, 26, 11, 17, 15, 17, 30, 22, 32)]
+    widths = [wide * mm for wide in (8, 19, 11, 18, 20, 15, 30, 22, 35)]
     return [
         *title("Lesions"),
         table(cells, widths, style),

@@ -4,7 +4,6 @@ The scan, its brain alone, is resampled to 2 mm along the world's axes; SimpleIT
 and size first, then all twelve parameters. What comes out is checked before it is believed.
 """
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmocnet.errors import DependencyError
+from mmocnet.locate.head import MARGIN_MM, STEP_MM, Head, resampled
 from mmocnet.locate.maps import target
 from mmocnet.types import FloatArray, Mask3D
 from mmocnet.volume import Volume
@@ -20,9 +20,6 @@ from mmocnet.volume import Volume
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813
 
-STEP_MM = 2.0
-MARGIN_MM = 10.0
-"""Air kept about the brain: its edge is what position and size are found by."""
 BINS = 32
 SAMPLED = {4: 1.0, 2: 0.4, 1: 0.1}
 """Share of the voxels that the metric reads, by how many are joined to one along each axis."""
@@ -105,7 +102,7 @@ def register_to_mni(volume: Volume, brain: Mask3D) -> Registration:
     millilitres = float(brain.sum()) * volume.voxel_mm3 / 1000
     if millilitres < MINIMUM_BRAIN_ML:
         return failed(f"only {millilitres:.0f} ml of brain, expected {MINIMUM_BRAIN_ML:.0f} ml")
-    head = _resampled(volume, brain)
+    head = resampled(volume, brain)
     try:
         matrix, information = _best(head)
     except RuntimeError:
@@ -114,60 +111,7 @@ def register_to_mni(volume: Volume, brain: Mask3D) -> Registration:
     return _checked(matrix, information, head)
 
 
-@dataclass(frozen=True)
-class _Head:
-    """A scan on a grid along the world's axes, 2 mm.
-
-    Attributes:
-        image: Brain alone, 0 outside, about 0 to 1; shape (I, J, K), float32, like the rest.
-        brain: The brain.
-        seen: Where the scan has voxels.
-        low_mm: World mm of the first voxel.
-    """
-
-    image: FloatArray
-    brain: Mask3D
-    seen: Mask3D
-    low_mm: FloatArray
-
-
-def _resampled(volume: Volume, brain: Mask3D) -> _Head:
-    """Return the scan's brain with a margin of air at 2 mm."""
-    spacing = np.asarray(volume.spacing_mm)
-    blur = np.maximum(0.4 * STEP_MM / spacing, 0) * (spacing < STEP_MM)
-    inside = volume.array[brain]
-    top = float(np.percentile(inside, 99.5)) or 1.0
-    array = np.clip(volume.array / top, 0, 1).astype(np.float32) * brain
-    box = [
-        np.flatnonzero(brain.any(tuple(np.delete(range(3), axis))))[[0, -1]] for axis in range(3)
-    ]
-    corners = volume.world(np.array(list(itertools.product(*box)), np.float64))
-    low, high = corners.min(0) - MARGIN_MM, corners.max(0) + MARGIN_MM
-    shape = np.ceil((high - low) / STEP_MM).astype(int) + 1
-    inverse = np.linalg.inv(volume.affine)
-    matrix = inverse[:3, :3] * STEP_MM
-    offset = inverse[:3, :3] @ low + inverse[:3, 3]
-
-    def moved(values: FloatArray) -> FloatArray:
-        # Beyond a slab's last slices it goes on, or smoothing would draw an edge there.
-        smooth = ndimage.gaussian_filter(values, blur, mode="nearest")
-        return np.asarray(
-            ndimage.affine_transform(smooth, matrix, offset, tuple(shape), order=1, mode="nearest")
-        )
-
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)
-    at = index @ matrix.T + offset
-    limits = np.asarray(volume.shape) - 0.5
-    seen = np.asarray(((at >= -0.5) & (at <= limits)).all(-1))
-    return _Head(
-        image=moved(array),
-        brain=(moved(brain.astype(np.float32)) >= 0.5) & seen,
-        seen=seen,
-        low_mm=low,
-    )
-
-
-def _best(head: _Head) -> tuple[FloatArray, float]:
+def _best(head: Head) -> tuple[FloatArray, float]:
     """Return world to MNI and its mutual information, of the start that ends best."""
     import SimpleITK as sitk  # noqa: N813
 
@@ -193,7 +137,7 @@ def _best(head: _Head) -> tuple[FloatArray, float]:
     return np.asarray(np.linalg.inv(to_scan)), -metric
 
 
-def _pair(head: _Head) -> tuple["sitk.Image", ...]:
+def _pair(head: Head) -> tuple["sitk.Image", ...]:
     """Return target, where it counts, scan, where it is seen."""
     goal = target()
     low = goal.affine[:3, 3]
@@ -260,7 +204,7 @@ def _run(
     return float(method.GetMetricValue())
 
 
-def _checked(matrix: FloatArray, information: float, head: _Head) -> Registration:
+def _checked(matrix: FloatArray, information: float, head: Head) -> Registration:
     """Return the registration, judged by overlap, coverage and shape."""
     dice, coverage = _overlap(matrix, head)
     why = _doubt(matrix, dice, coverage)
@@ -272,7 +216,7 @@ def _checked(matrix: FloatArray, information: float, head: _Head) -> Registratio
     )
 
 
-def _overlap(matrix: FloatArray, head: _Head) -> tuple[float, float]:
+def _overlap(matrix: FloatArray, head: Head) -> tuple[float, float]:
     """Return Dice of the brains where the scan sees the target, and how much of it it sees."""
     goal = target()
     index = np.stack(np.meshgrid(*(np.arange(n) for n in goal.shape), indexing="ij"), -1)

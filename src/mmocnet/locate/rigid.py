@@ -172,7 +172,7 @@ def _image(array: FloatArray, head: _Head) -> "sitk.Image":
     return image
 
 
-def _starts(fixed: _Head, moving: _Head) -> Iterator["sitk.Transform"]:
+def _starts(fixed: _Head, moving: _Head) -> Iterator["sitk.Euler3DTransform"]:
     """Give transforms of the first's world to the second's: as they lie, and middle on middle."""
     import SimpleITK as sitk  # noqa: N813
 
@@ -188,15 +188,15 @@ def _starts(fixed: _Head, moving: _Head) -> Iterator["sitk.Transform"]:
 
 
 def _run(
-    images: tuple["sitk.Image", ...], start: "sitk.Transform", shrink: tuple[int, ...]
-) -> "sitk.Transform":
+    images: tuple["sitk.Image", ...], start: "sitk.Euler3DTransform", shrink: tuple[int, ...]
+) -> "sitk.Euler3DTransform":
     """Return the transform of the first's world to the second's, improved from a start."""
     import SimpleITK as sitk  # noqa: N813
 
     fixed, fixed_mask, moving, moving_mask = images
     method = sitk.ImageRegistrationMethod()
     # More threads add up in an order of their own: another result each time.
-    method.SetNumberOfThreads(1)
+    method.SetNumberOfWorkUnits(1)
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricFixedMask(fixed_mask)
     method.SetMetricMovingMask(moving_mask)
@@ -219,7 +219,7 @@ def _run(
     return start
 
 
-def _matrix(transform: "sitk.Transform") -> FloatArray:
+def _matrix(transform: "sitk.Euler3DTransform") -> FloatArray:
     """Return the second's world to the first's, shape (4, 4)."""
     forward = np.eye(4)
     forward[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))

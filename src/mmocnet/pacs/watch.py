@@ -20,7 +20,7 @@ from mmocnet.pacs.state import Row, State
 
 LOG = logging.getLogger("mmocnet.pacs")
 
-DESCRIPTIONS = ("*swi*", "*swan*", "*suscept*", "*venobold*", "*fsbb*")
+DESCRIPTIONS = ("*swi*", "*swan*", "*suscept*", "*ven*bold*", "*fsbb*")
 """What vendors call susceptibility-weighted series: Siemens, GE, Philips, Canon."""
 
 NEVER = float("inf")

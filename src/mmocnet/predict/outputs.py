@@ -5,7 +5,6 @@ summary is moved last, so that a scan with a summary is a scan that is done.
 """
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -17,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from mmocnet import __version__
 from mmocnet.errors import InputError
 from mmocnet.io.burden import rad_element_baseline
-from mmocnet.io.dataset import BIDS_VERSION, stem, write_json, write_text, write_tsv
+from mmocnet.io.dataset import stem, write_json, write_text, write_tsv
 from mmocnet.io.nifti import write_nifti
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import picture_array, write_picture
@@ -29,6 +27,7 @@ from mmocnet.io.report_html import render_report
 from mmocnet.io.report_pdf import render_pdf
 from mmocnet.io.tables import CANDIDATE_COLUMNS, LESION_COLUMNS, candidate_rows, lesion_row
 from mmocnet.lesion import Certainty
+from mmocnet.predict.derivative import write_root
 from mmocnet.predict.dicom_files import SEG, write_dicom
 from mmocnet.predict.pictures import make_display, single_slice
 from mmocnet.predict.reporting import make_report
@@ -39,7 +38,6 @@ BIDS_NAME = re.compile(
     r"sub-(?P<sub>[A-Za-z0-9]+)(_ses-(?P<ses>[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9+]+)*"
     r"_[A-Za-z0-9]+\.nii(\.gz)?"
 )
-IGNORED = "*_report.html\n*_report.pdf\n*.dcm\n"
 
 
 @dataclass(frozen=True)
@@ -121,16 +119,30 @@ def output_files(source: Path, out: Path) -> OutputFiles:
 
 
 def read_summary(files: OutputFiles) -> dict[str, Any] | None:
-    """Return the summary of a scan that is done, None where it is not.
+    """Return the provenance of a scan that is done, None where it is not.
 
     Raises:
         InputError: If the file is not what this package writes.
     """
+    return _read(files, "Provenance")
+
+
+def read_warnings(files: OutputFiles) -> tuple[str, ...]:
+    """Return the warnings of a scan that is done; none where it is not.
+
+    Raises:
+        InputError: If the file is not what this package writes.
+    """
+    summary = _read(files, "Summary") or {}
+    return tuple(str(text) for text in summary.get("Warnings", ()))
+
+
+def _read(files: OutputFiles, part: str) -> dict[str, Any] | None:
     if not files.summary.is_file():
         return None
     try:
         content: dict[str, Any] = json.loads(files.summary.read_text(encoding="utf-8"))
-        return dict(content["Provenance"])
+        return dict(content[part])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"expected a summary written by mmocnet in {files.summary.name}: "
@@ -156,7 +168,7 @@ def write_outputs(result: Segmentation, files: OutputFiles) -> None:
             write_dicom(result, result.dicom, pdf, place.dicom)
         _write_sidecars(result, place)
     if files.raw is not None:
-        _write_root(files.root, files.raw)
+        write_root(files.root, files.raw)
 
 
 @contextmanager
@@ -265,36 +277,3 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
         "Description": f"Probability of a microbleed, 0 where no candidate is.{unit} {NOTICE}"
     }
     write_json(files.folder / f"{files.stem}_label-CMB_probseg.json", probability | about)
-
-
-def _write_root(root: Path, raw: Path) -> None:
-    """Write the files of a BIDS derivative, where they are not there yet."""
-    made = {
-        "Name": "mmocnet",
-        "Version": __version__,
-        "Description": f"mmocnet segment. {NOTICE}",
-    }
-    # Relative, so that both may move together and no home folder is told.
-    link = Path(os.path.relpath(raw, root.absolute())).as_posix()
-    description = {
-        "Name": "Cerebral microbleeds",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "License": "n/a: as the raw data",
-        "Authors": ["The mmocnet developers", "The mmocnet software"],
-        "GeneratedBy": [made],
-        "DatasetLinks": {"raw": link},
-        "SourceDatasets": [{"URL": link}],
-    }
-    readme = (
-        f"# Cerebral microbleeds\n\nMade by mmocnet {__version__} from susceptibility-weighted "
-        f"MRI. {NOTICE}\n\n- `*_desc-cmb_dseg`: lesions, their table and summary.\n"
-        "- `*_desc-candidates_dseg`: all candidates with their confidence.\n"
-        "- `*_label-CMB_probseg`: probability.\n"
-        "- `*_report.html`, `*_report.pdf`: report for people.\n"
-    )
-    if not (root / "dataset_description.json").exists():
-        write_json(root / "dataset_description.json", description)
-    for name, text in (("README.md", readme), (".bidsignore", IGNORED)):
-        if not (root / name).exists():
-            write_text(root / name, text)

@@ -63,11 +63,33 @@ def _technique(result: Segmentation) -> list[tuple[str, str]]:
         ("Image", f"{shape} voxels of {spacing} mm"),
         ("Slices", f"{result.image.shape[result.slice_axis]}, {_plane(result)}"),
         *_acquisition(acquisition(result)),
+        *_given(result.provenance["Input"]),
+        *_registration(result.provenance.get("Location", {})),
     ]
     if result.source == "picture":
         pairs[1] = ("Slices", "1, taken as axial")
         pairs.insert(2, ("Thickness", "not known: volumes are areas times 1 mm"))
     return pairs
+
+
+def _given(source: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what else the scan is known by, and what was given beside it."""
+    parts = (("Phase", "Phase, beside it"), ("Mask", "Brain mask, given"))
+    pairs = [(name, str(source[key]["Name"])) for key, name in parts if key in source]
+    if "SeriesInstanceUID" in source:
+        pairs.append(("Series Instance UID", str(source["SeriesInstanceUID"])))
+    return pairs
+
+
+def _registration(place: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return how the scan was registered to the template; nothing where it was not tried."""
+    if not place.get("Ok"):
+        return [("Regions", str(place["Why"]))] if "Why" in place else []
+    text = (
+        f"{place['Why']}: brains overlap by {place['Quality']:.2f} (Dice), the scan covers "
+        f"{place['Coverage']:.0%} of the brain"
+    )
+    return [("Regions", text)]
 
 
 def acquisition(result: Segmentation) -> dict[str, Any]:

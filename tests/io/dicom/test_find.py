@@ -23,6 +23,11 @@ NAMED = [
     ("minip", Technique("MR", ("DERIVED", "SECONDARY"), "", "minIP: Ax SWAN", "", "GR", 23.0)),
     ("swi", Technique("MR", (*M[:2], "M_FFE", "M", "FFE"), "", "SWIp", "WIP SWIp", "GR", 31.0)),
     ("phase", Technique("MR", (*M[:2], "PHASE MAP", "P", "FFE"), "", "SWIp", "SWIp", "GR", 31.0)),
+    ("swi", Technique("MR", M, "", "VEN_BOLD HR", "", "GR", 29.0)),
+    ("minip", Technique("MR", ("DERIVED", "SECONDARY", "PROJECTION IMAGE"), "", "Ax SWAN")),
+    ("other", Technique("MR", M, "", "QSM_SWI", SIEMENS, "GR", 20.0)),
+    ("other", Technique("MR", ("DERIVED", "PRIMARY", "M", "R2_STAR MAP"), "", "swi", SIEMENS)),
+    ("other", Technique("MR", M, "", "Ax T2* map", "", "GR", 20.0)),
     ("swi", Technique("MR", M, "", "FSBB TRA", "fsbb", "GR", 29.0)),
     ("phase", Technique("MR", (*M[:2], "VOLUME"), "PHASE", "swi", "swi", "", 20.0)),
     ("swi", Technique("MR", (*M[:2], "VOLUME"), "MAGNITUDE", "swi", "swi", "", 20.0)),
@@ -119,6 +124,14 @@ def test_what_was_resliced_comes_after_the_scanner_s_own(tmp_path, write_dicom_s
     other = volume.like(volume.array + 1)
     write_dicom_series(tmp_path / "b", other, SeriesNumber=2, ImageType=types)
     assert choose_swi(find_series(tmp_path)).number == 3
+
+
+def test_an_empty_folder_and_one_file_are_told_in_good_words(tmp_path):
+    with pytest.raises(InputError, match="among 0 files"):
+        find_series(tmp_path)
+    (tmp_path / "a.txt").write_text("no image")
+    with pytest.raises(InputError, match="among 1 file in"):
+        find_series(tmp_path)
 
 
 def test_magnitude_stands_in_where_there_is_no_swi(tmp_path, write_dicom_series, volume, phase):

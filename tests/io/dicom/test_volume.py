@@ -134,7 +134,7 @@ def test_slices_that_are_there_twice_are_taken_once(tmp_path, write_dicom_series
     found, source, warnings = _read(tmp_path)
     _assert_same(found, volume)
     assert len(source.files) == 9
-    assert warnings == ("3 slices in series 3 lie at the place of another and were left out",)
+    assert warnings == ("left out 3 slices in series 3 at the place of another",)
 
 
 def test_slices_of_another_orientation_are_left_out(tmp_path, write_dicom_series, volume):
@@ -144,7 +144,7 @@ def test_slices_of_another_orientation_are_left_out(tmp_path, write_dicom_series
     write_dicom_series(tmp_path / "s", sagittal, SeriesInstanceUID=uid)
     found, _, warnings = _read(tmp_path)
     _assert_same(found, volume)
-    assert "2 slices in series 3 have another orientation" in warnings[0]
+    assert "left out 2 slices in series 3 of another orientation" in warnings[0]
     for path in paths[2:]:
         path.unlink()
     with pytest.raises(InputError, match="slices of one orientation and pixel size, got 2 in"):

@@ -74,6 +74,15 @@ class DicomSeries:
         return f"{self.name}: {NAMES[self.kind]}, {len(self.slices)} slices{echo} ({self.why})"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "file"), counted(0, "file")
+    ('1 file', '0 files')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def find_series(path: Path) -> list[DicomSeries]:
     """Find all image series.
 
@@ -89,12 +98,14 @@ def find_series(path: Path) -> list[DicomSeries]:
     files, keep, links = _files(path)
     slices, damaged = _slices(files, alone=files == [path])
     if not slices:
-        raise InputError(f"found no DICOM image among {len(files)} files in {path.name}")
+        raise InputError(f"found no DICOM image among {counted(len(files), 'file')} in {path.name}")
     warnings = []
     if damaged:
-        warnings.append(f"{damaged} damaged DICOM files in {path.name} were left out")
+        what = counted(damaged, "damaged DICOM file")
+        warnings.append(f"left out {what} in {path.name}")
     if links:
-        warnings.append(f"{links} links that lead out of {path.name} were left out")
+        what = counted(links, "link")
+        warnings.append(f"left out {what} from {path.name} to elsewhere")
     groups: dict[tuple[object, ...], list[Slice]] = {}
     for one in slices:
         kind, _ = kind_of(one.looks)
@@ -231,7 +242,10 @@ def _one_echo(series: list[DicomSeries]) -> list[DicomSeries]:
 
 def _is_resliced(series: DicomSeries) -> bool:
     types = series.slices[0].looks.image_type
-    return "MPR" in types or "REFORMATTED" in types or types[:2] == ("DERIVED", "SECONDARY")
+    return bool({"MPR", "REFORMATTED", "RESAMPLED"} & set(types)) or types[:2] == (
+        "DERIVED",
+        "SECONDARY",
+    )
 
 
 def _places(series: DicomSeries) -> NDArray[np.float64]:

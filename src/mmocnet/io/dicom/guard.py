@@ -142,7 +142,10 @@ def frames(dataset: Dataset, numbers: Sequence[int]) -> Iterator[NDArray[Any]]:
             if array.shape != shape:
                 raise ValueError("another shape than declared")
         except (*UNREADABLE, StopIteration) as error:
-            raise InputError(f"cannot decode the pixels of a DICOM file ({syntax.name})") from error
+            raise InputError(
+                f"cannot decode the pixels of a DICOM file ({syntax.name}): it is damaged, cut "
+                "short, or packed in a way that is not read"
+            ) from error
         yield array
 
 

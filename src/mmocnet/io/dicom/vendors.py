@@ -4,7 +4,7 @@
 |---|---|---|---|---|
 | Siemens | SWI_Images, ImageType SWI | Mag_Images | Pha_Images, P | mIP_Images(SW), MNIP |
 | GE | SWAN | MAG: SWAN | PHASE, FILT_PHA: SWAN | minIP |
-| Philips | SWIp | ImageType M_FFE | ImageType PHASE MAP, P | mIP |
+| Philips | SWIp, VenBOLD | ImageType M_FFE | ImageType PHASE MAP, P | mIP |
 | Canon | FSBB | FSBB magnitude | FSBB phase | minIP |
 """
 
@@ -27,11 +27,16 @@ in filtered phase of the first two ("left-handed"), dark in the others ("right-h
 versions differ, so the scan is asked first."""
 
 SWI_WORDS = re.compile(
-    r"swi(p|_images|$|[^a-z])|(^|[^a-z])(e?swan|fsbb|venobold|bsi|susceptib)", re.IGNORECASE
+    r"swi(p|_images|$|[^a-z])|(^|[^a-z])(e?swan|fsbb|ven(o|ous)?[_ ]?bold|bsi|susceptib)",
+    re.IGNORECASE,
 )
 MAGNITUDE_WORDS = re.compile(r"(^|[^a-z])mag(_images|nitude|$|[^a-z])", re.IGNORECASE)
 PHASE_WORDS = re.compile(r"(^|[^a-z])(filt_)?pha(se)?(_images|_?map|$|[^a-z])", re.IGNORECASE)
 MINIP_WORDS = re.compile(r"min[-_ ]?ip|mnip|(^|[^a-z])mip($|[^a-z])", re.IGNORECASE)
+MAP_WORDS = re.compile(
+    r"(^|[^a-z])(qsm|r2[_ ]?(\*|star)|t2[_ ]?(\*|star)[_ ]?map|quantitative[_ ]susc)", re.IGNORECASE
+)
+MAP_TYPES = {"QSM", "R2_STAR", "R2_STAR MAP", "T2_STAR MAP", "R2*", "T2_STAR_MAP", "R2_STAR_MAP"}
 T2_STAR_WORDS = re.compile(r"t2[_ ]?(\*|star)|(^|[^a-z])(gre|hemo|haemo|ffe)", re.IGNORECASE)
 
 MIN_T2_STAR_ECHO_MS = 12.0
@@ -99,12 +104,14 @@ def kind_of(one: Technique) -> tuple[Kind, str]:
 
 
 def _derived(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
-    if types & {"MNIP", "MINIP", "MIN_IP"}:
+    if types & {"MNIP", "MINIP", "MIN_IP", "PROJECTION IMAGE"}:
         return "minip", "ImageType of a projection"
     if MINIP_WORDS.search(one.description):
         return "minip", "named as a projection"
     if types & {"LOCALIZER", "MOSAIC"}:
         return "other", "localizer or mosaic"
+    if types & MAP_TYPES or MAP_WORDS.search(one.description):
+        return "other", "map of susceptibility or relaxation"
     return None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
-from mmocnet.io.dicom.find import NAMES, DicomSeries
+from mmocnet.io.dicom.find import NAMES, DicomSeries, counted
 from mmocnet.io.dicom.frames import Slice
 from mmocnet.io.dicom.guard import frames, read_all
 from mmocnet.io.dicom.source import DicomSource
@@ -104,7 +104,7 @@ def _stack(series: DicomSeries) -> tuple[list[Slice], list[str]]:
     twice = len(slices) - len(places)
     if twice:
         warnings.append(
-            f"{twice} slices in {series.name} lie at the place of another and were left out"
+            f"left out {counted(twice, 'slice')} in {series.name} at the place of another"
         )
     if len(places) == 1 and np.isnan(slices[0].thickness_mm):
         warnings.append(f"{series.name} gives no slice thickness: 1 mm is assumed")
@@ -128,8 +128,8 @@ def _main_orientation(series: DicomSeries, warnings: list[str]) -> list[Slice]:
         )
     if others:
         warnings.append(
-            f"{others} slices in {series.name} have another orientation or pixel size and were "
-            "left out"
+            f"left out {counted(others, 'slice')} in {series.name} of another orientation or pixel "
+            "size"
         )
     return main
 
