@@ -1,0 +1,183 @@
+/** What a reader does to findings: judge, move on, add, paint, undo. */
+
+import { pending, send } from "./events.js";
+import { emit, state } from "./state.js";
+import { moveTo, view } from "./viewer.js";
+import { encode } from "./voxels.js";
+
+/** @returns {?Object} The selected finding. */
+export const selected = () => state.reading?.findings.get(state.selected) ?? null;
+
+/** Show one sentence to the reader. @param {string} words @param {"info"|"problem"} [kind] */
+export function tell(words, kind = "info") {
+  state.message = { words, kind };
+  emit("message");
+}
+
+/** Select a finding. @param {?string} id @param {boolean} [jump] - Also bring it into all panes. */
+export function select(id, jump = true) {
+  state.selected = id;
+  state.awaitingReason = false;
+  const finding = selected();
+  if (finding && jump) moveTo(finding.centre_voxel, true);
+  emit("selection");
+}
+
+/**
+ * Go to the next or previous finding.
+ * @param {number} step - 1 or -1.
+ * @param {boolean} [openOnly] - Only those not judged.
+ * @returns {boolean} Whether there was one.
+ */
+export function go(step, openOnly = state.toJudgeOnly) {
+  const shown = state.reading?.visible(state.threshold) ?? [];
+  const at = shown.findIndex((finding) => finding.id === state.selected);
+  const start = at < 0 && step < 0 ? shown.length : at;
+  for (let n = 1; n <= shown.length; n++) {
+    const finding = shown[(start + step * n + 2 * shown.length) % shown.length];
+    if (finding.id !== state.selected && (!openOnly || !finding.verdict)) {
+      select(finding.id);
+      return true;
+    }
+  }
+  return false;
+}
+
+function guarded(promise) {
+  promise.catch((problem) => tell(problem.message, "problem"));
+  return promise;
+}
+
+function judge(change, advance) {
+  const finding = selected();
+  if (!finding) {
+    tell("Select a finding first: click it, or press N.");
+    return;
+  }
+  const wasOpen = !finding.verdict;
+  const verdict = { verdict: finding.verdict, reason: finding.reason, certainty: finding.certainty, ...change };
+  // Shown at once; the server's answer comes after and is what counts.
+  Object.assign(finding, verdict);
+  guarded(send("verdict", { finding: finding.id, ...verdict }));
+  state.awaitingReason = false;
+  if (advance && wasOpen) {
+    if (!go(1, true)) tell("All shown findings are judged. Press G when the reading is complete.");
+  }
+  emit("reading");
+  emit("selection");
+}
+
+/** Accept the selected finding and go to the next that is not judged. */
+export const accept = () => judge({ verdict: "accept", reason: null }, true);
+
+/** Accept with a certainty. @param {"definite"|"possible"} certainty */
+export const acceptAs = (certainty) => judge({ verdict: "accept", reason: null, certainty }, true);
+
+/** Take the verdict on the selected finding back. */
+export function clearVerdict() {
+  const finding = selected();
+  if (finding?.origin === "reader") {
+    guarded(send("remove", { finding: finding.id }));
+  } else if (finding) {
+    judge({ verdict: null, reason: null, certainty: null }, false);
+  }
+}
+
+/** Start a rejection: the next key gives the reason. */
+export function reject() {
+  if (!selected()) {
+    tell("Select a finding first: click it, or press N.");
+    return;
+  }
+  state.awaitingReason = true;
+  emit("selection");
+}
+
+/** Reject the selected finding. @param {?string} reason */
+export const rejectFor = (reason) => judge({ verdict: "reject", reason, certainty: null }, true);
+
+/** Leave what was begun: a rejection, a tool. */
+export function leave() {
+  if (state.awaitingReason) {
+    state.awaitingReason = false;
+    emit("selection");
+  } else {
+    setTool("navigate");
+  }
+}
+
+/** Add a lesion that was missed. @param {number[]} [seed] - Voxel; the crosshair where none is given. */
+export async function add(seed = view.cross) {
+  if (!state.reading) return;
+  await added(send("add", { seed }));
+}
+
+async function added(promise) {
+  try {
+    const answer = await promise;
+    const found = answer?.changed.find((finding) => finding.origin === "reader");
+    if (found) select(found.id, false);
+  } catch (problem) {
+    tell(problem.message, "problem");
+  }
+}
+
+/**
+ * Send a stroke.
+ * @param {Iterable<number>} voxels @param {?string} id - A new finding where null. @param {boolean} erase
+ */
+export function stroke(voxels, id, erase) {
+  const text = encode(voxels);
+  if (id) guarded(send("paint", { finding: id, voxels: text, erase }));
+  else if (!erase) added(send("add", { voxels: text }));
+}
+
+/** Take the last event back, or do it again. @param {"undo"|"redo"} kind */
+export async function history(kind) {
+  const able = kind === "undo" ? state.reading?.canUndo : state.reading?.canRedo;
+  if (!able && !pending()) {
+    tell(kind === "undo" ? "There is nothing to undo." : "There is nothing to redo.");
+    return;
+  }
+  try {
+    const answer = await send(kind, {});
+    const changed = answer?.changed[0];
+    if (changed && !answer.changed.some((finding) => finding.id === state.selected)) select(changed.id);
+  } catch (problem) {
+    tell(problem.message, "problem");
+  }
+}
+
+/** Say that the reading is complete, or open it again. */
+export function complete() {
+  if (!state.reading) return;
+  if (state.reading.hidden) {
+    tell("Reveal the machine's marks before you complete the reading.");
+    return;
+  }
+  const done = !state.reading.complete;
+  const open = state.reading.counts(state.threshold).open;
+  guarded(send("complete", { complete: done }));
+  if (done && open) tell(`Marked complete with ${open} shown findings not judged; they do not count as microbleeds.`);
+}
+
+/** @param {boolean} yes - Hide the machine's marks until revealed. */
+export async function blind(yes) {
+  await guarded(send("blind", { on: yes }));
+}
+
+/** @param {"navigate"|"brush"|"eraser"|"add"} tool */
+export function setTool(tool) {
+  state.tool = tool;
+  view.sketch = null;
+  emit("tool");
+  emit("view");
+}
+
+/** @param {number} step - In half millimetres. */
+export function resizeBrush(step) {
+  state.brushMm = Math.min(20, Math.max(0.5, state.brushMm + step / 2));
+  if (view.sketch?.kind !== "measure" && view.sketch) view.sketch.mm = state.brushMm;
+  emit("tool");
+  emit("view");
+}

@@ -1,0 +1,131 @@
+/** The reader's events on their way to the server: in order, one at a time, until it says saved. */
+
+import * as api from "./api.js";
+import { Reading } from "./reading.js";
+import { emit, state } from "./state.js";
+
+const RETRY_MS = 1000;
+
+/** @type {{state: "idle"|"saving"|"saved"|"failed", at: ?Date, message: string}} */
+export const saved = { state: "idle", at: null, message: "" };
+const queue = [];
+let busy = false;
+
+/** @returns {boolean} Whether anything is not yet durable. */
+export const pending = () => busy || queue.length > 0;
+
+/** Warn before the page is left with events unsaved. */
+export function guardLeaving() {
+  addEventListener("beforeunload", (event) => {
+    if (pending()) event.preventDefault();
+  });
+}
+
+function mark(kind, message = "") {
+  saved.state = kind;
+  saved.message = message;
+  if (kind === "saved") saved.at = new Date();
+  emit("saved");
+}
+
+/**
+ * Send an event.
+ * @param {string} kind
+ * @param {Object} payload
+ * @returns {Promise<Object>} The server's answer, when it is durable; refused events reject.
+ */
+export function send(kind, payload) {
+  return new Promise((resolve, reject) => {
+    queue.push({ study: state.study.id, reader: state.reader.id, kind, payload, resolve, reject, tries: 0 });
+    mark("saving");
+    work();
+  });
+}
+
+/** Load the reading of the open study and reader. @returns {Promise<void>} */
+export async function loadReading() {
+  const { study, reader } = state;
+  const answer = await api.reading(study.id, reader.id);
+  if (state.study !== study || state.reader !== reader) return;
+  state.reading = new Reading(answer, study.about.shape);
+  if (!state.reading.findings.has(state.selected)) state.selected = null;
+  emit("reading");
+}
+
+async function work() {
+  if (busy) return;
+  busy = true;
+  while (queue.length) {
+    const item = queue[0];
+    const outcome = await attempt(item);
+    if (outcome === "again") {
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      continue;
+    }
+    queue.shift();
+  }
+  busy = false;
+  if (saved.state === "saving") mark("saved");
+}
+
+async function attempt(item) {
+  const current = () => state.study?.id === item.study && state.reader?.id === item.reader;
+  item.revision ??= state.reading.revision;
+  if (item.tries === 0 && current()) item.revision = state.reading.revision;
+  item.tries++;
+  const { reader, revision, kind, payload } = item;
+  try {
+    const answer = await api.sendEvent(item.study, { reader, revision, kind, payload });
+    if (current()) {
+      state.reading.apply(answer);
+      if (answer.removed.includes(state.selected)) state.selected = null;
+      emit("reading");
+    }
+    if (queue.length === 1) mark("saved");
+    item.resolve(answer);
+    return "done";
+  } catch (problem) {
+    if (!(problem instanceof api.ApiError)) throw problem;
+    if (problem.status === 0 || problem.status >= 500) {
+      mark("failed", problem.message);
+      return "again";
+    }
+    return refuse(item, problem);
+  }
+}
+
+async function refuse(item, problem) {
+  if (problem.status === 409 && (await caughtUp(item))) {
+    item.resolve(null);
+    mark(queue.length === 1 ? "saved" : "saving");
+    return "done";
+  }
+  const stale = problem.status === 409;
+  mark("refused", stale ? "This reading changed in another window and was loaded again; repeat your last mark." : problem.message);
+  if (stale) {
+    // Later events were meant for what the reader saw before.
+    for (const later of queue.splice(1)) later.reject(problem);
+  } else {
+    await reload();
+  }
+  item.reject(problem);
+  return "done";
+}
+
+/** After an answer was lost on the way: the event may be in. Load and see. */
+async function caughtUp(item) {
+  await reload();
+  return item.tries > 1 && state.reading?.revision === item.revision + 1;
+}
+
+async function reload() {
+  for (;;) {
+    try {
+      await loadReading();
+      return;
+    } catch (problem) {
+      if (!(problem instanceof api.ApiError) || problem.status !== 0) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}

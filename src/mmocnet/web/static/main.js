@@ -1,0 +1,208 @@
+/** The page's beginning: who reads, the work list, and opening a study to read. */
+
+import * as api from "./api.js";
+import { select, tell } from "./actions.js";
+import * as agreement from "./agreement.js";
+import * as banner from "./banner.js";
+import { byId, fill, h } from "./dom.js";
+import { guardLeaving, loadReading, pending, saved, send } from "./events.js";
+import * as exporting from "./exports.js";
+import * as help from "./help.js";
+import * as keys from "./keys.js";
+import * as panel from "./panel.js";
+import * as pointer from "./pointer.js";
+import * as readers from "./readers.js";
+import { emit, on, state } from "./state.js";
+import * as toolbar from "./toolbar.js";
+import * as upload from "./upload.js";
+import * as viewer from "./viewer.js";
+import * as worklist from "./worklist.js";
+
+const { view } = viewer;
+
+/** For tests and for the curious: the page's state, and NiiVue's instance. */
+globalThis.room = {
+  get ready() {
+    return state.ready;
+  },
+  get study() {
+    return state.study?.id ?? null;
+  },
+  get viewer() {
+    return view.nv;
+  },
+  view,
+  state: () => describe(),
+  drawNow: viewer.drawNow,
+  moveTo: viewer.moveTo,
+  /** Where a voxel's centre is on the page. */
+  place: (voxel, pane = 0) => {
+    const box = byId("marks").getBoundingClientRect();
+    const [x, y] = view.nv.panes[pane].pixel(view.grid, voxel);
+    return [box.left + x / view.scale, box.top + y / view.scale];
+  },
+};
+
+function describe() {
+  const findings = state.reading ? state.reading.all() : [];
+  return {
+    study: state.study?.id ?? null,
+    reader: state.reader?.name ?? null,
+    selected: state.selected,
+    threshold: state.threshold,
+    tool: state.tool,
+    slabMm: state.slabMm,
+    cross: view.cross,
+    window: view.nv ? viewer.windowOf() : null,
+    saved: saved.state,
+    pending: pending(),
+    revision: state.reading?.revision ?? null,
+    hidden: state.reading?.hidden ?? null,
+    complete: state.reading?.complete ?? null,
+    shown: state.reading?.visible(state.threshold).map((finding) => finding.id) ?? [],
+    findings: findings.map(({ set, ...finding }) => ({ ...finding, voxels: [...set.indices] })),
+  };
+}
+
+function drawTop() {
+  const reading = state.study !== null;
+  const running = worklist.activity();
+  fill(
+    byId("top-study"),
+    ...(reading
+      ? [
+          h("button", { type: "button", test: "back", onclick: leave, text: "‹ Work list" }),
+          h("b", { test: "study-name", title: state.study.name, text: state.study.name }),
+          h("span", { class: "small num technique", title: technique(), text: technique() }),
+        ]
+      : []),
+  );
+  fill(
+    byId("top-tools"),
+    running ? h("span", { class: "small", text: running }) : null,
+    h("span", { id: "saved", class: "saved", role: "status", test: "saved" }),
+    state.reader ? h("button", { type: "button", test: "reader", title: "Change the reader", onclick: () => readers.choose(), text: `Reader ${state.reader.name}` }) : null,
+    h("button", { type: "button", test: "help", "aria-label": "Help: keys and mouse", onclick: help.open, text: "?" }),
+  );
+  emit("saved");
+}
+
+function technique() {
+  const { about, settings, model, threshold } = state.study;
+  const size = `${about.shape.join(" × ")}, ${about.spacing_mm.map((mm) => mm.toFixed(2)).join(" × ")} mm`;
+  const name = model?.name ?? settings?.model;
+  return name && state.study.result ? `${size}; marks: ${name}, ${settings?.point ?? threshold ?? ""}` : size;
+}
+
+function showReading(yes) {
+  byId("worklist").hidden = yes;
+  byId("reading").hidden = !yes;
+}
+
+function loading(words) {
+  byId("loading").textContent = words;
+  byId("loading").hidden = !words;
+}
+
+async function openStudy() {
+  const id = state.wanted;
+  if (!state.reader) await readers.choose(true);
+  state.ready = false;
+  state.reading = null;
+  state.selected = null;
+  state.tool = "navigate";
+  try {
+    const study = await api.study(id);
+    state.study = study;
+    state.threshold = study.threshold ?? study.thresholds?.balanced ?? 0.5;
+    showReading(true);
+    drawTop();
+    emit("study");
+    loading("Loading the scan.");
+    if (!(await viewer.open(study))) return;
+    loading("");
+    for (const words of study.about.warnings) tell(words);
+    if (study.result) await loadReading();
+    emit("study");
+    firstFinding();
+    state.ready = true;
+  } catch (problem) {
+    loading("");
+    leave();
+    tell(problem.message, "problem");
+  }
+}
+
+function firstFinding() {
+  const first = state.reading?.visible(state.threshold).find((finding) => !finding.verdict);
+  if (first) select(first.id);
+}
+
+function leave() {
+  state.ready = false;
+  viewer.close();
+  Object.assign(state, { study: null, reading: null, selected: null, awaitingReason: false });
+  showReading(false);
+  drawTop();
+  emit("study");
+  worklist.refresh();
+}
+
+async function reveal() {
+  if (!state.reading?.hidden) return;
+  await send("reveal", {});
+  await loadReading();
+}
+
+async function changeReader() {
+  drawTop();
+  if (!state.study?.result) return;
+  state.reading = null;
+  state.selected = null;
+  emit("reading");
+  await loadReading();
+  firstFinding();
+}
+
+/** A new result while the study is open belongs to another reading: say so, and leave it to the reader. */
+function noticeResult() {
+  const now = state.studies.find((study) => study.id === state.study?.id);
+  if (now && state.ready && now.result && now.result !== state.study.result) {
+    state.study.result = now.result;
+    state.wanted = state.study.id;
+    openStudy();
+    tell("This study has a new result; it is shown now.");
+  }
+}
+
+async function begin() {
+  banner.start();
+  panel.start();
+  toolbar.start();
+  keys.listen();
+  pointer.listen();
+  guardLeaving();
+  on("open", openStudy);
+  on("leave", leave);
+  on("reveal", () => reveal().catch((problem) => tell(problem.message, "problem")));
+  on("export", exporting.open);
+  on("agreement", agreement.open);
+  on("help", help.open);
+  on("reader", () => changeReader().catch((problem) => tell(problem.message, "problem")));
+  on("studies", () => {
+    if (state.study) noticeResult();
+    drawTop();
+  });
+  state.room = await api.room();
+  drawTop();
+  worklist.build();
+  upload.build();
+  await readers.enter();
+  await Promise.all([worklist.refresh(), viewer.start()]);
+  state.started = true;
+}
+
+begin().catch((problem) => {
+  state.problem = problem.message;
+  emit("problem");
+});

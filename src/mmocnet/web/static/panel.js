@@ -1,0 +1,223 @@
+/** The panel beside the slices: counts, confidence, the list of findings, verdicts. */
+
+import * as actions from "./actions.js";
+import { byId, fill, glyph, h, number, plural } from "./dom.js";
+import { look } from "./reading.js";
+import { emit, on, state } from "./state.js";
+import { redraw, view } from "./viewer.js";
+
+const WORDS = { undecided: "to judge", accept: "accepted", reject: "rejected", added: "added by you" };
+const LEAST = 0.05;
+let parts = null;
+
+/** What the panel shows instead of the findings, or null. @type {?() => Node[]} */
+let instead = null;
+
+/** Show something else in the panel, or the findings again. @param {?() => Node[]} content */
+export function showInstead(content) {
+  instead = content;
+  draw();
+}
+
+function build() {
+  parts = {
+    counts: h("p", { class: "counts", test: "counts", "aria-live": "polite" }),
+    slider: h("input", { type: "range", min: LEAST, max: 1, step: 0.01, test: "confidence", "aria-label": "Least confidence of machine marks that are shown", oninput: slide }),
+    sliderLabel: h("span", { class: "num", test: "confidence-value" }),
+    ticks: h("div", {}),
+    flags: h("div", { class: "stack" }),
+    list: h("ul", { class: "findings", role: "listbox", "aria-label": "Findings, by confidence", tabindex: "0", test: "findings" }),
+    verdict: h("div", { class: "block", test: "verdict" }),
+    foot: h("div", { class: "block" }),
+  };
+  parts.sliderBox = h("div", { class: "slider" }, parts.slider, parts.ticks);
+  parts.confidence = h("div", {}, h("div", { class: "row" }, h("label", { class: "small grow", text: "Machine's confidence at least" }), parts.sliderLabel), parts.sliderBox);
+  parts.openOnly = h("input", { type: "checkbox", test: "open-only", onchange: toggleOpenOnly });
+  const openOnly = h("label", { class: "check small" }, parts.openOnly, "Next stops only at findings to judge");
+  parts.top = h("div", { class: "block" }, parts.counts, parts.flags, parts.confidence, openOnly);
+}
+
+function toggleOpenOnly() {
+  state.toJudgeOnly = parts.openOnly.checked;
+  emit("reading");
+}
+
+function slide() {
+  state.threshold = Number(parts.slider.value);
+  const finding = actions.selected();
+  if (finding && !state.reading.visible(state.threshold).includes(finding)) state.selected = null;
+  drawFindings();
+  redraw();
+}
+
+function draw() {
+  if (byId("reading").hidden || !state.study) return;
+  if (instead) {
+    fill(byId("side"), ...instead());
+    return;
+  }
+  if (!parts) build();
+  if (!state.reading) {
+    const waiting = state.study.state === "ready" ? "Loading the reading." : "Not segmented yet: run it from the work list to get marks.";
+    fill(byId("side"), h("div", { class: "block" }, h("p", { text: waiting })));
+    return;
+  }
+  if (!byId("side").contains(parts.list)) fill(byId("side"), parts.top, parts.list, parts.verdict, parts.foot);
+  drawTicks();
+  drawFlags();
+  drawFindings();
+  drawFoot();
+}
+
+function drawTicks() {
+  parts.slider.value = state.threshold;
+  const points = Object.entries(state.study.thresholds ?? {}).filter(([, value]) => value !== null);
+  const tick = ([name, value]) => {
+    const mark = h("button", { type: "button", class: "tick", tabindex: "-1", title: `${name}: ${number(value, 2)}`, text: name, onclick: () => {
+      parts.slider.value = value;
+      slide();
+    } });
+    // The slider's thumb keeps 8 px from either end.
+    const share = (value - LEAST) / (1 - LEAST);
+    mark.style.left = `clamp(26px, calc(8px + ${share} * (100% - 16px)), calc(100% - 22px))`;
+    return mark;
+  };
+  fill(parts.ticks, ...spread(points).map(tick));
+}
+
+/** Points so near that their names would cover each other keep the first. */
+function spread(points) {
+  const sorted = [...points].sort((a, b) => a[1] - b[1]);
+  return sorted.filter(([, value], n) => n === 0 || value - sorted[n - 1][1] > 0.14);
+}
+
+function drawFlags() {
+  const { blind, revealed, hidden, revision } = state.reading;
+  const flags = [];
+  if (hidden) {
+    flags.push(
+      h("p", { class: "warn small", text: "Blind reading: the machine's marks are hidden. Mark your own, then reveal." }),
+      h("button", { type: "button", class: "primary", test: "reveal", onclick: () => emit("reveal"), text: "Reveal machine marks" }),
+    );
+    if (revision <= 1) flags.push(h("button", { type: "button", class: "quiet", test: "blind-off", onclick: () => actions.blind(false), text: "Read with the machine's marks instead" }));
+  } else if (blind && revealed) {
+    flags.push(h("p", { class: "small", test: "revealed", text: overlapWords() }));
+  } else if (revision === 0) {
+    flags.push(h("button", { type: "button", test: "blind-on", onclick: () => actions.blind(true), text: "Read blind first: hide machine marks" }));
+  }
+  parts.confidence.hidden = hidden;
+  fill(parts.flags, ...flags);
+}
+
+function overlapWords() {
+  const own = state.reading.all().filter((finding) => finding.origin === "reader");
+  const both = own.filter((finding) => state.reading.partner(finding)).length;
+  return `Read blind, then revealed. The machine has ${both} of your ${plural(own.length, "mark")} too.`;
+}
+
+function drawFindings() {
+  const counts = state.reading.counts(state.threshold);
+  parts.sliderLabel.textContent = number(state.threshold, 2);
+  parts.openOnly.checked = state.toJudgeOnly;
+  const added = counts.added ? ` (${counts.added} added)` : "";
+  parts.counts.textContent = `${counts.shown} shown of ${counts.all}, ${counts.accepted} accepted${added}, ${counts.rejected} rejected, ${counts.open} to judge`;
+  const shown = state.reading.visible(state.threshold);
+  const rows = shown.map(row);
+  fill(parts.list, ...(rows.length ? rows : [h("li", { class: "empty", text: state.reading.hidden ? "No marks of yours yet. M adds one at the crosshair." : "No finding at this confidence." })]));
+  parts.list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
+  drawVerdict();
+}
+
+const where = ({ region, side }) => (region ? [side && side !== "n/a" ? side : null, region].filter(Boolean).join(" ") : "region n/a");
+
+function row(finding) {
+  const kind = look(finding);
+  const verdict = [finding.verdict ? WORDS[finding.verdict] : WORDS[kind], finding.certainty, finding.reason].filter(Boolean);
+  if (kind === "added") verdict[0] = WORDS.added;
+  if (finding.edited) verdict.push("edited");
+  const score = finding.origin === "machine" ? number(finding.confidence, 2) : "reader";
+  const size = `${number(finding.diameter_mm)} mm, ${number(finding.volume_mm3)} mm³`;
+  return h(
+    "li",
+    {
+      class: "finding", role: "option", test: `finding-${finding.id}`, id: `finding-${finding.id}`,
+      "aria-selected": String(finding.id === state.selected),
+      "aria-label": `${state.reading.label(finding)}, ${verdict.join(", ")}, ${size}`,
+      onclick: () => actions.select(finding.id),
+    },
+    glyph(kind),
+    h("b", { text: state.reading.label(finding) }),
+    h("span", { class: "verdict", test: "finding-verdict", text: verdict.join(", ") }),
+    h("span", { class: "num small", title: finding.origin === "machine" ? "The machine's confidence" : "Marked by a human reader", text: score }),
+    h("span", { class: "line", title: `${size}, ${where(finding)}`, text: `${size}, ${where(finding)}${note(finding)}` }),
+  );
+}
+
+function note(finding) {
+  if (finding.origin === "reader" && state.reading.revealed) {
+    const partner = state.reading.partner(finding);
+    return partner ? `, machine has it (${number(partner.confidence, 2)})` : ", only you have it";
+  }
+  return finding.status === "siderosis" ? ", possible siderosis" : "";
+}
+
+const act = (key, name, glyphName, run, test) =>
+  h("button", { type: "button", test, onclick: run }, glyphName ? glyph(glyphName) : null, h("kbd", { text: key }), name);
+
+function drawVerdict() {
+  const finding = actions.selected();
+  if (!finding) {
+    const tip = state.reading.visible(state.threshold).length ? "No finding selected. N goes to the next one." : "Nothing selected.";
+    fill(parts.verdict, h("p", { class: "small", text: tip }));
+    return;
+  }
+  const head = h("p", { class: "small" }, h("b", { text: `Finding ${state.reading.label(finding)}` }), ` ${finding.origin === "machine" ? `by the machine, confidence ${number(finding.confidence, 2)}` : "by you"}`);
+  if (state.awaitingReason) {
+    const reasons = state.room.reasons.map((reason, n) => act(String(n + 1), reason, null, () => actions.rejectFor(reason), `reason-${reason}`));
+    fill(parts.verdict, head, h("p", { class: "warn small", text: "Why is it not a microbleed? Enter: no reason" }), h("div", { class: "verdicts three" }, ...reasons));
+    return;
+  }
+  fill(
+    parts.verdict,
+    head,
+    h(
+      "div",
+      { class: "verdicts" },
+      act("A", "Accept", "accept", actions.accept, "accept"),
+      act("R", "Reject", "reject", actions.reject, "reject"),
+      act("D", "Definite", null, () => actions.acceptAs("definite"), "definite"),
+      act("P", "Possible", null, () => actions.acceptAs("possible"), "possible"),
+    ),
+  );
+}
+
+function drawFoot() {
+  const { complete } = state.reading;
+  fill(
+    parts.foot,
+    h(
+      "div",
+      { class: "row" },
+      h("button", { type: "button", class: complete ? "" : "primary", test: "complete", onclick: actions.complete, text: complete ? "Reading complete - open again" : "Complete reading" }),
+      h("button", { type: "button", test: "export", onclick: () => emit("export"), text: "Export" }),
+      h("button", { type: "button", test: "agreement", onclick: () => emit("agreement"), text: "Agree" }),
+    ),
+  );
+}
+
+function arrows(event) {
+  if (!parts || event.target !== parts.list || !["ArrowDown", "ArrowUp"].includes(event.key)) return;
+  event.preventDefault();
+  event.stopPropagation();
+  actions.go(event.key === "ArrowDown" ? 1 : -1, false);
+}
+
+/** Keep the panel current. */
+export function start() {
+  byId("side").addEventListener("keydown", arrows);
+  on("study reading selection", draw);
+  on("study", () => {
+    instead = null;
+    if (state.study && view.grid === null) state.toJudgeOnly = false;
+  });
+}

@@ -1,0 +1,95 @@
+/** One reader's reading of one result, as the server tells it. */
+
+import { VoxelSet, decode } from "./voxels.js";
+
+/** How a finding is drawn. @param {Object} finding @returns {"added"|"accept"|"reject"|"undecided"} */
+export function look(finding) {
+  if (finding.origin === "reader") return "added";
+  return finding.verdict ?? "undecided";
+}
+
+/** The findings and flags of a reading, with what the page may show of them. */
+export class Reading {
+  /** @param {Object} answer - Of GET reading. @param {number[]} shape */
+  constructor(answer, shape) {
+    this.shape = shape;
+    /** @type {Map<string, Object>} */
+    this.findings = new Map();
+    answer.findings.forEach((finding) => this.take(finding));
+    this.takeFlags(answer);
+    const machine = this.all().filter((finding) => finding.origin === "machine");
+    this.ranks = new Map(machine.map((finding, n) => [finding.id, n + 1]));
+  }
+
+  take(finding) {
+    finding.set = new VoxelSet(decode(finding.voxels), this.shape);
+    delete finding.voxels;
+    this.findings.set(finding.id, finding);
+  }
+
+  takeFlags({ revision, blind, revealed, complete, can_undo: undo, can_redo: redo }) {
+    Object.assign(this, { revision, blind, revealed, complete, canUndo: undo, canRedo: redo });
+  }
+
+  /** Take over an event's answer. @param {Object} answer */
+  apply(answer) {
+    answer.changed.forEach((finding) => this.take(finding));
+    answer.removed.forEach((id) => this.findings.delete(id));
+    this.takeFlags(answer);
+  }
+
+  /** @returns {boolean} Whether the machine's marks are kept from the reader. */
+  get hidden() {
+    return this.blind && !this.revealed;
+  }
+
+  /** @returns {Object[]} Machine's by falling confidence, then the reader's own. */
+  all() {
+    const rank = (finding) => (finding.origin === "machine" ? 1 + finding.confidence : 0);
+    const own = (finding) => Number(finding.id.replace(/\D/g, ""));
+    return [...this.findings.values()].sort((a, b) => rank(b) - rank(a) || own(a) - own(b));
+  }
+
+  /** @param {number} threshold @returns {Object[]} Those at or above it, judged or added. */
+  visible(threshold) {
+    return this.all().filter(
+      (finding) =>
+        finding.origin === "reader" || (!this.hidden && (finding.verdict || finding.confidence >= threshold)),
+    );
+  }
+
+  /** @param {Object} finding @returns {string} Its number in the list and beside its mark. */
+  label(finding) {
+    if (finding.origin === "reader") return `+${finding.id.replace(/\D/g, "")}`;
+    return String(this.ranks.get(finding.id) ?? finding.id.replace(/\D/g, ""));
+  }
+
+  /** @param {number} threshold @returns {{shown: number, all: number, accepted: number, rejected: number, added: number, open: number}} */
+  counts(threshold) {
+    const shown = this.visible(threshold);
+    const count = (test) => shown.filter(test).length;
+    return {
+      shown: shown.length,
+      all: this.findings.size,
+      accepted: count((finding) => finding.verdict === "accept"),
+      rejected: count((finding) => finding.verdict === "reject"),
+      added: count((finding) => finding.origin === "reader"),
+      open: count((finding) => !finding.verdict),
+    };
+  }
+
+  /** @param {number} voxel - Flat index. @param {number} threshold @returns {?Object} The finding there. */
+  at(voxel, threshold) {
+    return this.visible(threshold).find((finding) => finding.set.has(voxel)) ?? null;
+  }
+
+  /**
+   * The machine's finding that is the same place as one of the reader's own.
+   * @param {Object} finding
+   * @returns {?Object}
+   */
+  partner(finding) {
+    const near = (other) => Math.hypot(...other.centre_mm.map((mm, n) => mm - finding.centre_mm[n])) <= 3;
+    return this.all().find((other) => other.origin === "machine" && near(other)) ?? null;
+  }
+}

@@ -1,0 +1,204 @@
+/** NiiVue with this room's panes: one canvas, each pane with its own zoom, 16-bit slices. */
+
+import { PLANES, RENDER } from "./geometry.js";
+import { SLICE_SHADER } from "./shader.js";
+
+const { Niivue, NVImage } = globalThis.niivue;
+const UNIT = { image: 12, phase: 13 };
+const RENDER_SIZE = 144;
+const GEOMETRY_SIZE = 8;
+
+/** @param {ArrayBuffer} file - A NIfTI file. @param {string} name @returns {Promise<Object>} NVImage */
+export async function parse(file, name) {
+  const volume = await NVImage.new(file, name, "gray", 1);
+  if (!(volume.img instanceof Int16Array)) throw new Error("The view of this study is not of 16-bit values.");
+  return volume;
+}
+
+/**
+ * A coarse copy that fills the same box, for NiiVue's geometry and its 3D rendering.
+ * @param {Object} volume @param {number} most - Largest side in voxels.
+ * @returns {Promise<Object>}
+ */
+async function coarse(volume, most) {
+  const shape = [1, 2, 3].map((n) => Math.max(1, volume.hdr.dims[n]));
+  const small = shape.map((n) => Math.min(n, most));
+  const step = shape.map((n, axis) => n / small[axis]);
+  const affine = volume.hdr.affine;
+  const file = new ArrayBuffer(352 + 2 * small[0] * small[1] * small[2]);
+  const header = new DataView(file);
+  header.setInt32(0, 348, true);
+  [3, ...small, 1, 1, 1, 1].forEach((n, at) => header.setInt16(40 + 2 * at, n, true));
+  header.setInt16(70, 4, true);
+  header.setInt16(72, 16, true);
+  [1, ...step.map((s, axis) => s * Math.abs(volume.hdr.pixDims[axis + 1]))].forEach((mm, at) =>
+    header.setFloat32(76 + 4 * at, mm, true),
+  );
+  header.setFloat32(108, 352, true);
+  header.setFloat32(112, 1, true);
+  header.setInt16(254, 1, true);
+  for (let row = 0; row < 3; row++) {
+    // The first coarse voxel's centre lies half a coarse step from the box's corner.
+    const shift = step.reduce((sum, s, axis) => sum + (affine[row][axis] * (s - 1)) / 2, affine[row][3]);
+    step.forEach((s, axis) => header.setFloat32(280 + 16 * row + 4 * axis, affine[row][axis] * s, true));
+    header.setFloat32(280 + 16 * row + 12, shift, true);
+  }
+  new Uint8Array(file).set([0x6e, 0x2b, 0x31, 0], 344);
+  const values = new Int16Array(file, 352);
+  const nearest = small.map((n, axis) => Array.from({ length: n }, (_, at) => Math.floor((at + 0.5) * step[axis])));
+  let at = 0;
+  for (const k of nearest[2]) {
+    for (const j of nearest[1]) {
+      const row = shape[0] * (j + shape[1] * k);
+      for (const i of nearest[0]) values[at++] = volume.img[row + i];
+    }
+  }
+  return parse(file, "coarse.nii");
+}
+
+/** NiiVue's scene, coordinates and 3D rendering; this room's panes, values and slice shader. */
+export class RoomViewer extends Niivue {
+  constructor() {
+    super({
+      isRadiologicalConvention: true,
+      sagittalNoseLeft: true,
+      isSliceMM: false,
+      interactive: false,
+      dragAndDropEnabled: false,
+      isResizeCanvas: false,
+      forceDevicePixelRatio: -1,
+      meshThicknessOn2D: 0,
+      show3Dcrosshair: false,
+      isOrientationTextVisible: false,
+      isOrientCube: false,
+      loadingText: "",
+      backColor: [0, 0, 0, 1],
+      logLevel: "silent",
+    });
+    /** @type {import("./geometry.js").Pane[]} */
+    this.panes = [];
+    this.grid = null;
+    this.linear = true;
+    this.sources = {};
+    this.geometryOf = null;
+  }
+
+  // Letters and lines are drawn on the overlay, in the page's own type.
+  async loadDefaultFont() {}
+  async loadDefaultMatCap() {}
+  drawLoadingText() {}
+  drawCrosshairs3D() {}
+
+  /**
+   * Show a scan.
+   * @param {Object} volume - NVImage of the scan.
+   * @param {?Object} phase - NVImage of its phase, on the same grid.
+   * @param {import("./geometry.js").Grid} grid
+   */
+  async show(volume, phase, grid) {
+    this.grid = grid;
+    this.small = await coarse(volume, GEOMETRY_SIZE);
+    this.volumes = [];
+    this.addVolume(volume);
+    if (!this.customSliceShader) this.setCustomSliceShader(SLICE_SHADER);
+    this.upload("image", volume.img);
+    if (phase) this.upload("phase", phase.img);
+    else this.release("phase");
+  }
+
+  /** @param {"image"|"phase"} source @param {Int16Array} values - On the scan's grid. */
+  upload(source, values) {
+    const gl = this.gl;
+    const shape = this.grid.shape;
+    const known = this.sources[source];
+    gl.activeTexture(gl.TEXTURE0 + UNIT[source]);
+    if (!known || known.shape.join() !== shape.join()) {
+      this.release(source);
+      const texture = gl.createTexture();
+      gl.bindTexture(gl.TEXTURE_3D, texture);
+      for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) {
+        gl.texParameteri(gl.TEXTURE_3D, name, gl.NEAREST);
+      }
+      gl.texStorage3D(gl.TEXTURE_3D, 1, gl.R16I, ...shape);
+      this.sources[source] = { texture, shape: [...shape], window: [0, 1] };
+    }
+    gl.bindTexture(gl.TEXTURE_3D, this.sources[source].texture);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, 0, ...shape, gl.RED_INTEGER, gl.SHORT, values);
+  }
+
+  /** Give a source's memory back. @param {"image"|"phase"} source */
+  release(source) {
+    if (this.sources[source]) this.gl.deleteTexture(this.sources[source].texture);
+    delete this.sources[source];
+  }
+
+  /** Make the 3D rendering's texture; it is small, and made only when asked for. */
+  async prepareRender() {
+    this.small = await coarse(this.volumes[0], RENDER_SIZE);
+    this.small.cal_min = this.sources.image.window[0];
+    this.small.cal_max = this.sources.image.window[1];
+    this.updateGLVolume();
+  }
+
+  // NiiVue would copy the scan into 8-bit colours and compute its gradients. The coarse copy fills
+  // the same box, so that NiiVue's geometry comes out the same.
+  refreshLayers(volume, layer) {
+    if (layer !== 0 || !this.small) return;
+    const { matRAS, dims, dimsRAS, pixDimsRAS } = volume;
+    super.refreshLayers(this.small, 0);
+    Object.assign(this.back, { matRAS, dims: dimsRAS ?? dims, pixDims: pixDimsRAS });
+    const { volScale, vox } = this.sliceScale(true);
+    this.volScale = volScale;
+    this.vox = vox;
+  }
+
+  /** @param {number} plane - NiiVue asks what of it the pane being drawn shows. */
+  screenFieldOfViewExtendedVox(plane) {
+    const whole = super.screenFieldOfViewExtendedVox(plane);
+    const [left, bottom, right, top] = this.drawing.window(this.grid);
+    whole.mnMM = [left, bottom, whole.mnMM[2]];
+    whole.mxMM = [right, top, whole.mxMM[2]];
+    whole.fovMM = [right - left, top - bottom, whole.fovMM[2]];
+    return whole;
+  }
+
+  drawSceneCore() {
+    if (!this.initialized) return;
+    const gl = this.gl;
+    gl.viewport(0, 0, gl.canvas.width, gl.canvas.height);
+    this.clearBounds();
+    this.screenSlices = [];
+    if (!this.volumes.length || !this.sources.image) return;
+    this.bindTextures();
+    for (const pane of this.panes) {
+      this.drawing = pane;
+      if (pane.plane === RENDER) {
+        this.draw3D([...pane.rect]);
+      } else if (this.sources[pane.source]) {
+        this.aim(pane);
+        this.draw2DMain([...pane.rect], pane.plane, NaN);
+      }
+    }
+  }
+
+  /** Point the slice shader at a pane's values. @param {import("./geometry.js").Pane} pane */
+  aim(pane) {
+    const gl = this.gl;
+    const { program } = this.customSliceShader;
+    const at = (name) => gl.getUniformLocation(program, name);
+    const unit = (ras) => [0, 1, 2].map((axis) => Number(this.grid.axis[ras] === axis));
+    const { texture, window } = this.sources[pane.source];
+    const plane = PLANES[pane.plane];
+    gl.useProgram(program);
+    gl.activeTexture(gl.TEXTURE0 + UNIT[pane.source]);
+    gl.bindTexture(gl.TEXTURE_3D, texture);
+    gl.uniform1i(at("values"), UNIT[pane.source]);
+    gl.uniformMatrix4fv(at("toVoxel"), false, this.grid.matrix());
+    gl.uniform3iv(at("size"), this.grid.shape);
+    gl.uniform3iv(at("stepU"), unit(plane.across));
+    gl.uniform3iv(at("stepV"), unit(plane.up));
+    gl.uniform2fv(at("window"), window);
+    gl.uniform1i(at("linear"), Number(this.linear));
+  }
+}

@@ -1,0 +1,57 @@
+/** What the page knows, and who wants to be told when a part of it changes. */
+
+const listeners = new Map();
+
+/**
+ * The page's state; change it, then `emit` the topic.
+ * Topics: room, online, studies, study, reading, selection, saved, view, tool, keys.
+ */
+export const state = {
+  /** @type {?Object} answer of /api/room */ room: null,
+  /** @type {?{id: string, name: string}} */ reader: null,
+  /** @type {Object[]} */ studies: [],
+  /** @type {?Object} the open study with `about` and `thresholds` */ study: null,
+  /** @type {?import("./reading.js").Reading} */ reading: null,
+  /** @type {?string} id of the selected finding */ selected: null,
+  online: true,
+  ready: false,
+  threshold: 0.5,
+  toJudgeOnly: false,
+  marksShown: true,
+  peeking: false,
+  awaitingReason: false,
+  tool: "navigate",
+  brushMm: 3,
+  slabMm: 0,
+};
+
+/** @param {string} topics - One or more, by blank. @param {() => void} listener */
+export function on(topics, listener) {
+  for (const topic of topics.split(" ")) {
+    if (!listeners.has(topic)) listeners.set(topic, []);
+    listeners.get(topic).push(listener);
+  }
+}
+
+/** @param {string} topic */
+export function emit(topic) {
+  for (const listener of listeners.get(topic) ?? []) listener();
+}
+
+/** Read a setting kept in this browser. @param {string} name @param {*} otherwise */
+export function recall(name, otherwise) {
+  try {
+    return JSON.parse(localStorage.getItem(`mmocnet.${name}`)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+/** Keep a setting in this browser. @param {string} name @param {*} value */
+export function keep(name, value) {
+  try {
+    localStorage.setItem(`mmocnet.${name}`, JSON.stringify(value));
+  } catch {
+    // A browser that keeps nothing still reads scans.
+  }
+}

@@ -1,0 +1,88 @@
+/** The bar above the slices: window, slab, what is drawn, tools. */
+
+import { resizeBrush, setTool } from "./actions.js";
+import { byId, fill, h } from "./dom.js";
+import { emit, on, state } from "./state.js";
+import { fit, resetWindow, setSlab, toggle, view, windowOf } from "./viewer.js";
+
+let slabLabel;
+let slabSlider;
+let windowLabel;
+
+const pressed = (name, test, on_, run, title) =>
+  h("button", { type: "button", "aria-pressed": String(Boolean(on_)), test, title, onclick: run, text: name });
+
+const part = (...children) => h("div", { class: "part" }, ...children);
+
+function draw() {
+  if (byId("reading").hidden || !view.nv) return;
+  if (document.activeElement === slabSlider) {
+    // A slider in the hand must not be replaced under it.
+    update();
+    return;
+  }
+  slabLabel = h("output", { test: "slab-mm" });
+  slabSlider = h("input", { type: "range", min: 0, max: 20, step: 2, value: state.slabMm, test: "slab", "aria-label": "Thickness of the minimum projection in mm", oninput: slide });
+  windowLabel = h("output", { test: "window", class: "num", title: "Level and width: drag with the right button" });
+  const flat = view.grid && view.grid.shape[state.study.about.slice_axis] === 1;
+  const views = [
+    pressed("Marks", "marks-on", state.marksShown, () => {
+      state.marksShown = !state.marksShown;
+      emit("view");
+    }, "Show marks (H)"),
+    pressed("Cross", "crosshair-on", view.crosshair, () => toggle("crosshair"), "Show the crosshair (C)"),
+    pressed("Scale", "ruler-on", view.ruler, () => toggle("ruler"), "Show the scale bar (L)"),
+    pressed("Smooth", "linear-on", view.linear, () => toggle("linear"), "Smooth between pixels (I)"),
+  ];
+  if (view.hasPhase) views.push(pressed("Phase", "phase-on", view.phase, () => toggle("phase"), "Phase beside the scan (F)"));
+  if (!flat) views.push(pressed("3D", "render-on", view.render, () => toggle("render"), "3D rendering (T)"));
+  fill(
+    byId("toolbar"),
+    part(...tools()),
+    part(
+      windowLabel,
+      h("button", { type: "button", test: "window-reset", title: "The study's own window (W)", onclick: resetWindow, text: "Reset" }),
+      h("button", { type: "button", test: "fit", title: "Whole slices (0)", onclick: fit, text: "Fit" }),
+    ),
+    flat ? null : part(h("label", {}, "minIP", slabSlider), slabLabel),
+    part(...views),
+  );
+  update();
+}
+
+function tools() {
+  const painting = state.tool === "brush" || state.tool === "eraser";
+  const choose = (tool) => () => setTool(state.tool === tool ? "navigate" : tool);
+  const size = h("input", {
+    type: "number", min: 0.5, max: 20, step: 0.5, value: state.brushMm, test: "brush-mm", "aria-label": "Diameter of the brush in mm",
+    onchange: (event) => resizeBrush(2 * (Number(event.target.value) - state.brushMm)),
+  });
+  return [
+    pressed("Add", "tool-add", state.tool === "add", choose("add"), "A click adds a missed lesion (M adds one at the crosshair)"),
+    pressed("Brush", "tool-brush", state.tool === "brush", choose("brush"), "Paint voxels (E)"),
+    pressed("Eraser", "tool-eraser", state.tool === "eraser", choose("eraser"), "Erase voxels (X)"),
+    painting ? h("label", {}, size, "mm") : null,
+  ];
+}
+
+function slide(event) {
+  const mm = Number(event.target.value);
+  // Thinner than two slices of most scans is no projection.
+  setSlab(mm > 0 && mm < 4 ? 4 : mm);
+}
+
+function update() {
+  if (!windowLabel || !view.volume) return;
+  const slope = view.volume.hdr.scl_slope || 1;
+  const [low, high] = windowOf().map((value) => value * slope + (view.volume.hdr.scl_inter || 0));
+  windowLabel.textContent = `L ${Math.round((low + high) / 2)} W ${Math.round(high - low)}`;
+  slabLabel.textContent = state.slabMm ? `${state.slabMm} mm` : "off";
+  if (document.activeElement !== slabSlider) slabSlider.value = state.slabMm;
+  byId("marks").className = state.tool;
+}
+
+/** Keep the bar current. */
+export function start() {
+  on("study view tool", draw);
+  on("window", update);
+}

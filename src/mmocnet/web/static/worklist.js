@@ -1,0 +1,205 @@
+/** The work list: all studies, their states, and what can be done with them. */
+
+import * as api from "./api.js";
+import { tell } from "./actions.js";
+import { choice, confirm, dialog, field } from "./dialogs.js";
+import { byId, duration, fill, glyph, h, plural } from "./dom.js";
+import { settingsForm } from "./settings.js";
+import { emit, on, state } from "./state.js";
+import { askSpacing } from "./upload.js";
+
+const FAST_MS = 1000;
+const SLOW_MS = 5000;
+const STATES = { new: "new", waiting: "waiting", running: "running", ready: "ready", failed: "failed", cancelled: "cancelled" };
+const SOURCES = { nifti: "NIfTI", dicom: "DICOM", picture: "picture" };
+let search = "";
+let only = "all";
+let timer = 0;
+let drawn = "";
+
+const busy = () => state.studies.some((study) => study.state === "running" || study.state === "waiting");
+
+/** Ask for the studies now, and again later. @returns {Promise<void>} */
+export async function refresh() {
+  clearTimeout(timer);
+  try {
+    state.studies = (await api.studies()).studies;
+    setOnline(true);
+    emit("studies");
+  } catch (problem) {
+    if (problem.status === 0) setOnline(false);
+    else tell(problem.message, "problem");
+  }
+  timer = setTimeout(refresh, busy() || !state.online ? FAST_MS : SLOW_MS);
+}
+
+function setOnline(online) {
+  if (state.online === online) return;
+  state.online = online;
+  emit("online");
+}
+
+/** Run something that the server may refuse, and show its sentence. */
+async function attempt(promise) {
+  try {
+    await promise;
+  } catch (problem) {
+    tell(problem.message, "problem");
+  }
+  await refresh();
+}
+
+/** Build the list's tools; call once. */
+export function build() {
+  const find = h("input", { type: "search", placeholder: "Find a study", test: "search", "aria-label": "Find a study", oninput: (event) => {
+    search = event.target.value.toLowerCase();
+    draw();
+  } });
+  const filter = choice(
+    [["all", "all states"], ["unread", "not read by me"], ...Object.entries(STATES)],
+    only,
+    { test: "filter", "aria-label": "State", onchange: (event) => {
+      only = event.target.value;
+      draw();
+    } },
+  );
+  const runAll = h("button", { type: "button", test: "run-all", onclick: () => attempt(api.run({ ids: "all", ...formSettings() })), text: "Run all" });
+  fill(byId("list-tools"), h("h2", { class: "grow", text: "Studies" }), find, filter, runAll);
+  on("studies reader", draw);
+}
+
+function formSettings() {
+  const value = (test) => document.querySelector(`[data-test=${test}]`).value;
+  const point = value("new-point");
+  return { model: value("new-model"), ...(point === "own" ? { threshold: Number(value("new-threshold")) } : { point }) };
+}
+
+const read = (study) => study.read_by.includes(state.reader?.id);
+
+function matches(study) {
+  if (search && !`${study.name} ${study.source ?? ""}`.toLowerCase().includes(search)) return false;
+  if (only === "unread") return !read(study);
+  return only === "all" || study.state === only;
+}
+
+function draw() {
+  // The list is redrawn only when it changed, so that the focus stays where it is.
+  const now = JSON.stringify([state.studies, state.reader?.id, search, only]);
+  if (now === drawn) return;
+  drawn = now;
+  const focused = document.activeElement?.dataset?.test;
+  const shown = state.studies.filter(matches);
+  if (!state.studies.length) {
+    fill(byId("list"), h("div", { class: "empty" }, h("b", { text: "No studies yet" }), h("p", { text: "Drop a scan on the left to begin." })));
+  } else if (!shown.length) {
+    fill(byId("list"), h("div", { class: "empty" }, h("p", { text: "No study matches." })));
+  } else {
+    const head = [["Study", ""], ["State", "col-state"], ["Lesions", "col-found"], ["Read by", "col-read"], ["", "col-act"]];
+    fill(byId("list"), h("table", {}, h("thead", {}, h("tr", {}, ...head.map(([name, kind]) => h("th", { class: kind, text: name })))), h("tbody", {}, ...shown.map(row))));
+  }
+  if (focused && byId("list").querySelector(`[data-test="${focused}"]`)) byId("list").querySelector(`[data-test="${focused}"]`).focus();
+}
+
+function row(study) {
+  const open = Boolean(study.size) && study.state !== "failed";
+  const found = study.counts ? `${study.counts.lesions} of ${study.counts.candidates}` : "";
+  return h(
+    "tr",
+    { test: `study-${study.id}` },
+    h("td", { class: "name" }, h("button", { type: "button", disabled: !open, test: `open-${study.id}`, title: study.name, onclick: () => openStudy(study), text: study.name }), h("div", { class: "reason", text: sourceWords(study) })),
+    h("td", {}, stateCell(study)),
+    h("td", { class: "num", title: "Lesions at the operating point, of all candidates", text: found }),
+    h("td", {}, readCell(study)),
+    h("td", {}, h("div", { class: "row act end" }, ...buttons(study))),
+  );
+}
+
+function openStudy(study) {
+  state.wanted = study.id;
+  emit("open");
+}
+
+function sourceWords(study) {
+  const settings = study.settings?.model ? `, ${study.settings.model}, ${study.settings.point ?? study.settings.threshold ?? ""}` : "";
+  const extra = study.settings?.phase ? ", with phase" : "";
+  const size = study.size ? ` ${study.size.join(" × ")}` : "";
+  return `${SOURCES[study.source] ?? "file"}${size}${settings}${extra}`.replace(/, $/, "");
+}
+
+function readCell(study) {
+  if (!study.read_by.length) return h("span", { class: "small", text: "" });
+  const names = study.read_by.map((id) => state.room.readers.find((reader) => reader.id === id)?.name ?? "a reader");
+  return h("span", { class: "row small" }, glyph("ready"), names.join(", "));
+}
+
+function stateCell(study) {
+  const words = [h("span", { class: "small", test: `state-${study.id}`, text: study.needs ? `needs ${study.needs === "spacing" ? "the pixel size" : "a series"}` : STATES[study.state] })];
+  const { progress } = study;
+  if (study.state === "running" && progress?.total) {
+    const left = progress.seconds_left === null ? "" : `${duration(progress.seconds_left)} left`;
+    words.push(h("div", { class: "row" }, h("progress", { max: progress.total, value: progress.done, "aria-label": "Progress" }), h("span", { class: "small num", text: left })));
+  }
+  if (study.reason) words.push(h("div", { class: "reason", test: `reason-${study.id}`, text: study.reason }));
+  return h("div", { class: "state" }, glyph(study.state), h("div", {}, ...words));
+}
+
+function buttons(study) {
+  const named = (name, test, run, kind = "") => h("button", { type: "button", class: kind, test: `${test}-${study.id}`, "aria-label": `${name} ${study.name}`, onclick: run, text: name });
+  const found = [];
+  if (study.needs === "spacing") found.push(named("Pixel size", "spacing", () => giveSpacing(study)));
+  else if (study.needs === "series") found.push(named("Series", "series", () => giveSeries(study)));
+  else if (study.state === "waiting" || study.state === "running") found.push(named("Cancel", "cancel", () => attempt(api.cancel(study.id))));
+  else found.push(named(study.state === "ready" ? "Again" : "Run", "run", () => runDialog(study)));
+  if (study.size && study.state === "ready") found.unshift(named("Read", "read", () => openStudy(study), "primary"));
+  if (study.origin === "upload") found.push(named("Delete", "delete", () => remove(study), "quiet"));
+  return found;
+}
+
+async function remove(study) {
+  const sure = await confirm("Delete this study?", `${study.name}, its results and all readings of it will be deleted from this computer. This cannot be undone.`, "Delete");
+  if (sure) await attempt(api.removeStudy(study.id));
+}
+
+async function giveSpacing(study) {
+  const spacing = await askSpacing(1);
+  if (spacing) await attempt(api.run({ ids: [study.id], spacing_mm: spacing, ...formSettings() }));
+}
+
+async function giveSeries(study) {
+  const chosen = await dialog("Which series?", "series", (close) => [
+    h("p", { text: "Several series of this study could be the scan to read." }),
+    ...(study.series ?? []).map((one) => h("button", { type: "button", test: `series-${one.number}`, onclick: () => close(one), text: `${one.number}  ${one.description ?? ""}  (${one.kind})` })),
+  ]);
+  if (chosen) await attempt(api.run({ ids: [study.id], series: String(chosen.number), ...formSettings() }));
+}
+
+async function runDialog(study) {
+  const form = settingsForm("run", study.settings?.model ? study.settings : null);
+  const phase = h("input", { type: "file", accept: ".nii,.gz", test: "run-phase" });
+  const mask = h("input", { type: "file", accept: ".nii,.gz", test: "run-mask" });
+  const again = study.result ? [h("p", { class: "small", text: "A new result is made. Readings of the old one are kept, but belong to it." })] : [];
+  const extras = study.origin === "upload" ? [field("Phase image (NIfTI), if any", phase), field("Brain mask (NIfTI), if any", mask)] : [];
+  const settings = await dialog(`Segment ${study.name}`, "run", (close) => [
+    ...again,
+    ...form.nodes,
+    ...extras,
+    h("div", { class: "row end" }, h("button", { type: "button", class: "primary", test: "run-ok", onclick: () => close(form.values()), text: "Run" })),
+  ]);
+  if (!settings) return;
+  const files = new FormData();
+  if (phase.files.length) files.set("phase", phase.files[0]);
+  if (mask.files.length) files.set("mask", mask.files[0]);
+  await attempt(
+    (async () => {
+      if ([...files.keys()].length) await api.attach(study.id, files);
+      await api.run({ ids: [study.id], ...settings });
+    })(),
+  );
+}
+
+/** @returns {string} What runs now, for the head of the reading view. */
+export function activity() {
+  const running = state.studies.filter((study) => study.state === "running").length;
+  const waiting = state.studies.filter((study) => study.state === "waiting").length;
+  return running + waiting ? `${plural(running, "study running", "studies running")}, ${waiting} waiting` : "";
+}
