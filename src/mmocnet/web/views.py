@@ -87,7 +87,6 @@ def write_view(path: Path, shown: NDArray[np.int16], affine: FloatArray) -> None
     image.header["vox_offset"] = 352
     with replacing(path) as partial, partial.open("wb") as file:
         image.header.write_to(file)
-        file.write(bytes(4))
         file.write(np.asfortranarray(shown).astype("<i2", copy=False).T.data)
 
 
