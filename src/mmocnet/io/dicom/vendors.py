@@ -1,11 +1,11 @@
 """What vendors call their images: SWI, magnitude, phase and minimum intensity projection apart.
 
-| Vendor | SWI | magnitude | phase | projection |
-|---|---|---|---|---|
-| Siemens | SWI_Images, ImageType SWI | Mag_Images | Pha_Images, P | mIP_Images(SW), MNIP |
-| GE | SWAN | MAG: SWAN | PHASE, FILT_PHA: SWAN | minIP |
-| Philips | SWIp, VenBOLD | ImageType M_FFE | ImageType PHASE MAP, P | mIP |
-| Canon | FSBB | FSBB magnitude | FSBB phase | minIP |
+SWI, magnitude, phase and projection are called
+
+- Siemens: SWI_Images or ImageType SWI; Mag_Images; Pha_Images or P; mIP_Images(SW) or MNIP
+- GE: SWAN; MAG: SWAN; PHASE or FILT_PHA: SWAN; minIP
+- Philips: SWIp or VenBOLD; ImageType M_FFE; ImageType PHASE MAP or P; mIP
+- Canon: FSBB; FSBB magnitude; FSBB phase; minIP
 """
 
 import re
