@@ -22,7 +22,11 @@ from mmocnet.web.problems import answer_to
 from mmocnet.web.room import STATIC
 from mmocnet.web.security import Access, Guard
 
-LABELS = {404: "there is nothing at this address", 405: "this address takes another method"}
+LABELS = {
+    404: "there is nothing at this address",
+    405: "this address takes another method",
+    413: "the request is too large",
+}
 
 
 def create_app(context: Context, access: Access) -> ASGIApp:

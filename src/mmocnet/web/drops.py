@@ -46,7 +46,7 @@ def studies_in(upload: Upload, spacing_mm: float | None) -> list[Drop]:
     """
     scans = [one for one in upload.files if one.role not in EXTRA and _is_visible(one)]
     drops = [drop for one in scans if (drop := _alone(one, scans, spacing_mm)) is not None]
-    rest = [one for one in scans if _kind(one.name) is None]
+    rest = [one for one in scans if kind_of(one.name) is None]
     dicom = [one for one in rest if not one.name.lower().endswith(IGNORED)]
     if dicom or (rest and not drops):
         drops.append(_dicom(dicom or rest))
@@ -84,7 +84,7 @@ def extra_name(one: UploadedFile) -> str:
     Raises:
         InputError: If its kind is not read.
     """
-    kind = _kind(one.name)
+    kind = kind_of(one.name)
     if kind is None or kind[1] == "dicom" or (one.role == "phase" and kind[1] == "picture"):
         wanted = ".nii or .nii.gz" if one.role == "phase" else ".nii, .nii.gz, .png or .tif"
         raise InputError(f"expected the {one.role} as {wanted}, got another kind of file")
@@ -104,7 +104,7 @@ def keep_files(room: Room, drop: Drop) -> None:
 def _alone(
     one: UploadedFile, scans: Sequence[UploadedFile], spacing_mm: float | None
 ) -> Drop | None:
-    kind = _kind(one.name)
+    kind = kind_of(one.name)
     if kind is None:
         return None
     ending, source, name = kind
@@ -143,5 +143,6 @@ def _is_visible(one: UploadedFile) -> bool:
     return bool(name) and not name.startswith(".") and name.upper() != "DICOMDIR"
 
 
-def _kind(name: str) -> tuple[str, Source, str] | None:
+def kind_of(name: str) -> tuple[str, Source, str] | None:
+    """Return ending, kind and name of ours of a file that is a study by itself, else None."""
     return next((kind for kind in ENDINGS if name.lower().endswith(kind[0])), None)

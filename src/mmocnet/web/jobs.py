@@ -53,12 +53,20 @@ class Supervisor:
     def start(self) -> None:
         """Take up what a server that is gone left, and begin."""
         release_all(self.store)
+        self.store.tidy()
+        self._remove_orphans()
         for kinds in LANES:
             news = threading.Event()
             lane = threading.Thread(target=self._lane, args=(kinds, news), daemon=True)
             self._news.append(news)
             self._lanes.append(lane)
             lane.start()
+
+    def _remove_orphans(self) -> None:
+        """Remove folders of uploads whose study was never listed, or was deleted."""
+        for folder in (self.room.root / "studies").iterdir():
+            if not self._exists(folder.name) and folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def wake(self) -> None:
         """Say that there is something new in the queue."""
@@ -98,6 +106,7 @@ class Supervisor:
             reason = self._run_child(job, str(work))
         finally:
             shutil.rmtree(work, ignore_errors=True)
+            self._forget_deleted(job)
         if self._stopping.is_set():
             return
         if reason is not None:
@@ -139,9 +148,20 @@ class Supervisor:
             return f"{WORDS[job.kind]} took more than {minutes:g} minutes and was ended"
         return _reason(job.kind, child.returncode)
 
+    def _forget_deleted(self, job: Job) -> None:
+        """Remove what a child wrote of a study that was deleted meanwhile."""
+        if job.study is not None and not self._exists(job.study):
+            shutil.rmtree(self.room.study(job.study), ignore_errors=True)
+
+    def _exists(self, study: str) -> bool:
+        return self.store.row("SELECT 1 FROM studies WHERE id = ?", (study,)) is not None
+
     def _wanted(self, job: Job) -> bool:
         row = self.store.row("SELECT state, attempts FROM jobs WHERE id = ?", (job.id,))
-        return row is not None and row["state"] != "cancelled"
+        if row is None or row["attempts"] != job.attempts:
+            return False
+        # One that has said how it ended is left to end.
+        return row["state"] in ("running", "done", "failed")
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

@@ -95,23 +95,23 @@ def as_job(row: Row) -> Job:
     return _job(row, row["attempts"])
 
 
-def extend(store: Store, job: str, attempt: int) -> bool:
+def extend(store: Store, job: Job) -> bool:
     """Say that a job's child lives; return whether the job is still its own."""
     with store.transaction() as base:
         changed = base.execute(
             "UPDATE jobs SET lease = ? WHERE id = ? AND attempts = ? AND state = 'running'",
-            (time.time() + LEASE_S, job, attempt),
+            (time.time() + LEASE_S, job.id, job.attempts),
         )
     return changed.rowcount == 1
 
 
-def tell_progress(store: Store, job: str, done: int, total: int) -> None:
+def tell_progress(store: Store, job: Job, done: int, total: int) -> None:
     """Write down how far a job is; the first time begins its clock."""
     with store.transaction() as base:
         base.execute(
             "UPDATE jobs SET done = ?, total = ?, started = COALESCE(started, ?) "
-            "WHERE id = ? AND state = 'running'",
-            (done, total, time.time(), job),
+            "WHERE id = ? AND attempts = ? AND state = 'running'",
+            (done, total, time.time(), job.id, job.attempts),
         )
 
 
@@ -169,8 +169,8 @@ def seconds_left(row: Row) -> float | None:
     if not done or done < 2 or done >= total:
         return None
     # The first slice began the clock.
-    rate = (time.time() - float(started)) / (done - 1)
-    return round(float(total - done) * rate, 1)
+    left: float = (total - done) * (time.time() - started) / (done - 1)
+    return round(left, 1)
 
 
 def _job(row: Row, attempts: int) -> Job:

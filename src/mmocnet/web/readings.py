@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmocnet.errors import InputError
+from mmocnet.review.agreement import Side, reader_side
 from mmocnet.review.candidates import MachineResult, read_candidates
 from mmocnet.review.finding import encode_voxels, finding_json
 from mmocnet.review.reading import Change, Event, Reading
@@ -56,6 +57,17 @@ class Readings:
                 self._results.popitem(last=False)
         return found
 
+    def current(self, study: str) -> MachineResult:
+        """Return a study's result.
+
+        Raises:
+            NotFoundError: If there is no such study, or no result.
+        """
+        row = read_study(self._store, study)
+        if row["result"] is None:
+            raise NotFoundError("the study has no result to be read yet")
+        return self.result(study, row["result"])
+
     def forget(self, study: str) -> None:
         """Drop what is kept of a study."""
         with self._lock:
@@ -76,9 +88,20 @@ class Readings:
             findings = [finding_json(one, reading.grid) for one in reading.visible_findings()]
             return _flags(reading) | {"findings": findings}
 
-    def findings_of(self, study: str, reader: str) -> Reading:
-        """Return a reading of one's own, folded anew."""
-        return self._fold(self._key(study, reader))
+    def side(self, study: str, reader: str) -> Side:
+        """Return what a reader says of a study, to be compared.
+
+        Raises:
+            NotFoundError: If there is no such study or reader, or no result.
+            InputError: If the reader reads blind and the machine's marks are still hidden.
+        """
+        key = self._key(study, reader)
+        entry = self._entry(key)
+        with entry.lock:
+            reading = self._folded(key, entry)
+            if reading.hidden:
+                raise InputError("reveal the machine's marks first: agreement would show them")
+            return reader_side(reading)
 
     def events(self, study: str, reader: str) -> list[Event]:
         """Return what a reader did on a study's result."""

@@ -89,7 +89,7 @@ def open_room(root: Path) -> Iterator[Room]:
         raise InputError(f"cannot use the folder {root.name!r}: {error.strerror}") from error
     room = Room(root)
     try:
-        for folder in (room.incoming, room.work):
+        for folder in (room.incoming, room.work, room.exports):
             shutil.rmtree(folder, ignore_errors=True)
         for folder in (room.incoming, room.work, room.exports, root / "studies"):
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from mmocnet.web.answers import json_response
+from mmocnet.web.compared import compare_sides
 from mmocnet.web.context import Context
 from mmocnet.web.requests import EventRequest
 
@@ -22,6 +23,10 @@ def routes(context: Context) -> APIRouter:
         return json_response(
             readings.add(study, request.reader, request.revision, request.kind, request.payload)
         )
+
+    @router.get("/studies/{study}/agreement")
+    def agreement(study: str, first: str, second: str) -> Response:
+        return json_response(compare_sides(readings, study, first, second))
 
     @router.get("/studies/{study}/audit")
     def audit(study: str, reader: str) -> Response:

@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mmocnet.errors import MmocnetError
 from mmocnet.web.problems import answer_to
 
 LOG = logging.getLogger("mmocnet.web")
 
 COOKIE = "mmocnet_session"
 HEADER = b"x-mmocnet"
+
+MAX_BODY_BYTES = 16 * 2**20
+"""Of a request that is no upload; the largest is a drawing of two million voxels."""
 
 CONTENT_POLICY = "; ".join(
     [
@@ -52,6 +57,10 @@ SIGN_IN = (
     "<h1>This reading room is closed to this browser</h1>"
     "<p>Open the address that <code>mmocnet serve</code> printed: it has the key in it.</p></html>"
 )
+ENTER = (
+    "<!doctype html><html lang=en><meta charset=utf-8><title>mmocnet</title>"
+    '<meta http-equiv=refresh content="0; url=/"><p><a href="/">Enter the reading room</a></html>'
+)
 
 
 @dataclass(frozen=True)
@@ -62,12 +71,14 @@ class Access:
         hosts: Values of the Host header that are this server, as "127.0.0.1:8765".
         port: Where it listens: cookies know no ports, so the cookie's name has it.
         token: What the printed address has.
+        ticket: What the address has that a browser is started with; it lets in once.
         session: What a browser that came with the token is given.
     """
 
     hosts: tuple[str, ...]
     port: int
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    ticket: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     session: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     @property
@@ -83,36 +94,37 @@ class Guard:
         """Stand before an app."""
         self._app = app
         self._access = access
+        self._ticket = access.ticket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a connection."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
         if scope["type"] != "http":
+            # There are no websockets here.
             return
-        started = False
-
-        async def with_headers(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                kept = [one for one in message.get("headers", []) if one[0] != b"server"]
-                message["headers"] = [*kept, *HEADERS, *_caching(scope["path"], kept)]
-            await send(message)
-
         answer = self._turned_away(scope)
         if answer is not None:
-            await answer(with_headers)
+            await answer(_with_headers(send, scope["path"]))
             return
+        await self._pass(scope, receive if is_upload(scope) else _counted(receive), send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in; what it does not expect to go wrong is said in one sentence."""
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await with_headers(message)
+
+        with_headers = _with_headers(send, scope["path"])
         try:
-            await self._app(scope, receive, with_headers)
+            await self._app(scope, receive, noting)
         except Exception as error:
-            _log_unexpected(error, scope)
+            if not isinstance(error, MmocnetError):
+                _log_unexpected(error, scope)
             if started:
                 raise ConnectionError("the answer was cut short") from None
-            status, text = answer_to(error)
-            await _json(status, text)(with_headers)
+            await _json(*answer_to(error))(with_headers)
 
     def _turned_away(self, scope: Scope) -> "_Answer | None":
         headers = dict(scope["headers"])
@@ -125,13 +137,19 @@ class Guard:
                 return _json(403, "expected a request of this server's own page")
         if scope["path"] == "/" and method == "GET":
             given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
-            if len(given) == 1 and _same(given[0], self._access.token):
-                return _sign_in(self._access)
+            if len(given) == 1 and self._opens(given[0]):
+                return _sign_in(self._access, headers.get(b"sec-fetch-site", b""))
         if not self._knows(headers):
             return _page(401) if scope["path"] == "/" else _json(401, "expected the access token")
         if method not in ("GET", "HEAD") and HEADER not in headers:
             return _json(403, "expected the header X-Mmocnet: 1")
         return None
+
+    def _opens(self, given: str) -> bool:
+        if self._ticket and _same(given, self._ticket):
+            self._ticket = ""
+            return True
+        return _same(given, self._access.token)
 
     def _is_ours(self, origin: str) -> bool:
         scheme, _, host = origin.partition("://")
@@ -162,6 +180,27 @@ class _Answer:
         await send({"type": "http.response.body", "body": self.body})
 
 
+def is_upload(scope: Scope) -> bool:
+    """Return whether a request brings files, which are counted where they are written."""
+    kind = dict(scope["headers"]).get(b"content-type", b"")
+    return bool(kind.startswith(b"multipart/form-data"))
+
+
+def _counted(receive: Receive) -> Receive:
+    """Stop reading a request that is too large."""
+    left = MAX_BODY_BYTES
+
+    async def counted() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise HTTPException(413)
+        return message
+
+    return counted
+
+
 def _json(status: int, text: str) -> _Answer:
     body = json.dumps({"error": text}).encode()
     return _Answer(status, body, ((b"content-type", b"application/json"),))
@@ -171,9 +210,28 @@ def _page(status: int) -> _Answer:
     return _Answer(status, SIGN_IN.encode(), ((b"content-type", b"text/html; charset=utf-8"),))
 
 
-def _sign_in(access: Access) -> _Answer:
+def _sign_in(access: Access, site: bytes) -> _Answer:
+    """Give a browser its cookie and send it to the page."""
     cookie = f"{access.cookie}={access.session}; HttpOnly; SameSite=Strict; Path=/"
-    return _Answer(303, b"", ((b"location", b"/"), (b"set-cookie", cookie.encode())))
+    given = (b"set-cookie", cookie.encode())
+    if site == b"cross-site":
+        # It came from another page, as the one that opens the browser: on a redirect it would
+        # not send the cookie, on a new start from this page it does.
+        kind = (b"content-type", b"text/html; charset=utf-8")
+        return _Answer(200, ENTER.encode(), (given, kind))
+    return _Answer(303, b"", (given, (b"location", b"/")))
+
+
+def _with_headers(send: Send, path: str) -> Send:
+    """Add the headers of every answer."""
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = list(message.get("headers", []))
+            message["headers"] = [*given, *HEADERS, *_caching(path, given)]
+        await send(message)
+
+    return with_headers
 
 
 def _same(given: str, expected: str) -> bool:

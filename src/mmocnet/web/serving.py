@@ -80,16 +80,22 @@ def serve(settings: ServeSettings, say: Callable[[str], None], *, browser: bool)
                 add_job(base, "list", None, {"folder": str(settings.folder.resolve())})
         port = sock.getsockname()[1]
         access = Access(hosts_of(settings.host, port), port)
-        address = f"http://{_in_url(settings.host)}:{port}/?token={access.token}"
+        address = f"http://{_in_url(settings.host)}:{port}/?token="
         supervisor.start()
         try:
-            say(address)
+            say(address + access.token)
             if browser:
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+                # On a command line others can read it: it opens once only.
+                _open_browser(address + access.ticket)
             _run(create_app(context, access), sock)
         finally:
             supervisor.stop()
             store.close()
+
+
+def _open_browser(address: str) -> None:
+    # A browser in the terminal would hold this thread.
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
 def listening(host: str, port: int | None) -> socket.socket:
@@ -98,6 +104,10 @@ def listening(host: str, port: int | None) -> socket.socket:
     Raises:
         InputError: If the port is taken, or the address is not this machine's.
     """
+    if host in ("", "0.0.0.0", "::"):
+        raise InputError(
+            f"expected --host as one address of this machine, got {host!r}, which is all of them"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

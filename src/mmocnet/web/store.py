@@ -62,6 +62,11 @@ class Store:
         found = self.rows(query, values)
         return found[0] if found else None
 
+    def tidy(self) -> None:
+        """Forget jobs that ended; what they made is told elsewhere, or was only to be fetched."""
+        with self.transaction() as base:
+            base.execute("DELETE FROM jobs WHERE state IN ('done', 'failed', 'cancelled')")
+
     def close(self) -> None:
         """Leave the file."""
         with self._lock:

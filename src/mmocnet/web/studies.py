@@ -191,12 +191,8 @@ def list_studies(store: Store, ids: Sequence[str] | None = None) -> list[dict[st
     else:
         found = [store.row("SELECT * FROM studies WHERE id = ?", (one,)) for one in ids]
         rows = [row for row in found if row is not None]
-    jobs = {
-        row["study"]: row
-        for row in store.rows(
-            "SELECT * FROM jobs WHERE kind = 'segment' AND state IN ('waiting', 'running')"
-        )
-    }
+    query = "SELECT * FROM jobs WHERE kind IN ('import', 'segment') AND state IN "
+    jobs = {row["study"]: row for row in store.rows(query + "('waiting', 'running')")}
     results = {(row["study"], row["id"]): row for row in store.rows("SELECT * FROM results")}
     readers: dict[tuple[str, str], list[str]] = {}
     for row in store.rows("SELECT * FROM completed ORDER BY rowid"):
@@ -223,7 +219,7 @@ def _as_json(
         "state": row["state"],
         "reason": row["reason"],
         "progress": progress,
-        "settings": None if result is None else json.loads(result["settings"]),
+        "settings": _settings(row, job, result),
         "series": None if row["series"] is None else json.loads(row["series"]),
         "needs": row["needs"],
         "counts": None
@@ -233,3 +229,12 @@ def _as_json(
         "result": row["result"],
         "size": None if row["size"] is None else json.loads(row["size"]),
     }
+
+
+def _settings(row: Row, job: Row | None, result: Row | None) -> dict[str, Any] | None:
+    """Return how a study is being segmented, else how it was."""
+    if job is None:
+        return None if result is None else json.loads(result["settings"])
+    given = json.loads(job["settings"])
+    chosen = {key: given[key] for key in ("model", "point", "threshold")}
+    return chosen | {"phase": row["phase"] is not None, "mask": row["mask"] is not None}

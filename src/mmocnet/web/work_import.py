@@ -123,17 +123,17 @@ def _phase_view(
 
 def _phase(given: Path | None, scan: Scan) -> "Volume | None":
     found = None if scan.dicom is None else scan.dicom.phase
-    if given is None and found is None:
+    if given is not None:
+        phase = read_scan(given).volume
+    elif found is not None:
+        from mmocnet.io.dicom.volume import read_series
+
+        phase, _, _ = read_series(found)
+    else:
         return None
     # Here, as it brings in torch.
     from mmocnet.prepare.phase import check_grid
 
-    if given is not None or found is None:
-        phase = read_scan(given or Path()).volume
-    else:
-        from mmocnet.io.dicom.volume import read_series
-
-        phase, _, _ = read_series(found)
     check_grid(phase, scan.volume)
     return phase
 

@@ -122,7 +122,7 @@ def _teller(task: Task) -> Callable[[int, int], None]:
         nonlocal last
         if done in (1, total) or time.monotonic() - last >= TELL_S:
             last = time.monotonic()
-            tell_progress(task.store, task.job.id, done, total)
+            tell_progress(task.store, task.job, done, total)
 
     return tell
 

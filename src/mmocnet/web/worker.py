@@ -98,7 +98,7 @@ def _work_of(kind: Kind) -> Callable[[Task], None]:
 def _beat(store: Store, job: Job, server: int) -> None:
     """Say that this process lives, and end it where its job is no longer its own."""
     while True:
-        if is_orphan(server) or not extend(store, job.id, job.attempts):
+        if is_orphan(server) or not extend(store, job):
             os._exit(1)
         time.sleep(BEAT_S)
 

@@ -1,0 +1,44 @@
+"""How two readers agree on a study's result, or a reader and the machine."""
+
+from typing import Any
+
+from mmocnet.review.agreement import Side, agreement, machine_side
+from mmocnet.web.readings import Readings
+
+MACHINE = "machine"
+
+
+def compare_sides(readings: Readings, study: str, first: str, second: str) -> dict[str, Any]:
+    """Return the agreement of two sides as the page has it.
+
+    Args:
+        readings: The room's.
+        study: Whose result.
+        first: A reader's id, or "machine".
+        second: The same.
+
+    Raises:
+        NotFoundError: If there is no such study or reader, or no result.
+        InputError: If one reads blind and the machine's marks are still hidden.
+    """
+    machine = readings.current(study)
+
+    def side(name: str) -> Side:
+        if name == MACHINE:
+            return machine_side(machine.findings, machine.threshold)
+        return readings.side(study, name)
+
+    found = agreement(side(first), side(second), machine.grid)
+    return {
+        "first": first,
+        "second": second,
+        "n_first": found.n_first,
+        "n_second": found.n_second,
+        "matched": len(found.matched),
+        "pairs": [list(pair) for pair in found.matched],
+        "kappa": found.kappa,
+        "places": found.places,
+        "voxel_dice": found.voxel_dice,
+        "matched_dice": found.matched_dice,
+        "disagreements": [vars(one) for one in found.disagreements],
+    }
