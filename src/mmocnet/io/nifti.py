@@ -106,13 +106,14 @@ def read_nifti_warned(path: Path) -> tuple[Volume, tuple[str, ...]]:
     return Volume(array, layout.affine, name), layout.warnings
 
 
-def write_nifti(path: Path, volume: Volume, dtype: DTypeLike) -> None:
+def write_nifti(path: Path, volume: Volume, dtype: DTypeLike, comment: str = "") -> None:
     """Write a volume as NIfTI, whole or not at all; the same input gives the same bytes.
 
     Args:
         path: Ends in `.nii` or `.nii.gz`.
         volume: What to write, on its own grid.
         dtype: Stored type: an integer one for masks and labels, float32 for probabilities.
+        comment: Text that the file carries in an extension, as where it came from.
 
     Raises:
         InputError: If the name ends otherwise, or values do not fit the type.
@@ -124,6 +125,8 @@ def write_nifti(path: Path, volume: Volume, dtype: DTypeLike) -> None:
     # Some viewers read one of the two transforms and some the other: both say the same.
     image.set_sform(volume.affine, code=1)
     image.set_qform(volume.affine, code=1)
+    if comment:
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", comment.encode()))
     with replacing(path) as partial, partial.open("wb") as file:
         if path.name.endswith(".gz"):
             with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:

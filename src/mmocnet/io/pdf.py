@@ -44,13 +44,14 @@ MARKS = {
 Style = tuple[Any, ...]
 
 
-def document(what: str, name: str, story: list[Flowable]) -> bytes:
+def document(what: str, name: str, story: list[Flowable], limits: str = LIMITS) -> bytes:
     """Return pages with a head, the notice, the limits and page numbers on each.
 
     Args:
         what: Kind of report, in the head.
         name: Which scan, in the head.
         story: What flows over the pages.
+        limits: What it cannot know, at the foot of each page.
     """
     stream = io.BytesIO()
     template = BaseDocTemplate(
@@ -63,7 +64,7 @@ def document(what: str, name: str, story: list[Flowable]) -> bytes:
     )
     frame = Frame(MARGIN, 23 * mm, WIDTH, A4[1] - 47 * mm, 0, 0, 0, 0)
     template.addPageTemplates(PageTemplate("page", [frame]))
-    canvas = partial(_NumberedCanvas, frame=partial(_draw_frame, what, name))
+    canvas = partial(_NumberedCanvas, frame=partial(_draw_frame, what, name, limits))
     template.build(story, canvasmaker=canvas)
     return stream.getvalue()
 
@@ -91,7 +92,7 @@ class _NumberedCanvas(Canvas):  # type: ignore[misc]  # reportlab has no types
         super().save()
 
 
-def _draw_frame(what: str, name: str, canvas: Canvas, pages: int) -> None:
+def _draw_frame(what: str, name: str, limits: str, canvas: Canvas, pages: int) -> None:
     top, right = A4[1] - 14 * mm, A4[0] - MARGIN
     canvas.setFillColor(INK)
     canvas.setFont(BOLD, 10)
@@ -103,7 +104,7 @@ def _draw_frame(what: str, name: str, canvas: Canvas, pages: int) -> None:
     canvas.setStrokeColor(LINE)
     canvas.line(MARGIN, top - 7 * mm, right, top - 7 * mm)
     canvas.line(MARGIN, 20 * mm, right, 20 * mm)
-    foot = Paragraph(f"<b>{NOTICE}</b> {escape(LIMITS)}", text_style(6.5, SOFT))
+    foot = Paragraph(f"<b>{NOTICE}</b> {escape(limits)}", text_style(6.5, SOFT))
     _, height = foot.wrap(WIDTH - 22 * mm, 14 * mm)
     foot.drawOn(canvas, MARGIN, 18.5 * mm - height)
     canvas.setFont(FONT, 8)

@@ -1,7 +1,7 @@
 """What the report of one scan says, before it becomes a page: `report_html` and `report_pdf`."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmocnet.io.burden import (
@@ -18,6 +18,12 @@ LIMITS = (
     "Found by a network; not read by a radiologist. Veins, calcium, iron and flow voids can "
     "look like microbleeds, and small or faint microbleeds can be missed. SWI shows more "
     "microbleeds than T2*-weighted GRE, on which published cut-offs were set."
+)
+REVIEWED_LIMITS = (
+    "Found by a network, then accepted, rejected, edited or added to by the reader named in it; "
+    "not verified. Both can take veins, calcium, iron and flow voids for microbleeds and miss "
+    "small or faint ones. SWI shows more microbleeds than T2*-weighted GRE, on which published "
+    "cut-offs were set."
 )
 
 
@@ -41,6 +47,21 @@ class LesionPictures:
 
 
 @dataclass(frozen=True)
+class ReaderPart:
+    """What a reader made of the findings.
+
+    Attributes:
+        sentence: Who read it, when, and how many findings got which verdict.
+        verdicts: Of the lesions by their number, in words.
+        others: Findings that do not count, each with why: rejected, or not judged.
+    """
+
+    sentence: str
+    verdicts: Mapping[int, str]
+    others: Sequence[tuple[Lesion, str]] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """What a report says, in plain values.
 
@@ -59,6 +80,7 @@ class Report:
         regions: Microbleeds of each region; empty where none was located.
         pattern: "strictly lobar", "strictly deep", "mixed", "none" or "unknown".
         technique_line: Sequence, field strength, echo time and voxel in a line.
+        reading: What a reader made of it; None where no one has read it.
     """
 
     title: str
@@ -75,6 +97,7 @@ class Report:
     regions: Sequence[RegionCount] = ()
     pattern: str = "unknown"
     technique_line: str = ""
+    reading: ReaderPart | None = None
 
 
 def counted(lesions: Iterable[Lesion]) -> dict[Certainty, int]:
@@ -184,11 +207,27 @@ def place_text(lesion: Lesion) -> str:
     return " ".join(known) if known else "n/a"
 
 
+def limits_text(report: Report) -> str:
+    """Return what a report cannot know."""
+    return LIMITS if report.reading is None else REVIEWED_LIMITS
+
+
+def confidence_words(report: Report, lesion: Lesion) -> str:
+    """Return how sure the machine is of a lesion, and what a reader said, for captions."""
+    if report.reading is None:
+        return f"confidence {number_text(lesion.confidence, 2)}"
+    verdict = report.reading.verdicts.get(lesion.index, "n/a")
+    if not math.isfinite(lesion.confidence):
+        return verdict
+    return f"{verdict}, machine's confidence {number_text(lesion.confidence, 2)}"
+
+
 def table_note(report: Report) -> str:
     """Return what the columns of the lesion table mean."""
+    whose = "" if report.reading is None else ", the machine's; n/a where the reader added it"
     return (
-        f"Confidence: {_confidence_text(report)}. Diameter: largest Feret diameter. Equivalent: "
-        f"diameter of the {'disc' if report.is_slice else 'sphere'} of the same size. "
+        f"Confidence{whose}: {_confidence_text(report)}. Diameter: largest Feret diameter. "
+        f"Equivalent: diameter of the {'disc' if report.is_slice else 'sphere'} of the same size. "
         f"Centre: {report.axes}. Region: n/a, not located."
     )
 

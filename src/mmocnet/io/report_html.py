@@ -12,8 +12,10 @@ from mmocnet.io.report import (
     LesionPictures,
     Report,
     conclusions,
+    confidence_words,
     count_sentence,
     facts,
+    limits_text,
     located_regions,
     number_text,
     overview_text,
@@ -46,22 +48,25 @@ def render_report(report: Report) -> str:
             _overview(report),
             _regions(located_regions(report)),
             _table(report),
+            _others(report),
             _gallery(report),
             pair_list("Scan", report.technique),
             pair_list("How this was made", report.provenance),
         ],
+        limits_text(report),
     )
 
 
-def page(title: str, parts: Sequence[str]) -> str:
+def page(title: str, parts: Sequence[str], limits: str = LIMITS) -> str:
     """Return a complete page of parts, with the notice and the limits at its end.
 
     Args:
         title: Plain text.
         parts: HTML; empty ones are left out.
+        limits: What the page cannot know, plain text.
     """
     style = files("mmocnet.io").joinpath("report.css").read_text(encoding="utf-8")
-    footer = f"<footer><strong>{NOTICE}</strong> {escape(LIMITS)}</footer>"
+    footer = f"<footer><strong>{NOTICE}</strong> {escape(limits)}</footer>"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -93,7 +98,10 @@ def summary(lead: str, cards: Sequence[tuple[str, str, str]], more: str = "") ->
 
 def _summary(report: Report) -> str:
     notes = "".join(f"<p>{escape(note)}</p>" for note in report.notes)
-    more = f'<div class="conclusions">{definitions(conclusions(report))}</div>{notes}'
+    read = (
+        "" if report.reading is None else f'<p class="read">{escape(report.reading.sentence)}</p>'
+    )
+    more = f'{read}<div class="conclusions">{definitions(conclusions(report))}</div>{notes}'
     return summary(count_sentence(report.lesions), facts(report), more)
 
 
@@ -144,20 +152,52 @@ def _regions(rows: Sequence[RegionCount]) -> str:
 def _table(report: Report) -> str:
     if not report.lesions:
         return ""
+    body = "".join(_row(one, report) for one in report.lesions)
+    note = f'<p class="small">{escape(table_note(report))}</p>'
+    return f"<section><h2>Lesions</h2>{_scrolled(report, body)}{note}</section>"
+
+
+def _scrolled(report: Report, body: str) -> str:
+    """Return rows as a table under the headings of the report."""
+    headings = list(HEADINGS)
+    if report.reading is not None:
+        headings[1:3] = [
+            ("Finding", ""),
+            ("Verdict", ""),
+            HEADINGS[1],
+            ("Machine's confidence", ""),
+        ]
     head = "".join(
-        f"<th>{name}{f' <small>{unit}</small>' if unit else ''}</th>" for name, unit in HEADINGS
+        f"<th>{name}{f' <small>{unit}</small>' if unit else ''}</th>" for name, unit in headings
     )
-    body = "".join(_row(one, one.index in report.pictures) for one in report.lesions)
+    kind = "" if report.reading is None else ' class="reviewed"'
     return (
-        '<section><h2>Lesions</h2><div class="scroll"><table><thead><tr>'
-        f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        f'<p class="small">{escape(table_note(report))}</p></section>'
+        f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def _row(lesion: Lesion, linked: bool) -> str:
+def _others(report: Report) -> str:
+    """Return the table of findings that do not count; nothing where nobody has read the scan."""
+    if report.reading is None or not report.reading.others:
+        return ""
+    body = "".join(
+        f"<tr><td></td>{_cells(one, (one.name, why))}</tr>" for one, why in report.reading.others
+    )
+    return f"<section><h2>Not counted</h2>{_scrolled(report, body)}</section>"
+
+
+def _row(lesion: Lesion, report: Report) -> str:
+    linked = lesion.index in report.pictures
     number = f'<a href="#lesion-{lesion.index}">{lesion.index}</a>' if linked else lesion.index
+    read = report.reading
+    first = () if read is None else (lesion.name, read.verdicts.get(lesion.index, "n/a"))
+    return f"<tr><td>{number}</td>{_cells(lesion, first)}</tr>"
+
+
+def _cells(lesion: Lesion, first: tuple[str, ...]) -> str:
     cells = (
+        *(escape(text) for text in first),
         f'<span class="key {lesion.certainty}">{lesion.certainty}</span>',
         number_text(lesion.confidence, 2),
         number_text(lesion.diameter_mm),
@@ -167,7 +207,7 @@ def _row(lesion: Lesion, linked: bool) -> str:
         ", ".join(map(str, lesion.centre_voxel)),
         escape(place_text(lesion)),
     )
-    return f"<tr><td>{number}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return "".join(f"<td>{cell}</td>" for cell in cells)
 
 
 def _gallery(report: Report) -> str:
@@ -190,7 +230,7 @@ def _gallery(report: Report) -> str:
 def _pictured(lesion: Lesion, pictures: LesionPictures, report: Report) -> str:
     where = "" if report.is_slice else f"slice {pictures.slice_index}, "
     text = (
-        f"{number_text(lesion.diameter_mm)} mm, confidence {number_text(lesion.confidence, 2)}, "
+        f"{number_text(lesion.diameter_mm)} mm, {confidence_words(report, lesion)}, "
         f"{where}zoom {pictures.width_mm:.0f} mm wide"
     )
     name = escape(lesion.name)

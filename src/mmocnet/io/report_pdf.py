@@ -1,5 +1,7 @@
 """The report of one scan as a PDF: a page of text and tables, then pictures."""
 
+from collections.abc import Sequence
+
 from reportlab.lib.units import mm
 from reportlab.platypus import Flowable, Paragraph, Spacer
 
@@ -24,8 +26,10 @@ from mmocnet.io.report import (
     LesionPictures,
     Report,
     conclusions,
+    confidence_words,
     count_sentence,
     facts,
+    limits_text,
     located_regions,
     number_text,
     overview_text,
@@ -54,10 +58,12 @@ def render_pdf(report: Report) -> bytes:
     overview = picture(report.overview, WIDTH, 200 * mm)
     story: list[Flowable] = [
         *summary(count_sentence(report.lesions), facts(report), conclusions(report)),
+        *_read(report),
         *(paragraph(note, text_style(8.5)) for note in report.notes),
         *warning_box(report.warnings),
         *_regions(report),
         *_lesions(report),
+        *_others(report),
         *title("Overview", overview.drawHeight + 25 * mm),
         overview,
         Spacer(1, 2 * mm),
@@ -66,7 +72,14 @@ def render_pdf(report: Report) -> bytes:
         *pair_table("Scan", report.technique),
         *pair_table("How this was made", report.provenance),
     ]
-    return document("Cerebral microbleeds", report.title, story)
+    return document("Cerebral microbleeds", report.title, story, limits_text(report))
+
+
+def _read(report: Report) -> list[Flowable]:
+    """Return who has read it; nothing where nobody has."""
+    if report.reading is None:
+        return []
+    return [Spacer(1, 1 * mm), paragraph(report.reading.sentence, text_style(9)), Spacer(1, 1 * mm)]
 
 
 def _overview_texts(report: Report) -> tuple[str, str, str]:
@@ -111,28 +124,52 @@ def _lesions(report: Report) -> list[Flowable]:
     """Return the table of lesions; nothing where there is none."""
     if not report.lesions:
         return []
-    cells: list[list[object]] = [list(HEADINGS)]
-    cells += [_row(one) for one in report.lesions]
-    style: list[Style] = [
-        ("ALIGN", (1, 0), (1, -1), "LEFT"),
-        ("ALIGN", (-1, 0), (-1, -1), "LEFT"),
+    read = report.reading
+    rows = [
+        (one, "" if read is None else read.verdicts.get(one.index, "n/a")) for one in report.lesions
     ]
-    style += [
-        ("TEXTCOLOR", (1, i), (1, i), mark(one.certainty))
-        for i, one in enumerate(report.lesions, 1)
-    ]
-    widths = [wide * mm for wide in (8, 19, 11, 18, 20, 15, 30, 22, 35)]
     return [
         *title("Lesions"),
-        table(cells, widths, style),
+        _finding_table(rows, read is not None),
         Spacer(1, 1 * mm),
         paragraph(table_note(report), text_style(6.5, SOFT)),
     ]
 
 
-def _row(lesion: Lesion) -> list[object]:
+def _others(report: Report) -> list[Flowable]:
+    """Return the table of findings that do not count; nothing where nobody has read the scan."""
+    if report.reading is None or not report.reading.others:
+        return []
+    return [*title("Not counted"), _finding_table(report.reading.others, True)]
+
+
+def _finding_table(rows: Sequence[tuple[Lesion, str]], reviewed: bool) -> Flowable:
+    """Return findings as a table, with the reader's verdicts where there is a reader."""
+    headings = list(HEADINGS)
+    widths: tuple[float, ...] = (8, 19, 11, 18, 20, 15, 30, 22, 35)
+    if reviewed:
+        headings[1:3] = ["Finding", "Verdict", "Certainty", "Machine's\nconf."]
+        widths = (7, 18, 22, 18, 15, 15, 17, 13, 24, 16, 13)
+    cells: list[list[object]] = [list(headings)]
+    cells += [_row(one, verdict, reviewed) for one, verdict in rows]
+    last = 3 if reviewed else 1
+    style: list[Style] = [
+        ("ALIGN", (1, 0), (last, -1), "LEFT"),
+        ("ALIGN", (-1, 0), (-1, -1), "LEFT"),
+    ]
+    style += [
+        ("TEXTCOLOR", (last, i), (last, i), mark(one.certainty))
+        for i, (one, _) in enumerate(rows, 1)
+    ]
+    return table(cells, [wide * mm for wide in widths], style)
+
+
+def _row(lesion: Lesion, verdict: str, reviewed: bool) -> list[object]:
+    small = text_style(7)
+    first = [paragraph(lesion.name, small), paragraph(verdict, small)] if reviewed else []
     return [
-        str(lesion.index),
+        str(lesion.index or ""),
+        *first,
         str(lesion.certainty),
         number_text(lesion.confidence, 2),
         number_text(lesion.diameter_mm),
@@ -162,7 +199,7 @@ def _gallery(report: Report) -> list[Flowable]:
 def _pictured(lesion: Lesion, pictures: LesionPictures, report: Report) -> list[Flowable]:
     where = "" if report.is_slice else f", slice {pictures.slice_index}"
     text = (
-        f"{number_text(lesion.diameter_mm)} mm, confidence {number_text(lesion.confidence, 2)}"
+        f"{number_text(lesion.diameter_mm)} mm, {confidence_words(report, lesion)}"
         f"{where}, zoom {pictures.width_mm:.0f} mm wide"
     )
     head = f'<b>{lesion.name}</b> <font color="{mark(lesion.certainty).hexval()}">'

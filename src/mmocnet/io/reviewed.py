@@ -6,10 +6,11 @@ looked through the whole scan. The documentation's page on files has each column
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +26,18 @@ COLUMNS = {
     "index": "value in the label image; 0 for a rejected candidate without an outline",
     "name": "what reports call it, as CMB 1",
     "verdict": "accept: a microbleed. reject: none. added: a microbleed that the model missed",
-    "reason": "why it was rejected, as vessel, calcification, iron, cavernoma, artefact; or n/a",
+    "reason": "why it was rejected: vessel, calcification, iron, cavernoma, artefact, siderosis, "
+    "other; or n/a",
     "reader": "pseudonym of who decided",
     "source": "who drew the outline. model. edited: model, then reader. reader",
     "x_mm": "centre, world RAS+ mm",
     "y_mm": "centre, world RAS+ mm",
     "z_mm": "centre, world RAS+ mm",
     "confidence": "the model's, 0 to 1; n/a where added",
+    "certainty": "definite, possible, or macrohaemorrhage, which is over 10 mm and not counted; "
+    "n/a where rejected",
+    "certainty_by": "who says so. reader. model. size: its diameter alone",
+    "id": "what the log of the reader's edits calls it; n/a without a log",
 }
 NEEDED = ("index", "verdict", "reader", "source", "x_mm", "y_mm", "z_mm")
 
@@ -65,6 +71,9 @@ class Judged:
         reason: Why it was rejected, "n/a" otherwise.
         confidence: The model's; NaN where added.
         name: What reports call it.
+        certainty: "definite", "possible" or "macrohaemorrhage"; "n/a" where rejected.
+        certainty_by: "reader", "model" or "size"; "n/a" where rejected.
+        id: What the log of the reader's edits calls it.
     """
 
     index: int
@@ -75,6 +84,9 @@ class Judged:
     reason: str = "n/a"
     confidence: float = float("nan")
     name: str = "n/a"
+    certainty: str = "n/a"
+    certainty_by: str = "n/a"
+    id: str = "n/a"
 
     @property
     def microbleed(self) -> bool:
@@ -119,8 +131,16 @@ def review_path(dataset: Path, image: Path) -> Path:
     return dataset / "derivatives" / FOLDER / visit / f"{stem(image.name)}{SUFFIX}.nii.gz"
 
 
-def write_review(dataset: Path, image: Path, review: Review) -> Path:
+def write_review(
+    dataset: Path, image: Path, review: Review, about: Mapping[str, Any] | None = None
+) -> Path:
     """Write label image, table and sidecar of a scan's review; return the label image's path.
+
+    Args:
+        dataset: BIDS folder that the scan belongs to.
+        image: The scan, inside it.
+        review: What the reader made of it.
+        about: What else the sidecar says, as where the scan is and how it was read.
 
     Raises:
         InputError: If rows and outlines do not belong together, or nothing can be written there.
@@ -142,7 +162,8 @@ def write_review(dataset: Path, image: Path, review: Review) -> Path:
     rows = [_cells(row) for row in review.rows]
     write_tsv(path.with_name(f"{base}.tsv"), list(COLUMNS), rows)
     columns = {name: {"Description": text} for name, text in COLUMNS.items()}
-    write_json(path.with_name(f"{base}.json"), {"Complete": review.complete, **columns})
+    said = {"Complete": review.complete, **(about or {}), **columns}
+    write_json(path.with_name(f"{base}.json"), said)
     # Last, for it says that the review is there.
     write_nifti(path, review.labels, np.int16)
     return path
@@ -182,7 +203,7 @@ def find_review(dataset: Path, scan: DatasetScan) -> Review | None:
 def _cells(row: Judged) -> dict[str, object]:
     x, y, z = row.centre_mm
     return {
-        **{key: getattr(row, key) for key in ("index", "name", "reason", "reader", "confidence")},
+        **{key: getattr(row, key) for key in COLUMNS if hasattr(row, key)},
         "verdict": row.verdict.value,
         "source": row.source.value,
         **{"x_mm": float(x), "y_mm": float(y), "z_mm": float(z)},
@@ -215,7 +236,7 @@ def _row(row: dict[str, str]) -> Judged:
         source=Source(row["source"]),
         reason=row.get("reason", "n/a"),
         confidence=float("nan") if confidence == "n/a" else float(confidence),
-        name=row.get("name", "n/a"),
+        **{key: row.get(key, "n/a") for key in ("name", "certainty", "certainty_by", "id")},
     )
 
 

@@ -33,7 +33,7 @@ def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: P
         lesions=result.lesions,
         labels=result.labels,
         weights_sha256=record["Model"]["SHA256"],
-        settings=result_settings(record) | _given(record["Input"]),
+        settings=machine_settings(record),
         made=_made(record),
         model=record["Model"]["Name"],
         version=record["Version"],
@@ -41,6 +41,15 @@ def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: P
     write_seg(findings, folder / SEG)
     write_sr(findings, folder / SR)
     write_pdf(findings, pdf, folder / PDF)
+
+
+def machine_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """Return all that changes a result beside its series and the weights.
+
+    Args:
+        record: The result's provenance.
+    """
+    return result_settings(record) | _given(record["Input"])
 
 
 def _given(source: dict[str, Any]) -> dict[str, Any]:

@@ -181,7 +181,8 @@ def read_candidates(folder: Path) -> MachineResult:
     """
     try:
         content = json.loads((folder / TABLE).read_text(encoding="utf-8"))
-        with np.load(folder / OUTLINES, allow_pickle=False) as arrays:
+        # Opened here: NumPy leaves a damaged file open.
+        with (folder / OUTLINES).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             voxels, sizes = arrays["voxels"].astype(np.uint32), arrays["sizes"]
         parts = np.split(voxels, np.cumsum(sizes)[:-1]) if len(sizes) else []
         findings = tuple(

@@ -33,9 +33,32 @@ NOTICE = "Research use only - not a medical device"
 MANUFACTURER = "The mmocnet developers"
 SERIES = {"SEG": 1, "SR": 2, "PDF": 3}
 """What the series number ends with; the source's is before it."""
+READ_SERIES = 10
+"""What is added to it where a reader has read the findings."""
 LONG_STRING = 64
 """Characters of a DICOM LO."""
 MADE_AT = ("InstanceCreation", "Content", "Series")
+
+
+@dataclass(frozen=True)
+class ReadBy:
+    """Who has read the findings.
+
+    Attributes:
+        reader: Pseudonym.
+        outlines: Who drew each lesion's, by its number: "model", "edited" or "reader".
+        remark: One sentence about what was not counted.
+    """
+
+    reader: str
+    outlines: Mapping[int, str]
+    remark: str = ""
+
+    @property
+    def person_name(self) -> str:
+        """The reader as DICOM writes a name: without its separators, 64 characters at most."""
+        plain = re.sub(r"[\\^=\x00-\x1f]", " ", self.reader).strip()
+        return f"{plain[: LONG_STRING - 1]}^"
 
 
 @dataclass(frozen=True)
@@ -51,6 +74,7 @@ class Findings:
         made: When, with its time zone.
         model: The model's name.
         version: Of this software.
+        reading: Who has read the findings; None where no one has.
     """
 
     source: DicomSource
@@ -61,6 +85,7 @@ class Findings:
     made: datetime
     model: str
     version: str = __version__
+    reading: ReadBy | None = None
 
     def __post_init__(self) -> None:
         numbers = [one.index for one in self.lesions]
@@ -96,17 +121,18 @@ def tracking(findings: Findings, lesion: Lesion) -> tuple[str, str]:
 def series_arguments(findings: Findings, kind: str) -> dict[str, Any]:
     """Return what highdicom asks of every object: UIDs, numbers, maker, descriptions."""
     number = int(findings.images[0].get("SeriesNumber") or 0)
+    read = findings.reading is not None
     return {
         "series_instance_uid": findings.uid(f"{kind.lower()} series"),
         # Kept below the ten digits that a series number may have.
-        "series_number": abs(number) % 100_000 * 100 + SERIES[kind],
+        "series_number": abs(number) % 100_000 * 100 + SERIES[kind] + READ_SERIES * read,
         "sop_instance_uid": findings.uid(kind.lower()),
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": long_string(f"mmocnet {findings.model}"),
         "software_versions": findings.version,
         "device_serial_number": device_number(findings),
-        "series_description": f"Microbleeds {kind}. {NOTICE}",
+        "series_description": f"{'Read microbleeds' if read else 'Microbleeds'} {kind}. {NOTICE}",
         "specific_character_set": "ISO_IR 192",
     }
 

@@ -88,8 +88,9 @@ def _algorithm(findings: Findings) -> "AlgorithmIdentificationSequence":
 
 
 def _segment(findings: Findings, lesion: Lesion) -> "SegmentDescription":
-    from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
+    from highdicom.seg import SegmentDescription
 
+    kind = _algorithm_type(findings, lesion)
     name, uid = tracking(findings, lesion)
     site = SITES.get(lesion.region)
     segment = SegmentDescription(
@@ -97,8 +98,8 @@ def _segment(findings: Findings, lesion: Lesion) -> "SegmentDescription":
         segment_label=long_string(lesion.name),
         segmented_property_category=concept(ABNORMAL_STRUCTURE),
         segmented_property_type=concept(HAEMORRHAGE),
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=_algorithm(findings),
+        algorithm_type=kind,
+        algorithm_identification=None if kind == "MANUAL" else _algorithm(findings),
         tracking_uid=uid,
         tracking_id=name,
         anatomic_regions=None if site is None else [concept(site)],
@@ -108,6 +109,13 @@ def _segment(findings: Findings, lesion: Lesion) -> "SegmentDescription":
         side = concept(SIDES[lesion.side])
         segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [side]
     return segment
+
+
+def _algorithm_type(findings: Findings, lesion: Lesion) -> str:
+    """Return whether the model, a reader or both drew a lesion's outline."""
+    kinds = {"model": "AUTOMATIC", "edited": "SEMIAUTOMATIC", "reader": "MANUAL"}
+    outlines = {} if findings.reading is None else findings.reading.outlines
+    return kinds[outlines.get(lesion.index, "model")]
 
 
 def _colour(number: int) -> "CIELabColor":

@@ -46,12 +46,20 @@ if TYPE_CHECKING:
         Measurement,
         MeasurementReport,
         ObservationContext,
+        ObserverContext,
         ReferencedSegment,
         TextContentItem,
     )
 
 SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
 LIMITS = "Found by a network; not read by a radiologist."
+READ_LIMITS = "Found by a network and judged by the person named as observer; not verified."
+OUTLINES = {
+    "model": "found by the network, accepted by the reader",
+    "edited": "found by the network, accepted by the reader, outline edited by the reader",
+    "reader": "added by the reader, not found by the network",
+}
+"""What the report says of a lesion by who drew its outline."""
 
 
 def write_sr(findings: Findings, path: Path) -> Path:
@@ -101,7 +109,8 @@ def _report(findings: Findings) -> "MeasurementReport":
         imaging_measurements=groups,
         title=concept(MEASUREMENT_REPORT),
     )
-    report[0].ContentSequence.append(_comment(f"{NOTICE}. {LIMITS}"))
+    limits = LIMITS if findings.reading is None else READ_LIMITS
+    report[0].ContentSequence.append(_comment(f"{NOTICE}. {limits}"))
     return report
 
 
@@ -123,7 +132,20 @@ def _observer(findings: Findings) -> "ObservationContext":
     context = ObserverContext(
         observer_type=codes.DCM.Device, observer_identifying_attributes=device
     )
-    return ObservationContext(observer_device_context=context)
+    return ObservationContext(
+        observer_person_context=_person(findings), observer_device_context=context
+    )
+
+
+def _person(findings: Findings) -> "ObserverContext | None":
+    """Return who has read the findings; None where no one has."""
+    from highdicom.sr import ObserverContext, PersonObserverIdentifyingAttributes
+    from pydicom.sr.codedict import codes
+
+    if findings.reading is None:
+        return None
+    person = PersonObserverIdentifyingAttributes(findings.reading.person_name)
+    return ObserverContext(observer_type=codes.DCM.Person, observer_identifying_attributes=person)
 
 
 def _comment(text: str) -> "TextContentItem":
@@ -148,6 +170,8 @@ def _total(findings: Findings) -> Any:
         measurements=_measured([(NUMBER_OF_LESIONS, definite + possible, NO_UNITS)]),
     )
     text = f"{definite} definite, {possible} possible"
+    if findings.reading is not None and findings.reading.remark:
+        text += f". {findings.reading.remark}"
     group[0].ContentSequence.append(_comment(text))
     return group
 
@@ -173,7 +197,10 @@ def _lesion(findings: Findings, lesion: Lesion) -> Any:
     )
     # MARS tells the basal ganglia from the rest of the brain, and DICOM's codes do not.
     place = f"region {lesion.region}, side {lesion.side} (MARS)"
-    group[0].ContentSequence.append(_comment(f"{lesion.certainty}; {place}"))
+    text = f"{lesion.certainty}; {place}"
+    if findings.reading is not None:
+        text += f"; {OUTLINES[findings.reading.outlines[lesion.index]]}"
+    group[0].ContentSequence.append(_comment(text))
     return group
 
 
