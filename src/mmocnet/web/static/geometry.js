@@ -136,28 +136,26 @@ export class Pane {
 }
 
 /**
- * Panes that fill a canvas: the slices as acquired large, the other two beside them.
+ * Panes that fill a canvas: the slices as acquired large; beside them their phase and the other two
+ * planes.
  * @param {{width: number, height: number, main: number, flat: boolean, phase: boolean, render: boolean}} wish
  * @returns {Pane[]}
  */
 export function layout({ width, height, main, flat, phase, render }) {
   const gap = 2;
-  const others = flat ? [] : [0, 1, 2].filter((plane) => plane !== main);
-  const small = others.map((plane) => [plane, "image"]);
-  if (render && !flat) small.push([RENDER, "image"]);
-  const column = small.length ? Math.floor(width * (phase ? 0.26 : 0.36)) : 0;
+  const small = [];
+  if (phase) small.push([main, "phase", 1.35]);
+  if (!flat) small.push(...[0, 1, 2].filter((plane) => plane !== main).map((plane) => [plane, "image", 1]));
+  if (render && !flat) small.push([RENDER, "image", 1]);
+  const column = small.length ? Math.floor(width * 0.36) : 0;
   const large = width - (column ? column + gap : 0);
-  const panes = [];
-  if (phase) {
-    const half = Math.floor((large - gap) / 2);
-    panes.push(new Pane(main, "image", [0, 0, half, height]));
-    panes.push(new Pane(main, "phase", [half + gap, 0, large - half - gap, height]));
-  } else {
-    panes.push(new Pane(main, "image", [0, 0, large, height]));
+  const panes = [new Pane(main, "image", [0, 0, large, height])];
+  const whole = small.reduce((sum, [, , weight]) => sum + weight, 0);
+  let top = 0;
+  for (const [plane, source, weight] of small) {
+    const high = Math.floor(((height - gap * (small.length - 1)) * weight) / whole);
+    panes.push(new Pane(plane, source, [large + gap, top, column, high]));
+    top += high + gap;
   }
-  const each = Math.floor((height - gap * (small.length - 1)) / Math.max(1, small.length));
-  small.forEach(([plane, source], n) => {
-    panes.push(new Pane(plane, source, [large + gap, n * (each + gap), column, each]));
-  });
   return panes;
 }

@@ -134,7 +134,8 @@ async function openStudy() {
 }
 
 function firstFinding() {
-  const first = state.reading?.visible(state.threshold).find((finding) => !finding.verdict);
+  const shown = state.reading?.visible(state.threshold) ?? [];
+  const first = shown.find((finding) => !finding.verdict) ?? shown[0];
   if (first) select(first.id);
 }
 

@@ -52,6 +52,17 @@ function text(ctx, view, words, x, y, align = "left", base = "alphabetic", colou
   ctx.fillText(words, x, y);
 }
 
+/** Stroke the path over a dark halo: marks lie on black and on bright tissue. */
+function halo(ctx, view) {
+  const { strokeStyle, lineWidth } = ctx;
+  ctx.strokeStyle = "rgba(0, 0, 0, 0.5)";
+  ctx.lineWidth = lineWidth + 2 * view.scale;
+  ctx.stroke();
+  ctx.strokeStyle = strokeStyle;
+  ctx.lineWidth = lineWidth;
+  ctx.stroke();
+}
+
 function drawCross(ctx, view, pane) {
   const [x, y] = pane.pixel(view.grid, view.cross);
   const [left, top, width, height] = pane.rect;
@@ -123,12 +134,12 @@ function ring(ctx, view, pane, { finding, kind, box }) {
   ctx.beginPath();
   if (kind === "added") ctx.rect(box.x - radius, box.y - radius, 2 * radius, 2 * radius);
   else ctx.arc(box.x, box.y, radius, 0, 2 * Math.PI);
-  ctx.stroke();
+  halo(ctx, view);
   ctx.setLineDash([]);
   const corner = kind === "added" ? radius : radius * 0.75;
   const [x, y] = [box.x + corner, box.y - corner];
-  if (kind === "accept") lines(ctx, [[x - 5 * s, y, x - 1.5 * s, y + 4 * s], [x - 1.5 * s, y + 4 * s, x + 5 * s, y - 5 * s]]);
-  if (kind === "reject") lines(ctx, [[x - 4 * s, y - 4 * s, x + 4 * s, y + 4 * s], [x - 4 * s, y + 4 * s, x + 4 * s, y - 4 * s]]);
+  if (kind === "accept") lines(ctx, view, [[x - 5 * s, y, x - 1.5 * s, y + 4 * s], [x - 1.5 * s, y + 4 * s, x + 5 * s, y - 5 * s]]);
+  if (kind === "reject") lines(ctx, view, [[x - 4 * s, y - 4 * s, x + 4 * s, y + 4 * s], [x - 4 * s, y + 4 * s, x + 4 * s, y - 4 * s]]);
   const shift = kind === "accept" || kind === "reject" ? 9 * s : 3 * s;
   if (pane.plane === view.nv.panes[0].plane) {
     text(ctx, view, state.reading.label(finding), x + shift, y + 4 * s, "left", "alphabetic", COLOURS[kind]);
@@ -136,13 +147,13 @@ function ring(ctx, view, pane, { finding, kind, box }) {
   if (finding.id === state.selected) corners(ctx, view, box, radius + 4 * s);
 }
 
-function lines(ctx, segments) {
+function lines(ctx, view, segments) {
   ctx.beginPath();
   for (const [a, b, c, d] of segments) {
     ctx.moveTo(a, b);
     ctx.lineTo(c, d);
   }
-  ctx.stroke();
+  halo(ctx, view);
 }
 
 function corners(ctx, view, { x, y }, r) {
@@ -154,7 +165,7 @@ function corners(ctx, view, { x, y }, r) {
     segments.push([x + sx * r, y + sy * r, x + sx * (r - side), y + sy * r]);
     segments.push([x + sx * r, y + sy * r, x + sx * r, y + sy * (r - side)]);
   }
-  lines(ctx, segments);
+  lines(ctx, view, segments);
 }
 
 function drawFrame(ctx, view, pane) {
@@ -196,7 +207,7 @@ function ruler(ctx, view, pane) {
   const x = end - long / mm;
   ctx.strokeStyle = INK;
   ctx.lineWidth = 1.5 * s;
-  lines(ctx, [[x, y, end, y], [x, y - 4 * s, x, y + 4 * s], [end, y - 4 * s, end, y + 4 * s]]);
+  lines(ctx, view, [[x, y, end, y], [x, y - 4 * s, x, y + 4 * s], [end, y - 4 * s, end, y + 4 * s]]);
   text(ctx, view, `${long} mm`, end, y - 7 * s, "right", "bottom");
 }
 
@@ -208,7 +219,7 @@ function drawSketch(ctx, view, pane) {
     ctx.strokeStyle = "#f0e442";
     ctx.lineWidth = 1.5 * s;
     const [a, b] = [sketch.from, sketch.to].map((voxel) => pane.pixel(view.grid, voxel));
-    lines(ctx, [[...a, ...b]]);
+    lines(ctx, view, [[...a, ...b]]);
     text(ctx, view, `${sketch.mm.toFixed(1)} mm`, b[0] + 8 * s, b[1], "left", "middle", "#f0e442");
     return;
   }

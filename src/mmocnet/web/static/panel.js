@@ -24,14 +24,15 @@ function build() {
     counts: h("p", { class: "counts", test: "counts", "aria-live": "polite" }),
     slider: h("input", { type: "range", min: LEAST, max: 1, step: 0.01, test: "confidence", "aria-label": "Least confidence of machine marks that are shown", oninput: slide }),
     sliderLabel: h("span", { class: "num", test: "confidence-value" }),
-    ticks: h("div", {}),
+    ticks: h("div", { "aria-hidden": "true" }),
+    points: h("div", { class: "points" }),
     flags: h("div", { class: "stack" }),
     list: h("ul", { class: "findings", role: "listbox", "aria-label": "Findings, by confidence", tabindex: "0", test: "findings" }),
     verdict: h("div", { class: "block", test: "verdict" }),
     foot: h("div", { class: "block" }),
   };
   parts.sliderBox = h("div", { class: "slider" }, parts.slider, parts.ticks);
-  parts.confidence = h("div", {}, h("div", { class: "row" }, h("label", { class: "small grow", text: "Machine's confidence at least" }), parts.sliderLabel), parts.sliderBox);
+  parts.confidence = h("div", {}, h("div", { class: "row" }, h("label", { class: "small grow", text: "Machine's confidence at least" }), parts.sliderLabel), parts.sliderBox, parts.points);
   parts.openOnly = h("input", { type: "checkbox", test: "open-only", onchange: toggleOpenOnly });
   const openOnly = h("label", { class: "check small" }, parts.openOnly, "Next stops only at findings to judge");
   parts.top = h("div", { class: "block" }, parts.counts, parts.flags, parts.confidence, openOnly);
@@ -72,23 +73,20 @@ function draw() {
 function drawTicks() {
   parts.slider.value = state.threshold;
   const points = Object.entries(state.study.thresholds ?? {}).filter(([, value]) => value !== null);
-  const tick = ([name, value]) => {
-    const mark = h("button", { type: "button", class: "tick", tabindex: "-1", title: `${name}: ${number(value, 2)}`, text: name, onclick: () => {
-      parts.slider.value = value;
-      slide();
-    } });
+  const set = (value) => () => {
+    parts.slider.value = value;
+    slide();
+  };
+  const tick = ([, value]) => {
+    const mark = h("span", { class: "tick" });
     // The slider's thumb keeps 8 px from either end.
-    const share = (value - LEAST) / (1 - LEAST);
-    mark.style.left = `clamp(26px, calc(8px + ${share} * (100% - 16px)), calc(100% - 22px))`;
+    mark.style.left = `calc(8px + ${(value - LEAST) / (1 - LEAST)} * (100% - 16px))`;
     return mark;
   };
-  fill(parts.ticks, ...spread(points).map(tick));
-}
-
-/** Points so near that their names would cover each other keep the first. */
-function spread(points) {
-  const sorted = [...points].sort((a, b) => a[1] - b[1]);
-  return sorted.filter(([, value], n) => n === 0 || value - sorted[n - 1][1] > 0.14);
+  const name = ([point, value]) =>
+    h("button", { type: "button", class: "quiet", test: `point-${point}`, title: `Show marks at or above the ${point} point`, onclick: set(value), text: `${point} ${number(value, 2)}` });
+  fill(parts.ticks, ...points.map(tick));
+  fill(parts.points, ...points.map(name));
 }
 
 function drawFlags() {

@@ -119,7 +119,7 @@ export async function open(study) {
   Object.assign(view, { grid, volume, phase: false, hasPhase: false, render: false });
   view.cross = grid.shape.map((n) => Math.floor(n / 2));
   view.slab.source(volume.img, grid.shape, study.about.slice_axis);
-  view.windows.image = raw(volume, study.about.window);
+  view.windows.image = tissueWindow(volume, raw(volume, study.about.window));
   setWindow("image", ...view.windows.image);
   view.nv.panes = [];
   arrange();
@@ -169,6 +169,28 @@ const slope = (volume) => volume.hdr.scl_slope || 1;
 
 function raw(volume, values) {
   return values.map((value) => (value - (volume.hdr.scl_inter || 0)) / slope(volume));
+}
+
+/**
+ * A window for the brain: the middle of the scan decides, not the bright scalp around it.
+ * @param {Object} volume @param {number[]} given - The study's window, kept where the middle says nothing.
+ * @returns {number[]}
+ */
+function tissueWindow(volume, given) {
+  const [ni, nj, nk] = view.grid.shape;
+  const values = [];
+  const range = (n) => [Math.floor(n / 4), Math.max(Math.floor(n / 4) + 1, Math.ceil((3 * n) / 4))];
+  const [[i0, i1], [j0, j1], [k0, k1]] = [range(ni), range(nj), range(nk)];
+  const step = Math.max(1, Math.round(Math.cbrt(((i1 - i0) * (j1 - j0) * (k1 - k0)) / 60000)));
+  for (let k = k0; k < k1; k += Math.min(step, 2)) {
+    for (let j = j0; j < j1; j += step) {
+      for (let i = i0; i < i1; i += step) values.push(volume.img[i + ni * (j + nj * k)]);
+    }
+  }
+  values.sort((a, b) => a - b);
+  const at = (share) => values[Math.floor(share * (values.length - 1))];
+  const high = at(0.5) + 1.6 * (at(0.97) - at(0.5)) + 0.12 * Math.abs(at(0.5));
+  return at(0.97) > at(0.03) && high < given[1] ? [given[0], high] : given;
 }
 
 /** @param {"image"|"phase"} source @param {number} low @param {number} high - Stored values. */

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { tell } from "./actions.js";
 import { choice, confirm, dialog, field } from "./dialogs.js";
-import { byId, duration, fill, glyph, h, plural } from "./dom.js";
+import { byId, duration, fill, glyph, h } from "./dom.js";
 import { settingsForm } from "./settings.js";
 import { emit, on, state } from "./state.js";
 import { askSpacing } from "./upload.js";
@@ -197,9 +197,9 @@ async function runDialog(study) {
   );
 }
 
-/** @returns {string} What runs now, for the head of the reading view. */
+/** @returns {string} What runs now, for the head of the page. */
 export function activity() {
   const running = state.studies.filter((study) => study.state === "running").length;
   const waiting = state.studies.filter((study) => study.state === "waiting").length;
-  return running + waiting ? `${plural(running, "study running", "studies running")}, ${waiting} waiting` : "";
+  return [running ? `${running} running` : "", waiting ? `${waiting} waiting` : ""].filter(Boolean).join(", ");
 }
