@@ -123,6 +123,17 @@ def test_a_series_is_asked_for_by_number(study, model, tmp_path, capsys):
     assert provenance(tmp_path / "out")["Input"]["Name"] == "series 1"
 
 
+def test_headers_that_identify_nothing_leave_all_but_dicom_objects(
+    model, tmp_path, volumes, write_dicom_series, capsys
+):
+    write_dicom_series(tmp_path / "study", volumes[0], StudyInstanceUID="")
+    assert segment(tmp_path / "study", tmp_path / "out", model) == 0
+    said = capsys.readouterr().err
+    assert "no DICOM objects are made from series 3: no valid Study Instance UID" in said
+    assert (tmp_path / "out" / "study_report.pdf").exists()
+    assert not (tmp_path / "out" / "study_dicom").exists()
+
+
 def test_several_swi_exit_2_with_their_list(
     study, model, tmp_path, volumes, write_dicom_series, capsys
 ):

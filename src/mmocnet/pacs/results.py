@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mmocnet.config import SegmentSettings
+from mmocnet.errors import InputError
 from mmocnet.io.dicom.find import choose_swi, find_series
 from mmocnet.io.dicom.uids import derived_uid
 from mmocnet.nets.checkpoint import Cascade
@@ -69,6 +70,10 @@ class ResultMaker:
             path.unlink()
         done = segment_file(folder, out, self.settings, cascade=self.cascade)
         names = (SEG, PDF, SR) if self.pdf else (SEG, SR)
+        if not (done.files.dicom / SR).exists():
+            raise InputError(
+                "the headers of the series do not allow DICOM objects to be made from it"
+            )
         files = [done.files.dicom / name for name in names]
         return {_uid(path): path for path in files if path.exists()}
 

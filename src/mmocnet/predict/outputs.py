@@ -164,7 +164,7 @@ def write_outputs(result: Segmentation, files: OutputFiles) -> None:
         write_text(place.report, render_report(report))
         pdf = render_pdf(report)
         place.pdf.write_bytes(pdf)
-        if result.dicom is not None:
+        if result.dicom is not None and not result.dicom.unfit:
             write_dicom(result, result.dicom, pdf, place.dicom)
         _write_sidecars(result, place)
     if files.raw is not None:

@@ -134,6 +134,21 @@ def test_an_empty_folder_and_one_file_are_told_in_good_words(tmp_path):
         find_series(tmp_path)
 
 
+@pytest.mark.parametrize(("modality", "told"), [("CT", "CT"), ("FAKE PATIENT", "others")])
+def test_images_of_another_modality_are_refused(
+    tmp_path, write_dicom_series, volume, modality, told
+):
+    write_dicom_series(tmp_path, volume, Modality=modality)
+    with pytest.raises(InputError, match=f"expected MR images, got {told}"):
+        choose_swi(find_series(tmp_path))
+
+
+def test_images_without_position_are_told_as_what_they_lack(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path, volume, ImagePositionPatient=None)
+    with pytest.raises(InputError, match=r"among 9 files.*: 9 damaged, or without position"):
+        find_series(tmp_path)
+
+
 def test_magnitude_stands_in_where_there_is_no_swi(tmp_path, write_dicom_series, volume, phase):
     write_dicom_series(tmp_path, volume, kind="magnitude")
     write_dicom_series(tmp_path, phase, kind="phase")

@@ -1,4 +1,5 @@
 import shutil
+import warnings
 import zipfile
 
 import numpy as np
@@ -181,3 +182,25 @@ def test_files_of_a_zip_last_as_long_as_the_source(tmp_path, write_dicom_series,
     assert all(path.is_file() for path in files)
     del source
     assert not files[0].parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ({}, ""),
+        ({"StudyInstanceUID": ""}, "no valid Study Instance UID in a header"),
+        ({"SeriesInstanceUID": None}, "no valid Series Instance UID in a header"),
+        ({"SOPInstanceUID": "1.02"}, "no valid SOP Instance UID in a header"),
+        ({"SOPInstanceUID": "1.2.3"}, "several slices with the same SOP Instance UID"),
+    ],
+)
+def test_headers_that_identify_nothing_are_read_and_told(
+    tmp_path, write_dicom_series, volume, tags, told
+):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_dicom_series(tmp_path, volume, **tags)
+    read, source, doubts = read_series(choose_swi(find_series(tmp_path)))
+    assert read.shape == volume.shape
+    assert source.unfit == told
+    assert doubts == ((f"no DICOM objects are made from series 3: {told}",) if told else ())

@@ -106,7 +106,9 @@ def test_a_header_that_is_not_quite_valid_goes_through_unsaid(
         "PatientID": "QQQ17",
         "PatientBirthDate": "1.2.1942",
         "StudyDescription": "too long " * 10,
-        "AccessionNumber": None,
+        "AccessionNumber": "A" * 40,
+        "ReferringPhysicianName": "too long " * 10,
+        "FrameOfReferenceUID": "unknown",
         "StudyTime": "",
     }
     with warnings.catch_warnings():

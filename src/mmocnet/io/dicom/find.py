@@ -1,5 +1,6 @@
 """Find the series in a folder, a zip or a file, tell their kinds, and choose the SWI."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,7 +99,9 @@ def find_series(path: Path) -> list[DicomSeries]:
     files, keep, links = _files(path)
     slices, damaged = _slices(files, alone=files == [path])
     if not slices:
-        raise InputError(f"found no DICOM image among {counted(len(files), 'file')} in {path.name}")
+        text = f"found no DICOM image among {counted(len(files), 'file')} in {path.name}"
+        why = f"{damaged} damaged, or without position, orientation or pixel spacing"
+        raise InputError(f"{text}: {why}" if damaged else text)
     warnings = []
     if damaged:
         what = counted(damaged, "damaged DICOM file")
@@ -138,9 +141,9 @@ def choose_swi(series: Sequence[DicomSeries], wanted: str | None = None) -> Dico
         wanted: Series number or Series Instance UID; None leaves the choice to the names.
 
     Raises:
-        InputError: If none or several could be it; the text lists all series.
+        InputError: If none or several could be it; the text lists all series. If none is of MR.
     """
-    left = list(series) if wanted is None else _wanted(series, wanted)
+    left = _of_mr(series if wanted is None else _wanted(series, wanted))
     images = [one for one in left if one.kind != "phase"]
     for kind in ("swi", "magnitude"):
         same = [one for one in images if one.kind == kind]
@@ -216,6 +219,16 @@ def _wanted(series: Sequence[DicomSeries], wanted: str) -> list[DicomSeries]:
         raise InputError(
             f"series {wanted} is there more than once: give its UID, {_listed(series)}"
         )
+    return left
+
+
+def _of_mr(series: Sequence[DicomSeries]) -> list[DicomSeries]:
+    left = [one for one in series if one.slices[0].looks.modality in ("MR", "")]
+    if not left:
+        found = {one.slices[0].looks.modality for one in series}
+        # A damaged header may have anything there.
+        known = sorted(one for one in found if re.fullmatch("[A-Z]{2,4}", one))
+        raise InputError(f"expected MR images, got {', '.join(known) or 'others'}")
     return left
 
 

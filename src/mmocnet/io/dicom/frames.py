@@ -64,9 +64,9 @@ class Slice:
         path: Its file.
         frame: Its frame in the file, from 1.
         frames: Frames that the file has.
-        series_uid: Series Instance UID.
-        study_uid: Study Instance UID.
-        instance_uid: SOP Instance UID.
+        series_uid: Series Instance UID, "" where the file has none.
+        study_uid: Study Instance UID, likewise.
+        instance_uid: SOP Instance UID, likewise.
         number: Instance number, or frame.
         series_number: None where the file has none.
         reference_uid: Frame of Reference UID, "" where none.
@@ -145,9 +145,9 @@ def _slice(path: Path, header: Dataset, where: tuple[Dataset, ...], frame: int) 
         path=path,
         frame=frame,
         frames=frame_count(header),
-        series_uid=str(header.SeriesInstanceUID),
-        study_uid=str(header.get("StudyInstanceUID", "")),
-        instance_uid=str(header.SOPInstanceUID),
+        series_uid=str(header.get("SeriesInstanceUID") or ""),
+        study_uid=str(header.get("StudyInstanceUID") or ""),
+        instance_uid=str(header.get("SOPInstanceUID") or ""),
         number=frame if frame_count(header) > 1 else int(header.get("InstanceNumber") or 0),
         series_number=_integer(header.get("SeriesNumber")),
         reference_uid=str(header.get("FrameOfReferenceUID", "")),

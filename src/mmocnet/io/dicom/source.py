@@ -28,6 +28,7 @@ class DicomSource:
         sha256: Hash of the instance UID, frame and stored pixels of each slice, in the order of
             UIDs: the same in a zip, in other files, or packed otherwise.
         phase: The phase series on the same grid, not read yet; None where there is none.
+        unfit: Why no DICOM object can be made from it, "" where one can.
         keep: Holds files that were unpacked from a zip; they are deleted with it.
     """
 
@@ -38,6 +39,7 @@ class DicomSource:
     technique: Mapping[str, float | str] = field(default_factory=dict)
     sha256: str = ""
     phase: "DicomSeries | None" = field(default=None, repr=False, compare=False)
+    unfit: str = ""
     keep: object = field(default=None, repr=False, compare=False)
 
     def file(self, k: int) -> Path:

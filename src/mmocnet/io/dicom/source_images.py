@@ -10,7 +10,7 @@ from mmocnet.errors import InputError
 from mmocnet.io.dicom.guard import read_header
 from mmocnet.io.dicom.quiet import quiet
 from mmocnet.io.dicom.source import DicomSource
-from mmocnet.io.dicom.uids import derived_uid
+from mmocnet.io.dicom.uids import derived_uid, is_uid
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
 
@@ -38,11 +38,16 @@ NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUI
 FORMS = {
     "PatientBirthDate": r"\d{8}",
     "StudyDate": r"\d{8}",
-    "StudyDescription": r".{0,64}",
     "StudyTime": r"\d{2,6}(\.\d{1,6})?",
     "PatientSex": r"[MFO]",
     "PatientAge": r"\d{3}[DWMY]",
     "LossyImageCompression": r"0[01]",
+}
+VR_FORMS = {
+    "DS": r"[-+.\deE ]{0,16}",
+    "LO": r".{0,64}",
+    "PN": r"[^=]{0,64}(=[^=]{0,64}){0,2}",
+    "SH": r".{0,16}",
 }
 """A value in another form is left out: it would make the new object invalid too."""
 
@@ -93,7 +98,7 @@ def _shared(raw: Any, source: DicomSource, name: str) -> Any:
         value = raw.get(keyword)
         if isinstance(value, (int, float)) and keyword in ("Rows", "Columns", "SeriesNumber"):
             setattr(image, keyword, int(value))
-        elif value is not None and re.fullmatch(FORMS.get(keyword, ".*"), str(value)):
+        elif value is not None and _is_valid(keyword, str(value)):
             setattr(image, keyword, str(value))
     missing = [keyword for keyword in NEEDED if not image.get(keyword)]
     if missing:
@@ -105,6 +110,16 @@ def _shared(raw: Any, source: DicomSource, name: str) -> Any:
     if not image.get("FrameOfReferenceUID"):
         image.FrameOfReferenceUID = derived_uid(source.series_uid, {}, {}, "frame of reference")
     return image
+
+
+def _is_valid(keyword: str, text: str) -> bool:
+    from pydicom.datadict import dictionary_VR
+
+    kind = dictionary_VR(keyword)
+    if kind == "UI":
+        return is_uid(text)
+    form = FORMS.get(keyword) or VR_FORMS.get(kind, ".*")
+    return re.fullmatch(form, text) is not None
 
 
 def _frame_place(raw: Any, frame: int, name: str) -> dict[str, Any]:

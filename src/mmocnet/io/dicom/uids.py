@@ -2,11 +2,23 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 UUID_BITS = 128
 """A UID below 2.25 is a UUID as one decimal number (PS3.5, B.2)."""
+
+_FORM = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+
+
+def is_uid(text: str) -> bool:
+    """Return whether a text is a valid UID.
+
+    >>> is_uid("1.2.840"), is_uid("1.02"), is_uid("")
+    (True, False, False)
+    """
+    return len(text) <= 64 and _FORM.fullmatch(text) is not None
 
 
 def derived_uid(

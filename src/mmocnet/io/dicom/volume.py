@@ -13,6 +13,7 @@ from mmocnet.io.dicom.find import NAMES, DicomSeries, counted
 from mmocnet.io.dicom.frames import Slice
 from mmocnet.io.dicom.guard import frames, read_all
 from mmocnet.io.dicom.source import DicomSource
+from mmocnet.io.dicom.uids import is_uid
 from mmocnet.io.dicom.vendors import vendor_of
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
@@ -52,6 +53,9 @@ def read_series(series: DicomSeries) -> tuple[Volume, DicomSource, tuple[str, ..
     array, sha256 = _read_pixels(slices, series.name)
     if series.kind != "swi":
         warnings.append(_named_otherwise(series))
+    unfit = _unfit(slices)
+    if unfit:
+        warnings.append(f"no DICOM objects are made from {series.name}: {unfit}")
     paths = tuple(one.path for one in slices)
     one_file = slices[0].frames > 1 and len(set(paths)) == 1
     source = DicomSource(
@@ -61,6 +65,7 @@ def read_series(series: DicomSeries) -> tuple[Volume, DicomSource, tuple[str, ..
         vendor=vendor_of(str(slices[0].technique.get("Manufacturer", ""))),
         technique=slices[0].technique,
         sha256=sha256,
+        unfit=unfit,
         keep=series.keep,
     )
     return Volume(array, affine, series.name), source, (*series.warnings, *warnings)
@@ -79,6 +84,20 @@ def affine_of(slices: Sequence[Slice], name: str) -> FloatArray:
     affine[:3, 2] = _step(slices, name)
     affine[:3, 3] = first.position
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def _unfit(slices: Sequence[Slice]) -> str:
+    """Return why no DICOM object can refer to slices, "" where one can."""
+    for name, uids in (
+        ("Study Instance UID", {one.study_uid for one in slices}),
+        ("Series Instance UID", {one.series_uid for one in slices}),
+        ("SOP Instance UID", {one.instance_uid for one in slices}),
+    ):
+        if not all(is_uid(uid) for uid in uids):
+            return f"no valid {name} in a header"
+    if len({(one.instance_uid, one.frame) for one in slices}) < len(slices):
+        return "several slices with the same SOP Instance UID"
+    return ""
 
 
 def _named_otherwise(series: DicomSeries) -> str:
