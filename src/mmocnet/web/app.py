@@ -48,7 +48,8 @@ def create_app(context: Context, access: Access) -> ASGIApp:
     app.mount("/static", StaticFiles(directory=STATIC, follow_symlink=False))
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(MmocnetError, _expected)
+    for kind in (MmocnetError, Exception):
+        app.add_exception_handler(kind, _any_error)
     return Guard(app, access)
 
 
@@ -57,7 +58,7 @@ def error_response(status: int, text: str) -> JSONResponse:
     return JSONResponse({"error": text}, status)
 
 
-def _expected(_: Request, error: Exception) -> Response:
+def _any_error(_: Request, error: Exception) -> Response:
     return error_response(*answer_to(error))
 
 

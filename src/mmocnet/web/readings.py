@@ -105,7 +105,7 @@ class Readings:
 
     def events(self, study: str, reader: str) -> list[Event]:
         """Return what a reader did on a study's result."""
-        return self._events(self._key(study, reader))
+        return read_events(self._store, self._key(study, reader))
 
     def add(
         self, study: str, reader: str, revision: int, kind: str, payload: dict[str, Any]
@@ -196,19 +196,18 @@ class Readings:
 
     def _fold(self, key: tuple[str, str, str]) -> Reading:
         result = self.result(*key[:2])
-        return Reading(result.grid, result.findings, self._events(key))
+        return Reading(result.grid, result.findings, read_events(self._store, key))
 
-    def _events(self, key: tuple[str, str, str]) -> list[Event]:
-        rows = self._store.rows(
-            "SELECT * FROM events WHERE study = ? AND result = ? AND reader = ? ORDER BY number",
-            key,
-        )
-        return [
-            Event(
-                row["number"], row["reader"], row["time"], row["kind"], json.loads(row["payload"])
-            )
-            for row in rows
-        ]
+
+def read_events(store: Store, key: tuple[str, str, str]) -> list[Event]:
+    """Return what a reader did, in order; the key is study, result and reader."""
+    rows = store.rows(
+        "SELECT * FROM events WHERE study = ? AND result = ? AND reader = ? ORDER BY number", key
+    )
+    return [
+        Event(row["number"], row["reader"], row["time"], row["kind"], json.loads(row["payload"]))
+        for row in rows
+    ]
 
 
 def _write(

@@ -1,11 +1,13 @@
 """Routes of exports: made by a job, then fetched."""
 
+from pathlib import Path
+
 from fastapi import APIRouter
 from starlette.responses import FileResponse, Response
 
 from mmocnet.web.answers import json_response
 from mmocnet.web.context import Context
-from mmocnet.web.exports import KINDS, queue_export, read_export
+from mmocnet.web.exports import queue_export, read_export
 from mmocnet.web.problems import NotFoundError
 from mmocnet.web.requests import ExportRequest
 
@@ -14,6 +16,7 @@ MEDIA = {
     ".tsv": "text/tab-separated-values; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".pdf": "application/pdf",
+    ".png": "image/png",
     ".zip": "application/zip",
     ".jsonl": "application/jsonl",
 }
@@ -42,12 +45,8 @@ def routes(context: Context) -> APIRouter:
         if row["state"] != "done" or not path.is_file():
             raise NotFoundError("the export is not there")
         name = row["name"]
-        ending = name[name.rfind(".") :]
-        kind = MEDIA.get(ending, "application/octet-stream")
+        kind = MEDIA.get(Path(name).suffix, "application/octet-stream")
         # Always to be saved, never to be shown: a report is no page of this server.
         return FileResponse(path, media_type=kind, filename=name)
 
     return router
-
-
-__all__ = ["KINDS", "routes"]

@@ -41,6 +41,11 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE TRIGGER IF NOT EXISTS events_stay BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
+-- REPLACE would delete without asking.
+CREATE TRIGGER IF NOT EXISTS events_once BEFORE INSERT ON events
+WHEN EXISTS (SELECT 1 FROM events WHERE study = NEW.study AND result = NEW.result
+    AND reader = NEW.reader AND number = NEW.number)
+BEGIN SELECT RAISE(ABORT, 'events are never replaced'); END;
 -- A study that its owner deletes goes first, and its events after it.
 CREATE TRIGGER IF NOT EXISTS events_last BEFORE DELETE ON events
 WHEN EXISTS (SELECT 1 FROM studies WHERE id = OLD.study)

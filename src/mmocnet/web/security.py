@@ -122,9 +122,9 @@ class Guard:
         except Exception as error:
             if not isinstance(error, MmocnetError):
                 _log_unexpected(error, scope)
-            if started:
-                raise ConnectionError("the answer was cut short") from None
-            await _json(*answer_to(error))(with_headers)
+            # One that has begun is cut short, or was an answer about the error already.
+            if not started:
+                await _json(*answer_to(error))(with_headers)
 
     def _turned_away(self, scope: Scope) -> "_Answer | None":
         headers = dict(scope["headers"])

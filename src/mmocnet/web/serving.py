@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from mmocnet.errors import InputError
 from mmocnet.web.app import create_app
@@ -143,11 +144,12 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _run(app: object, sock: socket.socket) -> None:
+def http_server(app: ASGIApp) -> uvicorn.Server:
+    """Return what speaks HTTP for an app, and says nothing of what it is asked."""
     # Its lines have addresses and errors' texts in them; ours have neither.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -156,11 +158,14 @@ def _run(app: object, sock: socket.socket) -> None:
         ws="none",
         timeout_graceful_shutdown=3,
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+def _run(app: ASGIApp, sock: socket.socket) -> None:
     # uvicorn ends at the first signal and then raises it once more, for us: we go on to clean up.
     before = {one: signal.signal(one, _heard) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
-        server.run(sockets=[sock])
+        http_server(app).run(sockets=[sock])
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

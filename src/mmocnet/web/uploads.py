@@ -128,6 +128,7 @@ class _Form:
         self._text: bytearray | None = None
         self._header, self._value = bytearray(), bytearray()
         self._disposition = b""
+        self._fields = 0
         self._ended = False
 
     def callbacks(self) -> Any:
@@ -176,7 +177,8 @@ class _Form:
         self._field = options.get(b"name", b"").decode("utf-8", "replace")
         name = options.get(b"filename")
         if name is None:
-            if len(self._upload.fields) >= MAX_FIELDS:
+            self._fields += 1
+            if self._fields > MAX_FIELDS:
                 raise TooLargeError(f"a form may have {MAX_FIELDS} fields")
             self._text = bytearray()
             return
