@@ -16,7 +16,7 @@ from mmocnet.errors import InputError
 from mmocnet.io.dataset import read_tsv
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.picture import read_picture
-from mmocnet.review.exports import KINDS, ReviewedStudy, export, export_name
+from mmocnet.review.exports import EXPORT_KINDS, ReviewedStudy, export, export_name
 from mmocnet.review.reading import Reading, event_lines
 
 
@@ -129,7 +129,7 @@ def test_the_audit_holds_every_event_and_its_own_hash(
     assert record["Machine"]["Threshold"] == 0.5
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "dicom"])
+@pytest.mark.parametrize("kind", [kind for kind in EXPORT_KINDS if kind != "dicom"])
 def test_the_same_reading_gives_the_same_bytes(
     made: Any, read: Callable[..., Reading], kit: SimpleNamespace, tmp_path: Path, kind: str
 ) -> None:

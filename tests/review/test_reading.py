@@ -14,7 +14,7 @@ from mmocnet.errors import InputError
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.predict.measure import measure
 from mmocnet.review.reading import (
-    KINDS,
+    EVENT_KINDS,
     Event,
     Finding,
     Grid,
@@ -320,7 +320,7 @@ def test_voxels_survive_their_text() -> None:
 
 
 def test_every_kind_of_event_has_a_step(candidates: tuple[Finding, ...]) -> None:
-    for kind in KINDS:
+    for kind in EVENT_KINDS:
         with pytest.raises(InputError) as caught:
             Reading(GRID, candidates).apply(Event(1, "a", "t", kind, {"of": None}))
         assert "expected one of" not in str(caught.value)

@@ -54,11 +54,13 @@ class ReaderPart:
         sentence: Who read it, when, and how many findings got which verdict.
         verdicts: Of the lesions by their number, in words.
         others: Findings that do not count, each with why: rejected, or not judged.
+        finished: Whether all of the scan was looked through and every finding judged.
     """
 
     sentence: str
     verdicts: Mapping[int, str]
     others: Sequence[tuple[Lesion, str]] = ()
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,13 @@ def count_sentence(lesions: Sequence[Lesion]) -> str:
     return text
 
 
+def lead_sentence(report: Report) -> str:
+    """Return the count in words; of a reading only what the reader has accepted or added."""
+    if report.reading is not None and not report.lesions:
+        return "No microbleed accepted or added."
+    return count_sentence(report.lesions)
+
+
 def facts(report: Report) -> list[tuple[str, str, str]]:
     """Return the numbers of the summary: (kind, value, what it is)."""
     number = counted(report.lesions)
@@ -162,6 +171,8 @@ def conclusions(report: Report) -> list[tuple[str, str]]:
     ]
     if count:
         pairs.append(("Pattern", meaning.get(report.pattern, report.pattern)))
+    if report.reading is not None and not report.reading.finished:
+        pairs.insert(0, ("Preliminary", "the reading is not finished: classes may change"))
     if report.technique_line:
         pairs.append(("Technique", report.technique_line))
     return pairs

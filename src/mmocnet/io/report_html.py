@@ -13,8 +13,8 @@ from mmocnet.io.report import (
     Report,
     conclusions,
     confidence_words,
-    count_sentence,
     facts,
+    lead_sentence,
     limits_text,
     located_regions,
     number_text,
@@ -35,6 +35,18 @@ HEADINGS = (
     ("Voxel", "i, j, k"),
     ("Region", ""),
 )
+
+READ_HEADINGS = (
+    HEADINGS[0],
+    ("Finding", ""),
+    ("Verdict", ""),
+    HEADINGS[1],
+    ("Machine's confidence", ""),
+    *(heading for heading in HEADINGS[3:] if heading[0] != "Voxel"),
+)
+"""The same where a reader has read them."""
+OTHER_HEADINGS = (*READ_HEADINGS[:3], ("Machine's certainty", ""), *READ_HEADINGS[4:])
+"""Of what a reader does not count."""
 
 
 def render_report(report: Report) -> str:
@@ -102,7 +114,7 @@ def _summary(report: Report) -> str:
         "" if report.reading is None else f'<p class="read">{escape(report.reading.sentence)}</p>'
     )
     more = f'{read}<div class="conclusions">{definitions(conclusions(report))}</div>{notes}'
-    return summary(count_sentence(report.lesions), facts(report), more)
+    return summary(lead_sentence(report), facts(report), more)
 
 
 def warning_list(warnings: Sequence[str]) -> str:
@@ -154,23 +166,16 @@ def _table(report: Report) -> str:
         return ""
     body = "".join(_row(one, report) for one in report.lesions)
     note = f'<p class="small">{escape(table_note(report))}</p>'
-    return f"<section><h2>Lesions</h2>{_scrolled(report, body)}{note}</section>"
+    headings = HEADINGS if report.reading is None else READ_HEADINGS
+    return f"<section><h2>Lesions</h2>{_scrolled(headings, body)}{note}</section>"
 
 
-def _scrolled(report: Report, body: str) -> str:
-    """Return rows as a table under the headings of the report."""
-    headings = list(HEADINGS)
-    if report.reading is not None:
-        headings[1:3] = [
-            ("Finding", ""),
-            ("Verdict", ""),
-            HEADINGS[1],
-            ("Machine's confidence", ""),
-        ]
+def _scrolled(headings: Sequence[tuple[str, str]], body: str) -> str:
+    """Return rows as a table under headings: (name, unit)."""
     head = "".join(
         f"<th>{name}{f' <small>{unit}</small>' if unit else ''}</th>" for name, unit in headings
     )
-    kind = "" if report.reading is None else ' class="reviewed"'
+    kind = "" if headings is HEADINGS else ' class="reviewed"'
     return (
         f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
@@ -184,7 +189,7 @@ def _others(report: Report) -> str:
     body = "".join(
         f"<tr><td></td>{_cells(one, (one.name, why))}</tr>" for one, why in report.reading.others
     )
-    return f"<section><h2>Not counted</h2>{_scrolled(report, body)}</section>"
+    return f"<section><h2>Not counted</h2>{_scrolled(OTHER_HEADINGS, body)}</section>"
 
 
 def _row(lesion: Lesion, report: Report) -> str:
@@ -204,7 +209,8 @@ def _cells(lesion: Lesion, first: tuple[str, ...]) -> str:
         number_text(lesion.diameter_eq_mm),
         number_text(lesion.volume_mm3),
         ", ".join(number_text(value) for value in lesion.centre_mm),
-        ", ".join(map(str, lesion.centre_voxel)),
+        # Beside the reader's verdict there is no room for it; the tables have it.
+        *([] if first else [", ".join(map(str, lesion.centre_voxel))]),
         escape(place_text(lesion)),
     )
     return "".join(f"<td>{cell}</td>" for cell in cells)

@@ -27,8 +27,8 @@ from mmocnet.io.report import (
     Report,
     conclusions,
     confidence_words,
-    count_sentence,
     facts,
+    lead_sentence,
     limits_text,
     located_regions,
     number_text,
@@ -51,13 +51,26 @@ HEADINGS = (
     "Region",
 )
 
+READ_HEADINGS = (
+    "#",
+    "Finding",
+    "Verdict",
+    "Certainty",
+    "Machine's\nconf.",
+    *HEADINGS[3:7],
+    "Region",
+)
+"""The same where a reader has read them."""
+OTHER_HEADINGS = (*READ_HEADINGS[:3], "Machine's\ncertainty", *READ_HEADINGS[4:])
+"""Of what a reader does not count."""
+
 
 def render_pdf(report: Report) -> bytes:
     """Return the report as PDF: summary and tables, then pictures, then how it was made."""
     small = text_style(7, SOFT)
     overview = picture(report.overview, WIDTH, 200 * mm)
     story: list[Flowable] = [
-        *summary(count_sentence(report.lesions), facts(report), conclusions(report)),
+        *summary(lead_sentence(report), facts(report), conclusions(report)),
         *_read(report),
         *(paragraph(note, text_style(8.5)) for note in report.notes),
         *warning_box(report.warnings),
@@ -130,7 +143,7 @@ def _lesions(report: Report) -> list[Flowable]:
     ]
     return [
         *title("Lesions"),
-        _finding_table(rows, read is not None),
+        _finding_table(rows, HEADINGS if read is None else READ_HEADINGS),
         Spacer(1, 1 * mm),
         paragraph(table_note(report), text_style(6.5, SOFT)),
     ]
@@ -140,16 +153,15 @@ def _others(report: Report) -> list[Flowable]:
     """Return the table of findings that do not count; nothing where nobody has read the scan."""
     if report.reading is None or not report.reading.others:
         return []
-    return [*title("Not counted"), _finding_table(report.reading.others, True)]
+    return [*title("Not counted"), _finding_table(report.reading.others, OTHER_HEADINGS)]
 
 
-def _finding_table(rows: Sequence[tuple[Lesion, str]], reviewed: bool) -> Flowable:
+def _finding_table(rows: Sequence[tuple[Lesion, str]], headings: Sequence[str]) -> Flowable:
     """Return findings as a table, with the reader's verdicts where there is a reader."""
-    headings = list(HEADINGS)
+    reviewed = headings is not HEADINGS
     widths: tuple[float, ...] = (8, 19, 11, 18, 20, 15, 30, 22, 35)
     if reviewed:
-        headings[1:3] = ["Finding", "Verdict", "Certainty", "Machine's\nconf."]
-        widths = (7, 18, 22, 18, 15, 15, 17, 13, 24, 16, 13)
+        widths = (7, 18, 24, 19, 16, 16, 18, 13, 27, 20)
     cells: list[list[object]] = [list(headings)]
     cells += [_row(one, verdict, reviewed) for one, verdict in rows]
     last = 3 if reviewed else 1
@@ -176,7 +188,8 @@ def _row(lesion: Lesion, verdict: str, reviewed: bool) -> list[object]:
         number_text(lesion.diameter_eq_mm),
         number_text(lesion.volume_mm3),
         ", ".join(number_text(value) for value in lesion.centre_mm),
-        ", ".join(map(str, lesion.centre_voxel)),
+        # Beside the reader's verdict there is no room for it; the tables have it.
+        *([] if reviewed else [", ".join(map(str, lesion.centre_voxel))]),
         paragraph(place_text(lesion), text_style(7)),
     ]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from mmocnet.errors import InputError
 
-KINDS = ("verdict", "add", "paint", "remove", "undo", "redo", "blind", "reveal", "complete")
+EVENT_KINDS = ("verdict", "add", "paint", "remove", "undo", "redo", "blind", "reveal", "complete")
 REASONS = ("vein", "calcium", "iron", "artefact", "siderosis", "other")
 """Why a finding is no microbleed."""
 HOW = ("probability", "growing", "drawn")
@@ -24,7 +24,7 @@ class Event:
         number: Ascending from event to event of a reader.
         reader: Whose it is.
         time: UTC, ISO 8601.
-        kind: One of `KINDS`.
+        kind: One of `EVENT_KINDS`.
         payload: Plain JSON values; which ones depends on the kind.
     """
 

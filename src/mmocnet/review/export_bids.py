@@ -164,13 +164,21 @@ def _write_scan(material: Material, dataset: Path, image: Path) -> None:
     name = image.name.removesuffix(".nii.gz")
     folder = dataset / image.parent
     comment = f"Read in mmocnet; SHA-256 of the scan {material.scan.sha256}"
-    write_nifti(dataset / image, material.scan.volume, np.float32, comment)
+    volume = material.scan.volume
+    write_nifti(dataset / image, volume, _number_type(volume), comment)
     acquisition = material.machine.provenance["Input"].get("Acquisition", {})
     write_json(folder / f"{name}.json", dict(acquisition))
     phase = _phase(material)
     if phase is not None:
         base, _, suffix = re.sub(r"_part-mag(?=_)", "", name).rpartition("_")
         write_nifti(folder / f"{base}_part-phase_{suffix}.nii.gz", phase, np.float32)
+
+
+def _number_type(volume: Volume) -> type[np.number[Any]]:
+    """Return the smaller type where it holds every value, as it does of most scanners' images."""
+    array, limits = volume.array, np.iinfo(np.int16)
+    whole = array.min() >= limits.min and array.max() <= limits.max
+    return np.int16 if whole and bool((array == np.rint(array)).all()) else np.float32
 
 
 def _phase(material: Material) -> Volume | None:

@@ -40,6 +40,7 @@ def reviewed_report(material: Material) -> Report:
         sentence=read_sentence(material),
         verdicts={row.lesion.index: verdict_words(row) for row in material.counted},
         others=[(row.lesion, verdict_words(row)) for row in material.rows if _listed(row)],
+        finished=material.reading.complete and not material.reading.counts.not_judged,
     )
     return replace(
         report,
@@ -97,8 +98,10 @@ def verdict_words(row: Row) -> str:
 
 def read_sentence(material: Material) -> str:
     """Return who read the scan, when, and how many findings got which verdict."""
-    on = str(material.record["ReadOn"] or "n/a")[:10]
-    return f"Read by {material.reader} on {on}; {count_words(material.reading.counts)}."
+    on = material.record["ReadOn"]
+    read = f"Not read yet by {material.reader}" if on is None else f"Read by {material.reader}"
+    when = "" if on is None else f" on {on[:10]}"
+    return f"{read}{when}; {count_words(material.reading.counts)}."
 
 
 def count_words(counts: Counts) -> str:

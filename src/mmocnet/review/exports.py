@@ -16,7 +16,7 @@ from mmocnet.review.reading import Reading
 from mmocnet.review.record import audit_text
 from mmocnet.review.study import Material, ReviewedStudy
 
-__all__ = ["KINDS", "MachineResult", "ReviewedStudy", "export", "export_name"]
+__all__ = ["EXPORT_KINDS", "MachineResult", "ReviewedStudy", "export", "export_name"]
 
 ENDINGS = {
     "nifti": "_desc-reviewed_dseg.nii.gz",
@@ -29,7 +29,7 @@ ENDINGS = {
     "dicom": "_desc-reviewed_dicom.zip",
     "audit": "_desc-reviewed_audit.jsonl",
 }
-KINDS = tuple(ENDINGS)
+EXPORT_KINDS = tuple(ENDINGS)
 
 
 def export_name(kind: str, study: ReviewedStudy) -> str:
@@ -42,7 +42,7 @@ def export_name(kind: str, study: ReviewedStudy) -> str:
     'brain_1_desc-reviewed_dseg.csv'
     """
     if kind not in ENDINGS:
-        raise InputError(f"expected one of {', '.join(KINDS)} to export, got {kind[:20]!r}")
+        raise InputError(f"expected one of {', '.join(EXPORT_KINDS)} to export, got {kind[:20]!r}")
     ending = ENDINGS[kind]
     if kind == "nifti" and study.scan.name.lower().endswith(PICTURE_SUFFIXES):
         ending = ending.replace(".nii.gz", ".png")
@@ -53,8 +53,8 @@ def export(kind: str, study: ReviewedStudy, reading: Reading, reader: str, out: 
     """Write one export of a reading; the same reading up to the same event gives the same bytes.
 
     Args:
-        kind: One of `KINDS`. "nifti" is a PNG where the scan is a picture; "dicom" is there for
-            studies that came as DICOM alone, "training" for complete readings.
+        kind: One of `EXPORT_KINDS`. "nifti" is a PNG where the scan is a picture; "dicom" is
+            there for studies that came as DICOM alone, "training" for complete readings.
         study: Where its files are.
         reading: What the reader made of it.
         reader: Pseudonym, as reports name it.

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.review.board import Board, outlined
-from mmocnet.review.events import HOW, KINDS, REASONS, Event, choose, event_lines, take
+from mmocnet.review.events import EVENT_KINDS, HOW, REASONS, Event, choose, event_lines, take
 from mmocnet.review.finding import (
     Finding,
     Grid,
@@ -26,7 +26,7 @@ from mmocnet.review.finding import (
 from mmocnet.review.merge import after_reveal
 
 __all__ = [
-    "KINDS",
+    "EVENT_KINDS",
     "REASONS",
     "Change",
     "Counts",
@@ -196,8 +196,8 @@ class Reading:
             raise InputError("expected the events of one reader, got another's")
         if not isinstance(event.payload, dict):
             raise InputError(f"expected an object as payload of {str(event.kind)[:20]}")
-        if event.kind not in KINDS:
-            raise InputError(f"expected one of {', '.join(KINDS)}, got {str(event.kind)[:20]!r}")
+        if event.kind not in EVENT_KINDS:
+            raise InputError(f"expected one of {', '.join(EVENT_KINDS)} as kind of event")
         steps: dict[str, Callable[[Event], None]] = {
             "verdict": self._judge,
             "add": self._add,
