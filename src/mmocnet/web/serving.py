@@ -5,7 +5,8 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -82,13 +83,15 @@ def serve(settings: ServeSettings, say: Callable[[str], None], *, browser: bool)
         port = sock.getsockname()[1]
         access = Access(hosts_of(settings.host, port), port)
         address = f"http://{_in_url(settings.host)}:{port}/?token="
+        server = http_server(create_app(context, access))
         supervisor.start()
         try:
-            say(address + access.token)
-            if browser:
-                # On a command line others can read it: it opens once only.
-                _open_browser(address + access.ticket)
-            _run(create_app(context, access), sock)
+            with _ended_by_signals(server):
+                say(address + access.token)
+                if browser:
+                    # On a command line others can read it: it opens once only.
+                    _open_browser(address + access.ticket)
+                server.run(sockets=[sock])
         finally:
             supervisor.stop()
             store.close()
@@ -161,15 +164,19 @@ def http_server(app: ASGIApp) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _run(app: ASGIApp, sock: socket.socket) -> None:
-    # uvicorn ends at the first signal and then raises it once more, for us: we go on to clean up.
-    before = {one: signal.signal(one, _heard) for one in (signal.SIGTERM, signal.SIGINT)}
+@contextmanager
+def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end a server well, also before it has begun.
+
+    While it runs, uvicorn ends at the first signal by itself, and then raises it once more for us.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    before = {one: signal.signal(one, end) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
-        http_server(app).run(sockets=[sock])
+        yield
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-
-
-def _heard(number: int, frame: FrameType | None) -> None:
-    """Know that a signal came."""

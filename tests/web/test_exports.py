@@ -1,0 +1,65 @@
+import gzip
+import time
+
+import nibabel as nib
+import numpy as np
+
+from mmocnet.io.nifti import read_nifti
+
+
+def _export(server, study: str, reader: str, kind: str):
+    body = {"reader": reader, "kind": kind}
+    answer = server.client.post(f"/api/studies/{study}/export", json=body)
+    assert answer.status_code == 200, answer.text
+    job = answer.json()["job"]
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        state = server.client.get(f"/api/exports/{job}").json()
+        if state["state"] not in ("waiting", "running"):
+            break
+        time.sleep(0.05)
+    return job, state
+
+
+def test_an_export_is_the_reading_as_it_was_when_it_was_asked_for(serve, head):
+    server = serve()
+    (study,) = server.upload(head)
+    server.wait(study["id"])
+    reader, path = server.reader(), f"/api/studies/{study['id']}"
+    event = {"reader": reader, "revision": 0, "kind": "add", "payload": {"seed": [30, 40, 16]}}
+    server.client.post(f"{path}/events", json=event)
+    job, state = _export(server, study["id"], reader, "nifti")
+    assert state["state"] == "done", state
+    assert state["name"] == "Doe_John_19420203_desc-reviewed_dseg.nii.gz"
+    answer = server.client.get(f"/api/exports/{job}/file")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert len(answer.content) == state["bytes"]
+    labels = nib.Nifti1Image.from_bytes(gzip.decompress(answer.content))
+    scan = read_nifti(head)
+    assert np.array_equal(labels.affine, scan.affine)
+    marked = np.asarray(labels.dataobj) > 0
+    assert marked[30, 40, 16]
+    assert (scan.array[marked] < 300).all()
+    _, log = _export(server, study["id"], reader, "audit")
+    assert log["state"] == "done", log
+
+
+def test_what_cannot_be_exported_says_why(serve, head):
+    server = serve()
+    (study,) = server.upload(head)
+    reader, path = server.reader(), f"/api/studies/{study['id']}/export"
+    assert server.client.post(path, json={"reader": reader, "kind": "csv"}).status_code == 404
+    server.wait(study["id"])
+    for body, status in (
+        ({"reader": reader, "kind": "docx"}, 400),
+        ({"reader": reader, "kind": "dicom"}, 400),
+        ({"reader": "nobody", "kind": "csv"}, 404),
+    ):
+        answer = server.client.post(path, json=body)
+        assert answer.status_code == status
+        assert set(answer.json()) == {"error"}
+    # A training set is made of complete readings only: the job says so.
+    _, state = _export(server, study["id"], reader, "training")
+    assert state["state"] == "failed"
+    assert state["reason"]
+    assert server.client.get("/api/exports/nobody").status_code == 404
