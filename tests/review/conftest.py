@@ -145,7 +145,7 @@ def segmented(scan: Scan) -> Segmentation:
 def make_study(
     tmp_path: Path, rng: np.random.Generator, write_dicom_series: Callable[..., list[Path]]
 ) -> Callable[..., Made]:
-    def make(kind: str = "nifti", name: str = "brain one.nii.gz") -> Made:
+    def make(kind: str = "nifti", name: str = "brain one.nii.gz", phase: bool = False) -> Made:
         home = tmp_path / f"{kind}-{name}"
         home.mkdir()
         if kind == "nifti":
@@ -155,7 +155,10 @@ def make_study(
         elif kind == "dicom":
             path = home / "series"
             affine = np.diag([-0.5, -0.6, 1.5, 1.0])
-            write_dicom_series(path, phantom(affine, SHAPE, rng))
+            image = phantom(affine, SHAPE, rng)
+            write_dicom_series(path, image)
+            if phase:
+                write_dicom_series(path, image.like(np.sin(image.array)), kind="phase")
             scan = read_scan(path)
         else:
             path = home / "slice.png"

@@ -114,6 +114,20 @@ def test_a_training_set_holds_the_phase_that_was_given(
     np.testing.assert_allclose(read_nifti(scan.phase).array, read_nifti(phase).array)
 
 
+def test_a_training_set_holds_the_phase_beside_a_dicom_scan(
+    make_study: Callable[..., Any], read: Callable[..., Reading], tmp_path: Path
+) -> None:
+    made = make_study("dicom", "series", phase=True)
+    path = export("training", made.study, read(made, DONE), "A", tmp_path)
+    (scan,) = read_dataset(unpacked(path, tmp_path / "data"))
+    assert scan.phase is not None
+    phase = read_nifti(scan.phase)
+    assert phase.shape == made.grid.shape
+    # In the scanner's unit, which is found where phase is read.
+    turn = np.sin(made.scan.volume.array) / np.pi * 4096
+    np.testing.assert_allclose(phase.array, turn, atol=3.0)
+
+
 def test_an_unfinished_reading_is_no_training_set(
     made: Any, read: Callable[..., Reading], kit: SimpleNamespace, tmp_path: Path
 ) -> None:

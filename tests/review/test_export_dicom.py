@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 
 from mmocnet.errors import InputError
 from mmocnet.predict.dicom_files import write_dicom
+from mmocnet.review.export_dicom import write_dicom_zip
 from mmocnet.review.exports import export
 from mmocnet.review.reading import Reading
+from mmocnet.review.study import Material
 
 
 @pytest.fixture
@@ -155,3 +158,15 @@ def test_labels_of_dicom_lie_on_the_grid_of_the_slices(
     image = nib.load(export("nifti", made.study, read(made), "Ann", tmp_path))
     np.testing.assert_allclose(image.affine, made.scan.volume.affine, atol=1e-6)
     assert image.shape == made.scan.volume.shape
+
+
+def test_a_series_that_identifies_nothing_is_refused_in_a_sentence(
+    made: Any, tmp_path: Path
+) -> None:
+    source = replace(made.scan.dicom, unfit="its identifiers are not valid")
+    material = Material(made.study, made.machine, made.reading(), "Ann")
+    # Kept as if it had been read so.
+    material.__dict__["scan"] = replace(made.scan, dicom=source)
+    with pytest.raises(InputError, match="identifiers are not valid"):
+        write_dicom_zip(material, tmp_path / "out.zip")
+    assert not list(tmp_path.glob("out*"))

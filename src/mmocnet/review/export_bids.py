@@ -171,7 +171,10 @@ def _write_scan(material: Material, dataset: Path, image: Path) -> None:
     phase = _phase(material)
     if phase is not None:
         base, _, suffix = re.sub(r"_part-mag(?=_)", "", name).rpartition("_")
-        write_nifti(folder / f"{base}_part-phase_{suffix}.nii.gz", phase, np.float32)
+        called = f"{base}_part-phase_{suffix}"
+        write_nifti(folder / f"{called}.nii.gz", phase, np.float32)
+        # As in the file that it came from: the unit is found where phase is read.
+        write_json(folder / f"{called}.json", {"Units": "arbitrary"})
 
 
 def _number_type(volume: Volume) -> type[np.number[Any]]:

@@ -24,9 +24,6 @@ def write_dicom_zip(material: Material, path: Path) -> Path:
     Raises:
         InputError: If the study did not come as DICOM, or its headers do not allow it.
     """
-    source = material.scan.dicom
-    if source is None:
-        raise InputError("expected a study that came as DICOM: there is no series to refer to")
     findings = reviewed_findings(material)
     with tempfile.TemporaryDirectory() as folder:
         made = [write_seg(findings, Path(folder) / SEG), write_sr(findings, Path(folder) / SR)]
@@ -41,11 +38,13 @@ def reviewed_findings(material: Material) -> Findings:
     """Return what counts as the writers of DICOM take it.
 
     Raises:
-        InputError: If the study did not come as DICOM.
+        InputError: If the study did not come as DICOM, or its headers identify nothing.
     """
     source, made = material.scan.dicom, material.machine.provenance
     if source is None:
         raise InputError("expected a study that came as DICOM: there is no series to refer to")
+    if source.unfit:
+        raise InputError(f"no DICOM can be made from this series: {source.unfit}")
     reading = material.reading
     read = {"Reader": material.reader, "LastEvent": reading.last_event}
     log = {"EventsSHA256": material.record["EventsSHA256"]}
