@@ -46,7 +46,7 @@ COLUMNS = (
     "mmocnet",
     "scan_sha256",
 )
-"""Index is n/a where a finding does not count; confidence and what begins with machine_ are the
+"""Index is n/a where a finding does not count; confidence and the columns `machine_...` are the
 machine's; the last columns say the same in each row: how the table came about."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would take for a formula."""
