@@ -43,14 +43,11 @@ def routes(context: Context) -> APIRouter:
     @router.post("/studies/{study}/cancel")
     def cancel(study: str) -> Response:
         cancel_study(context.store, study)
-        context.supervisor.wake()
         return json_response(list_studies(context.store, [study])[0])
 
     @router.delete("/studies/{study}", status_code=204)
     def delete(study: str) -> Response:
-        delete_study(context.store, study)
-        context.readings.forget(study)
-        shutil.rmtree(context.room.study(study), ignore_errors=True)
+        _delete(context, study)
         return Response(status_code=204)
 
     @router.api_route("/studies/{study}/image.nii", methods=["GET", "HEAD"])
@@ -62,6 +59,12 @@ def routes(context: Context) -> APIRouter:
         return _view(context, study, "phase.nii")
 
     return router
+
+
+def _delete(context: Context, study: str) -> None:
+    delete_study(context.store, study)
+    context.readings.forget(study)
+    shutil.rmtree(context.room.study(study), ignore_errors=True)
 
 
 def _view(context: Context, study: str, name: str) -> Response:

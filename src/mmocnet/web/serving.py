@@ -77,9 +77,7 @@ def serve(settings: ServeSettings, say: Callable[[str], None], *, browser: bool)
             folder=settings.folder is not None,
             upload_mb=settings.upload_mb,
         )
-        if settings.folder is not None:
-            with store.transaction() as base:
-                add_job(base, "list", None, {"folder": str(settings.folder.resolve())})
+        _list_folder(store, settings.folder)
         port = sock.getsockname()[1]
         access = Access(hosts_of(settings.host, port), port)
         address = f"http://{_in_url(settings.host)}:{port}/?token="
@@ -95,6 +93,14 @@ def serve(settings: ServeSettings, say: Callable[[str], None], *, browser: bool)
         finally:
             supervisor.stop()
             store.close()
+
+
+def _list_folder(store: Store, folder: Path | None) -> None:
+    """Queue a look at the folder; one that waits from before may be of another."""
+    with store.transaction() as base:
+        base.execute("DELETE FROM jobs WHERE kind = 'list'")
+        if folder is not None:
+            add_job(base, "list", None, {"folder": str(folder.resolve())})
 
 
 def _open_browser(address: str) -> None:
