@@ -15,6 +15,7 @@ from mmocnet.evaluate.instances import Instances, ProbabilityMap, from_mask
 from mmocnet.evaluate.matching import BoolArray, Labels, restrict
 from mmocnet.io import nifti, picture
 from mmocnet.io.dataset import read_tsv
+from mmocnet.io.reviewed import Verdict
 from mmocnet.prepare.geometry import slice_axis
 from mmocnet.types import FloatArray, Triple
 from mmocnet.volume import Volume
@@ -129,6 +130,26 @@ def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
     return Instances(labels, confidence).without(aside)
 
 
+def without_rejected(labels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return the labels of a review without what its reader rejected; other files' as they are.
+
+    A review outlines all that was judged, and its table beside it tells which is a microbleed.
+
+    Raises:
+        InputError: If a review's table is missing or has no verdicts.
+    """
+    if "_desc-reviewed_" not in path.name:
+        return labels
+    table = table_beside(path)
+    if not table.is_file():
+        raise InputError(f"expected the table {table.name} beside the review's label image")
+    try:
+        kept = [int(row["index"]) for row in read_tsv(table) if row["verdict"] != Verdict.REJECT]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"expected index and verdict in {table.name}") from error
+    return np.where(np.isin(labels, kept), labels, 0)
+
+
 def _named_regions(files: CaseFiles, array: NDArray[Any], reference: Labels) -> dict[int, str]:
     """Return the regions by lesion number: a table goes by the value in the file."""
     listed = read_regions(files.reference)
@@ -165,6 +186,7 @@ def read_case(files: CaseFiles, spacing_mm: float | None = None) -> Case:
     if files.lesions is None and files.probability is None:
         raise InputError(f"no prediction for {files.name}")
     truth = read_image(files.reference, spacing_mm)
+    truth = truth.like(without_rejected(truth.array, files.reference))
     reference, _ = _lesions(truth.array)
     predicted, probability = _read_prediction(files, truth, spacing_mm)
     candidates = None
@@ -199,7 +221,8 @@ def _read_prediction(
     if files.probability is not None:
         probability = as_probability(_on_grid(files.probability, truth, spacing_mm))
     if files.lesions is not None:
-        predicted, own = _lesions(_on_grid(files.lesions, truth, spacing_mm))
+        labels = _on_grid(files.lesions, truth, spacing_mm)
+        predicted, own = _lesions(without_rejected(labels, files.lesions))
         return predicted, own if probability is None else probability
     assert probability is not None  # a case has one or the other
     return ProbabilityMap(probability).at(MASK_THRESHOLD), probability

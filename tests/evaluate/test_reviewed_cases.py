@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from mmocnet.errors import InputError
+from mmocnet.evaluate.cases import read_case
+from mmocnet.evaluate.files import pair_files
+from mmocnet.io.nifti import write_nifti
+from mmocnet.io.reviewed import Judged, Review, Verdict, write_review
+from mmocnet.volume import Volume
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A dataset of one scan: two microbleeds in its reference, three places in its review."""
+    labels = np.zeros((20, 20, 6), np.int16)
+    labels[3:6, 3:6, 2] = 1
+    labels[12:15, 12:15, 3] = 2
+    reference = Volume(labels, np.eye(4))
+    write_nifti(tmp_path / "reference" / "sub-01_desc-cmb_dseg.nii.gz", reference, np.int16)
+    judged = labels.copy()
+    judged[3:6, 14:17, 4] = 3
+    verdicts = (Verdict.ACCEPT, Verdict.ADDED, Verdict.REJECT)
+    rows = tuple(Judged(n, one, (0.0, 0.0, 0.0), "R1") for n, one in enumerate(verdicts, 1))
+    review = Review(reference.like(judged), rows, complete=True)
+    image = tmp_path / "sub-01" / "anat" / "sub-01_swi.nii.gz"
+    return tmp_path, write_review(tmp_path, image, review)
+
+
+def case_of(predictions, references):
+    (files,), _ = pair_files(predictions, references)
+    return read_case(files)
+
+
+def test_what_a_reader_rejected_is_no_predicted_lesion(dataset):
+    folder, review = dataset
+    case = case_of(review.parent, folder / "reference")
+    assert np.array_equal(case.predicted > 0, case.reference > 0)
+
+
+def test_what_a_reader_rejected_is_no_reference_lesion(dataset):
+    folder, review = dataset
+    case = case_of(folder / "reference", review.parent)
+    assert np.array_equal(case.reference > 0, case.predicted > 0)
+
+
+def test_a_review_without_its_table_is_refused(dataset):
+    folder, review = dataset
+    review.with_name(review.name.replace(".nii.gz", ".tsv")).unlink()
+    with pytest.raises(InputError, match=r"reviewed_dseg\.tsv beside"):
+        case_of(review.parent, folder / "reference")
