@@ -5,6 +5,11 @@ import { saved } from "./events.js";
 import { on, state } from "./state.js";
 
 const TOAST_MS = 6000;
+const OFFLINE = {
+  yes: "",
+  gone: "The reading room's server does not answer. Trying again every second; nothing that was saved is lost.",
+  locked: "The server was started anew. Open the address that it printed, in this browser: this page then goes on by itself.",
+};
 let timer = 0;
 
 function toast() {
@@ -21,7 +26,7 @@ function toast() {
 
 function banner() {
   const element = byId("banner");
-  const words = state.problem ?? (state.online ? "" : "The reading room's server does not answer. Trying again every second; nothing that was saved is lost.");
+  const words = state.problem ?? OFFLINE[state.online];
   element.textContent = words;
   element.hidden = !words;
 }

@@ -86,7 +86,8 @@ async function attempt(item) {
     return "done";
   } catch (problem) {
     if (!(problem instanceof api.ApiError)) throw problem;
-    if (problem.status === 0 || problem.status >= 500) {
+    // 401: a server that was started anew lets in who opens its new address; until then, wait.
+    if (problem.status === 0 || problem.status >= 500 || problem.status === 401) {
       mark("failed", problem.message);
       return "again";
     }
@@ -124,7 +125,7 @@ async function reload() {
       await loadReading();
       return;
     } catch (problem) {
-      if (!(problem instanceof api.ApiError) || problem.status !== 0) throw problem;
+      if (!(problem instanceof api.ApiError) || ![0, 401].includes(problem.status)) throw problem;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }

@@ -35,6 +35,7 @@ globalThis.room = {
   state: () => describe(),
   drawNow: viewer.drawNow,
   moveTo: viewer.moveTo,
+  valueAt: viewer.valueAt,
   /** Where a voxel's centre is on the page. */
   place: (voxel, pane = 0) => {
     const box = byId("marks").getBoundingClientRect();

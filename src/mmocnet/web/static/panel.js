@@ -7,7 +7,7 @@ import { emit, on, state } from "./state.js";
 import { redraw, view } from "./viewer.js";
 
 const WORDS = { undecided: "to judge", accept: "accepted", reject: "rejected", added: "added by you" };
-const LEAST = 0.05;
+const LEAST = 0;
 let parts = null;
 
 /** What the panel shows instead of the findings, or null. @type {?() => Node[]} */
@@ -107,10 +107,11 @@ function drawFlags() {
   fill(parts.flags, ...flags);
 }
 
+/** After revealing, a blind mark that the machine has too is one finding with the machine's. */
 function overlapWords() {
-  const own = state.reading.all().filter((finding) => finding.origin === "reader");
-  const both = own.filter((finding) => state.reading.partner(finding)).length;
-  return `Read blind, then revealed. The machine has ${both} of your ${plural(own.length, "mark")} too.`;
+  const blind = state.reading.all().filter((finding) => finding.found_blind);
+  const both = blind.filter((finding) => finding.origin === "machine").length;
+  return `Read blind, then revealed: the machine has ${both} of your ${plural(blind.length, "blind mark")} too.`;
 }
 
 function drawFindings() {
@@ -152,10 +153,7 @@ function row(finding) {
 }
 
 function note(finding) {
-  if (finding.origin === "reader" && state.reading.revealed) {
-    const partner = state.reading.partner(finding);
-    return partner ? `, machine has it (${number(partner.confidence, 2)})` : ", only you have it";
-  }
+  if (finding.found_blind && state.reading.revealed) return finding.origin === "machine" ? ", marked by you and the machine" : ", only you have it";
   return finding.status === "siderosis" ? ", possible siderosis" : "";
 }
 

@@ -24,6 +24,8 @@ function take(reader) {
  * @returns {Promise<void>}
  */
 export async function choose(locked = false) {
+  // Others may have come in through another window.
+  state.room.readers = (await api.room()).readers;
   const chosen = await dialog(
     "Who is reading?",
     "reader",

@@ -82,14 +82,4 @@ export class Reading {
   at(voxel, threshold) {
     return this.visible(threshold).find((finding) => finding.set.has(voxel)) ?? null;
   }
-
-  /**
-   * The machine's finding that is the same place as one of the reader's own.
-   * @param {Object} finding
-   * @returns {?Object}
-   */
-  partner(finding) {
-    const near = (other) => Math.hypot(...other.centre_mm.map((mm, n) => mm - finding.centre_mm[n])) <= 3;
-    return this.all().find((other) => other.origin === "machine" && near(other)) ?? null;
-  }
 }

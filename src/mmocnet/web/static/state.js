@@ -13,7 +13,7 @@ export const state = {
   /** @type {?Object} the open study with `about` and `thresholds` */ study: null,
   /** @type {?import("./reading.js").Reading} */ reading: null,
   /** @type {?string} id of the selected finding */ selected: null,
-  online: true,
+  /** @type {"yes"|"gone"|"locked"} */ online: "yes",
   ready: false,
   threshold: 0.5,
   toJudgeOnly: false,

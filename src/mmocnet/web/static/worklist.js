@@ -24,13 +24,14 @@ export async function refresh() {
   clearTimeout(timer);
   try {
     state.studies = (await api.studies()).studies;
-    setOnline(true);
+    setOnline("yes");
     emit("studies");
   } catch (problem) {
-    if (problem.status === 0) setOnline(false);
+    if (problem.status === 0) setOnline("gone");
+    else if (problem.status === 401) setOnline("locked");
     else tell(problem.message, "problem");
   }
-  timer = setTimeout(refresh, busy() || !state.online ? FAST_MS : SLOW_MS);
+  timer = setTimeout(refresh, busy() || state.online !== "yes" ? FAST_MS : SLOW_MS);
 }
 
 function setOnline(online) {

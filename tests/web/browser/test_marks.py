@@ -1,0 +1,172 @@
+"""The machine's marks lie on the right voxels, whatever the scan's orientation."""
+
+import io
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+
+def voxels_of(finding, shape):
+    flat = np.array(finding["voxels"])
+    return np.stack(np.unravel_index(flat, shape), axis=-1)
+
+
+def pixels(reader):
+    shot = Image.open(io.BytesIO(reader.page.screenshot())).convert("RGB")
+    return np.asarray(shot).astype(int)
+
+
+def test_values_at_world_coordinates_are_those_of_the_scan(reader, scan, rng):
+    image = nib.load(scan)
+    array = image.get_fdata()
+    lesion = voxels_of(reader.state()["findings"][0], array.shape)
+    places = np.concatenate([lesion, rng.integers(0, array.shape, (60, 3))])
+    world = nib.affines.apply_affine(image.affine, places)
+    # NiiVue's own way from millimetres to a value, and the page's from a voxel.
+    shown, own = reader.page.evaluate(
+        """([world, places]) => {
+          const volume = room.viewer.volumes[0];
+          const values = world.map((mm) => volume.getValue(...volume.mm2vox(mm)));
+          return [values, places.map(room.valueAt)];
+        }""",
+        [world.tolist(), places.tolist()],
+    )
+    assert shown == own
+    # The display copy is the scan scaled and rounded to 16 bits.
+    truth = array[tuple(places.T)]
+    fit = np.polynomial.Polynomial.fit(truth, shown, 1)
+    assert np.abs(fit(truth) - shown).max() < 1
+
+
+def test_outlined_voxels_are_darker_than_their_neighbours_in_every_direction(reader, scan):
+    array = nib.load(scan).get_fdata()
+    for finding in reader.state()["findings"][:3]:
+        inside = voxels_of(finding, array.shape)
+        here = array[tuple(inside.T)].mean()
+        for axis in (0, 1):
+            for step in (-2, 2):
+                moved = inside.copy()
+                moved[:, axis] += step
+                assert array[tuple(moved.T)].mean() > here
+
+
+def test_a_lesion_is_dark_on_the_canvas_where_its_voxel_is(reader, scan):
+    array = nib.load(scan).get_fdata()
+    finding = reader.state()["findings"][0]
+    inside = voxels_of(finding, array.shape)
+    values = array[tuple(inside.T)]
+    darkest = inside[np.argmin(values)].tolist()
+    reader.page.evaluate("(voxel) => room.moveTo(voxel)", darkest)
+    reader.key("c", "l", "h")
+    reader.page.wait_for_timeout(500)
+    for pane in range(3):
+        x, y = reader.place(darkest, pane)
+        shot = pixels(reader)
+        dark = shot[round(y), round(x)].mean()
+        around = shot[round(y) - 25 : round(y) + 25, round(x) - 25 : round(x) + 25].mean()
+        assert dark < 0.7 * around, pane
+
+
+def test_the_outline_is_drawn_around_the_voxels_of_the_finding(reader):
+    finding = reader.finding(reader.state()["selected"])
+    for _ in range(9):
+        reader.key("z")
+    reader.key("c")
+    reader.page.evaluate("(voxel) => room.moveTo(voxel, true)", finding["centre_voxel"])
+    reader.page.wait_for_timeout(500)
+    shape = reader.page.evaluate("room.view.grid.shape")
+    slice_ = [v for v in voxels_of(finding, shape) if v[2] == finding["centre_voxel"][2]]
+    left = min(slice_, key=lambda v: (v[0], v[1]))
+    x, y = reader.place([float(left[0]) - 0.5, *left[1:].tolist()])
+    shot = pixels(reader)[round(y) - 3 : round(y) + 4, round(x) - 3 : round(x) + 4]
+    orange = (shot[..., 0] - shot[..., 2] > 60).any()
+    assert orange
+    x, y = reader.place([float(left[0]) - 3.5, *left[1:].tolist()])
+    shot = pixels(reader)[round(y) - 2 : round(y) + 3, round(x) - 2 : round(x) + 3]
+    assert not (shot[..., 0] - shot[..., 2] > 60).any()
+
+
+def test_our_pixels_are_niivues(reader):
+    cross = reader.state()["cross"]
+    for pane in range(3):
+        ours, theirs = reader.page.evaluate(
+            """([pane, voxel]) => {
+              const { viewer, view } = room;
+              const pixel = viewer.panes[pane].pixel(view.grid, voxel);
+              const found = viewer.screenXY2TextureFrac(pixel[0], pixel[1], pane, false);
+              return [view.grid.fractions(voxel), Array.from(found)];
+            }""",
+            [pane, cross],
+        )
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_patients_right_is_on_the_left_of_the_screen(reader, scan):
+    affine = nib.load(scan).affine
+    middle = np.array(reader.state()["cross"])
+    centre = nib.affines.apply_affine(affine, middle)
+    # In NIfTI's world x grows towards the patient's right (RAS+).
+    to_the_right = nib.affines.apply_affine(np.linalg.inv(affine), centre + np.array([20, 0, 0]))
+    for pane in (0, 1):
+        here, _ = reader.place(middle.tolist(), pane)
+        right, _ = reader.place(to_the_right.tolist(), pane)
+        assert right < here
+
+
+def orange(part):
+    """Return how many pixels have the colour of marks that are not judged."""
+    return int(((part[..., 0] - part[..., 2] > 90) & (part[..., 1] < 190)).sum())
+
+
+def test_minip_hides_marks_and_shows_the_minimum(reader, scan):
+    array = nib.load(scan).get_fdata()
+    assert "no marks" not in reader.page.evaluate("document.body.innerText")
+    reader.key("c")
+    reader.page.wait_for_timeout(200)
+    before = pixels(reader)
+    reader.key("s")
+    reader.until(lambda: reader.page.evaluate("room.view.slab.shownMm") == 10)
+    reader.page.wait_for_timeout(400)
+    shot = pixels(reader)
+    left, top, wide, high = reader.page.evaluate("room.viewer.panes[0].rect")
+    x, y = reader.page.evaluate(
+        "(({ left, top }) => [left, top])(document.querySelector('#panes').getBoundingClientRect())"
+    )
+    inside = np.s_[int(y) + top + 50 : int(y) + top + high, int(x) + left : int(x) + left + wide]
+    assert orange(before[inside]) > 50
+    assert orange(shot[inside]) == 0
+    # The worker's minimum against NumPy's, over the slab's slices around each.
+    sampled = """async (slices) => {
+      const values = await room.view.slab.minimum(slices);
+      return Array.from(values.filter((_, n) => n % 4999 === 0));
+    }"""
+    with reader.server.client as client:
+        view = client.get(f"/api/studies/{reader.server.study}/image.nii").content
+    plain = np.frombuffer(view, "<i2", offset=352).reshape(array.shape, order="F")
+    for slices in (1, 2, 5, 40):
+        before, after = (slices - 1) // 2, slices // 2
+        expected = np.stack(
+            [
+                plain[..., max(0, k - before) : k + after + 1].min(axis=2)
+                for k in range(plain.shape[2])
+            ],
+            axis=2,
+        )
+        got = reader.page.evaluate(sampled, slices)
+        assert got == expected.ravel(order="F")[::4999].tolist()
+
+
+def test_the_slider_changes_what_is_shown_and_counted(reader):
+    state = reader.state()
+    reader.find("confidence").fill("0")
+    assert len(reader.state()["shown"]) == len(state["findings"]) > len(state["shown"])
+    assert (
+        f"{len(state['findings'])} shown of {len(state['findings'])}"
+        in reader.find("counts").inner_text()
+    )
+    reader.find("point-report").click()
+    shown = reader.state()["shown"]
+    report = reader.state()["threshold"]
+    expected = [f["id"] for f in state["findings"] if f["confidence"] >= report]
+    assert shown == expected

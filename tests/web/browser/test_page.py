@@ -1,0 +1,72 @@
+"""The page fits, speaks, and works without a mouse."""
+
+from pathlib import Path
+
+import pytest
+
+CHECKS = (Path(__file__).parent / "checks.js").read_text()
+
+
+def check(reader, name):
+    return reader.page.evaluate(f"({CHECKS}).{name}()")
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1920, 1080)])
+def test_nothing_is_cut_off(sit_down, read_room, size):
+    one = sit_down(read_room, *size).enter(f"size {size[0]}")
+    assert check(one, "outside") == []
+    one.open()
+    assert check(one, "outside") == []
+    one.key("e")
+    assert check(one, "outside") == []
+
+
+def test_the_notice_is_always_there(sit_down, read_room):
+    one = sit_down(read_room).enter("notice")
+    words = "Research use only - not a medical device"
+    assert one.find("notice").inner_text() == words
+    one.open()
+    assert one.find("notice").is_visible()
+
+
+def test_reading_from_start_to_export_needs_no_mouse(sit_down, read_room):
+    one = sit_down(read_room)
+    one.page.goto(f"{read_room.base}/?token={read_room.token}")
+    one.find("reader-name").wait_for()
+    one.page.keyboard.type("keyboard")
+    one.key("Enter")
+    one.find(f"read-{read_room.study}").wait_for()
+    for _ in range(40):
+        one.key("Tab")
+        if one.page.evaluate("document.activeElement.dataset.test") == f"read-{read_room.study}":
+            break
+    one.key("Enter")
+    one.until(lambda: one.page.evaluate("room.ready"))
+    cross = one.state()["cross"]
+    one.key("ArrowLeft")
+    assert one.state()["cross"] != cross
+    one.key("n", "b", "a", "r", "Enter", "PageDown", "g")
+    one.saved()
+    one.key("o")
+    one.find("dialog-export").wait_for()
+    # The focus stays inside the dialog, or goes to the browser's own controls.
+    for _ in range(20):
+        one.key("Tab")
+        assert one.page.evaluate("document.activeElement.closest('dialog, body').tagName") in (
+            "DIALOG",
+            "BODY",
+        )
+        assert one.page.evaluate("document.activeElement.closest('main')") is None
+    one.key("Escape")
+    one.find("dialog-export").wait_for(state="detached")
+    one.key("Shift+W")
+    one.find("search").wait_for()
+
+
+def test_controls_have_names_and_text_is_not_small(reader):
+    assert check(reader, "nameless") == []
+    assert check(reader, "small") == []
+
+
+def test_text_stands_out_from_its_ground(reader):
+    assert check(reader, "poor") == []

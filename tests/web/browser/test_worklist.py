@@ -1,0 +1,118 @@
+"""From a file to a study: drop it, run it, see what became of it; failures say why."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def picture(tmp_path, scan, own_room):
+    """The slice of the scan with its surest lesion, as PNG."""
+    with own_room.client as client:
+        ident = client.post("/api/readers", json={"name": "any"}).json()["id"]
+    reading = own_room.get(f"/studies/{own_room.study}/reading", reader=ident)
+    k = reading["findings"][0]["centre_voxel"][2]
+    array = np.clip(nib.load(scan).get_fdata()[..., k], 0, None)
+    grey = np.uint8(np.clip(255 * array / np.percentile(array, 99.5), 0, 255))
+    path = tmp_path / "slice.png"
+    Image.fromarray(grey.T).save(path)
+    return path
+
+
+def drop(page, path):
+    """Drop a file on the page, as from the desktop."""
+    data = page.evaluate_handle(
+        """([bytes, name]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], name));
+          return data;
+        }""",
+        [list(path.read_bytes()), path.name],
+    )
+    for kind in ("dragover", "drop"):
+        page.dispatch_event("#worklist", kind, {"dataTransfer": data})
+
+
+def row_of(one, name):
+    row = one.page.locator("tr", has_text=name).first
+    row.wait_for()
+    return row
+
+
+def test_a_dropped_picture_asks_its_pixel_size_and_is_segmented(sit_down, own_room, picture):
+    one = sit_down(own_room).enter("picture")
+    drop(one.page, picture)
+    one.find("spacing").fill("0.5")
+    one.find("spacing-ok").click()
+    row = row_of(one, "slice.png")
+    one.until(lambda: "ready" in row.inner_text(), 60)
+    row.get_by_role("button", name="Read").first.click()
+    one.until(lambda: one.page.evaluate("room.ready"))
+    state = one.state()
+    assert one.page.evaluate("room.view.grid.shape")[2] == 1
+    assert one.page.evaluate("room.viewer.panes.length") == 1
+    assert state["findings"]
+    one.key("a")
+    one.saved()
+
+
+def test_what_cannot_be_read_fails_with_its_reason(sit_down, own_room, tmp_path):
+    one = sit_down(own_room).enter("failed")
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"\x1f\x8b\x08\x00 this is no scan")
+    one.find("pick-files").set_input_files(broken)
+    row = row_of(one, "broken.nii.gz")
+    one.until(lambda: "failed" in row.inner_text(), 60)
+    reason = row.locator("[data-test^=reason-]").inner_text()
+    assert len(reason) > 20
+    assert "\n" not in reason
+    assert row.get_by_role("button", name="broken.nii.gz", exact=True).is_disabled()
+    # A study goes only after a question.
+    row.get_by_role("button", name="Delete").click()
+    one.find("confirm-no").click()
+    assert row.is_visible()
+    row.get_by_role("button", name="Delete").click()
+    one.find("confirm-yes").click()
+    row.wait_for(state="detached")
+
+
+def test_a_run_can_be_cancelled_and_another_study_read_meanwhile(sit_down, own_room, scan):
+    one = sit_down(own_room).enter("busy")
+    one.find("pick-files").set_input_files(scan)
+    row = one.page.locator("tr", has_text="slab.nii.gz").filter(has_text="running").first
+    row.wait_for()
+    test = row.get_attribute("data-test")
+    row = one.find(test)
+    one.open()
+    one.key("a")
+    one.saved()
+    one.find("back").click()
+    row.get_by_role("button", name="Cancel").click()
+    one.until(lambda: "cancelled" in row.inner_text())
+    row.get_by_role("button", name="Run").click()
+    one.find("run-point").select_option("report")
+    assert one.find("run-meaning").inner_text()
+    one.find("run-ok").click()
+    one.until(lambda: "running" in row.inner_text() or "waiting" in row.inner_text())
+
+
+def test_the_list_is_searched_and_filtered(sit_down, read_room):
+    one = sit_down(read_room).enter("search")
+    row = one.find(f"study-{read_room.study}")
+    row.wait_for()
+    one.find("search").fill("no such scan")
+    assert not row.is_visible()
+    one.find("search").fill("SLAB")
+    assert row.is_visible()
+    one.find("filter").select_option("failed")
+    assert not row.is_visible()
+    one.find("filter").select_option("unread")
+    assert row.is_visible()
+
+
+def test_without_the_token_there_is_nothing(sit_down, read_room):
+    one = sit_down(read_room)
+    answer = one.page.goto(read_room.base + "/")
+    assert answer.status in (401, 403)
+    one.allow("401")
