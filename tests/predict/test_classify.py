@@ -1,15 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from mmocnet.config import ClassifierSettings
+from mmocnet.config import ClassifierSettings, PreparationSettings
+from mmocnet.nets.classifier import PLACE_CHANNELS
 from mmocnet.predict.classify import (
     THICKNESS_SCALE_MM,
     Surroundings,
     candidate_centres,
     candidate_patches,
+    surroundings,
     with_classifier,
 )
 from mmocnet.predict.fuse import outline_candidates
+from mmocnet.predict.place import places
+from mmocnet.prepare.slices import prepare_slices
+from mmocnet.volume import Volume
 
 SETTINGS = ClassifierSettings(offsets_mm=(-3.0, 0.0, 3.0), phase_offsets_mm=(0.0,), size=8)
 
@@ -50,6 +57,34 @@ def test_a_single_slice_shows_one_plane_and_no_thickness() -> None:
 def test_phase_is_half_at_a_quarter_turn() -> None:
     patches = candidate_patches(around(9, 1.0, with_phase=True), np.array([[4, 10, 12]]), SETTINGS)
     assert patches[0, 6] == pytest.approx(0.5)
+
+
+def test_the_place_comes_last_and_only_where_it_is_asked_for_and_known() -> None:
+    told, centres = replace(SETTINGS, place=True), np.array([[4, 5, 6], [4, 14, 18]])
+    brain = np.zeros((9, 20, 24), bool)
+    brain[:, 2:18, 2:22] = True
+    scan = replace(around(9, 2.0, with_phase=True), brain=brain, pixel_mm=(0.5, 0.5))
+    patches = candidate_patches(scan, centres, told, margin=2)
+    assert np.array_equal(patches[:, :8], candidate_patches(scan, centres, SETTINGS, margin=2))
+    expected = places(brain, centres, (0.5, 0.5))
+    assert patches.shape == (2, 8 + PLACE_CHANNELS, 12, 12)
+    assert patches[:, 8:].min(axis=(2, 3)) == pytest.approx(expected)
+    assert patches[:, 8:].max(axis=(2, 3)) == pytest.approx(expected)
+    unknown = candidate_patches(replace(scan, brain=None), centres, told, margin=2)
+    assert np.array_equal(unknown[:, :8], patches[:, :8])
+    assert not unknown[:, 8:].any()
+
+
+@pytest.mark.parametrize(("axis", "known"), [(2, True), (1, False), (0, False)])
+def test_only_axial_slices_have_places(axis: int, known: bool) -> None:
+    side = np.array([1.0, 1.0, 1.0, 1.0])
+    side[axis] = 3.0
+    volume = Volume(np.full((40, 40, 40), 100.0, np.float32), np.diag(side), "scan")
+    slices = prepare_slices(volume, PreparationSettings(), np.ones(volume.shape, bool))
+    found = surroundings(slices, slices.array, None)
+    assert (found.brain is not None) == known
+    assert found.thickness_mm == 3.0
+    assert found.pixel_mm == (0.5, 0.5)
 
 
 def test_a_candidate_s_centre_is_that_of_its_outline_on_the_slice_of_its_peak() -> None:

@@ -24,10 +24,11 @@ from mmocnet.nets.checkpoint import (
     start_from,
     weight_file,
 )
+from mmocnet.nets.classifier import PLACE_CHANNELS, Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.losses import joint_loss
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
-from mmocnet.train.classifier_data import CandidateData
+from mmocnet.train.classifier_data import PLACE_SD, CandidateData
 from mmocnet.train.classifier_stage import (
     ClassifierScans,
     add_classifier,
@@ -136,6 +137,70 @@ def test_a_quarter_of_volumes_are_shown_as_single_slices_are(rng: np.random.Gene
         assert (images[~hidden, plane].amax(dim=(1, 2)) > 0).all()
     for plane in (1, 4):
         assert (images[:, plane].amax(dim=(1, 2)) > 0).all()
+
+
+def with_places(rng: np.random.Generator) -> tuple[list[CandidateSet], np.ndarray]:
+    """Candidates whose place is known, and that place."""
+    place = np.array([0.3, 0.6, -0.4, 0.9], np.float16)
+    sets = []
+    for one in candidates(rng):
+        shape = (len(one.patches), len(place), *one.patches.shape[2:])
+        planes = np.broadcast_to(place[None, :, None, None], shape)
+        sets.append(replace(one, patches=np.concatenate([one.patches, planes], axis=1)))
+    return sets, place
+
+
+def test_the_place_stays_the_same_everywhere_and_is_hidden_in_a_fifth(
+    rng: np.random.Generator,
+) -> None:
+    how = settings()
+    how = replace(how, classifier=replace(how.classifier, batch_size=400), seed=1)
+    sets, place = with_places(rng)
+    told = replace(SEEN, place=True)
+    images, _ = CandidateData(sets, [], told, how).draw(0)
+    assert images.shape[1] == CHANNELS + PLACE_CHANNELS
+    seen = images[:, CHANNELS:]
+    known = seen.abs().amax(dim=(1, 2, 3)) > 0
+    assert known.float().mean() == pytest.approx(0.8, abs=0.06)
+    # Turned, shifted, hidden neighbours: the place is no part of the patch.
+    assert torch.allclose(seen.amax(dim=(2, 3)), seen.amin(dim=(2, 3)), atol=1e-5)
+    off = seen[known].mean(dim=(2, 3)) - torch.from_numpy(place.astype(np.float32))
+    assert off.std(dim=0).numpy() == pytest.approx(PLACE_SD, rel=0.2)
+    assert off.mean(dim=0).numpy() == pytest.approx(0.0, abs=0.01)
+    alone = (images[:, CHANNELS - 1] == 0).all(dim=1).all(dim=1)
+    assert (known & alone).any()
+
+
+def test_an_unknown_place_stays_unknown(rng: np.random.Generator) -> None:
+    sets, _ = with_places(rng)
+    for one in sets:
+        one.patches[:, CHANNELS:] = 0
+    images, _ = CandidateData(sets, [], replace(SEEN, place=True), settings()).draw(0)
+    assert not images[:, CHANNELS:].any()
+
+
+def test_a_classifier_goes_on_from_one_that_knew_no_place(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    cascade = load_cascade("compact")
+    torch.manual_seed(1)
+    cascade.classifier = Classifier(SEEN).eval()
+    cascade.settings = replace(cascade.settings, classifier=SEEN, context=None)
+    save_cascade(tmp_path / "before", cascade)
+    told = replace(SEEN, place=True)
+    how = settings()
+    how = replace(
+        how,
+        start_from=str(tmp_path / "before"),
+        cascade=replace(how.cascade, classifier=told),
+        classifier=replace(how.classifier, max_epochs=0),
+    )
+    sets, _ = with_places(rng)
+    network = train_classifier(sets, tmp_path / "run", how)
+    x = torch.from_numpy(rng.random((4, CHANNELS + PLACE_CHANNELS, 16, 16)).astype(np.float32))
+    with torch.inference_mode():
+        expected = load_cascade(str(tmp_path / "before")).classifier(x[:, :CHANNELS])
+        assert torch.allclose(network(x), expected, atol=1e-5)
 
 
 def test_subjects_stay_together_and_one_is_too_few(rng: np.random.Generator) -> None:

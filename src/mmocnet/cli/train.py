@@ -166,6 +166,8 @@ class Train:
 
     def settings(self) -> TrainSettings:
         """Return the preset with this command's changes."""
+        from mmocnet.nets.checkpoint import classifier_of
+
         preset = train_settings(self.preset)
         budgets = (
             self.budget_minutes_stage1,
@@ -175,8 +177,8 @@ class Train:
         most: tuple[int | None, ...] = (
             (None, None, None) if self.epochs is None else (*self.epochs, None)
         )
-        # The classifier always starts from random weights.
-        warm = (self.start_from is not None, self.start_from is not None, False)
+        started = self.start_from is not None
+        warm = (started, started, classifier_of(self.start_from) is not None)
         stages = []
         for i, stage in enumerate((preset.detector, preset.segmenter, preset.classifier)):
             # With a budget the epochs must not end the training first.

@@ -53,6 +53,8 @@ class ClassifierSettings:
     """Distances across slices of the planes it sees."""
     phase_offsets_mm: tuple[float, ...] = (-3.0, -1.5, 0.0, 1.5, 3.0)
     """Likewise of the planes of phase; empty leaves phase out."""
+    place: bool = False
+    """Whether it is told where in the brain of its slice the candidate lies, of axial slices."""
     size: int = 40
     """Side of a patch in pixels of the working grid."""
     widths: tuple[int, ...] = (24, 40, 64, 96)

@@ -205,6 +205,6 @@ def train_settings(preset: TrainPreset) -> TrainSettings:
         compact.cascade,
         detector=replace(compact.cascade.detector, in_channels=3),
         segmenter=replace(compact.cascade.segmenter, in_channels=3),
-        classifier=ClassifierSettings(),
+        classifier=ClassifierSettings(place=True),
     )
     return replace(compact, cascade=cascade)

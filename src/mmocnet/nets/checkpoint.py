@@ -144,6 +144,14 @@ def weight_file(network: str) -> str:
     return f"{network}.safetensors"
 
 
+def classifier_of(name_or_folder: str | Path | None) -> Path | None:
+    """Return the weight file of a model's classifier; None where there is no model or none."""
+    if name_or_folder is None:
+        return None
+    path = model_folder(name_or_folder) / weight_file("classifier")
+    return path if path.is_file() else None
+
+
 def load_weights(network: nn.Module, path: Path) -> None:
     """Put the weights of a safetensors file into a network, in float32.
 
@@ -162,10 +170,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 def start_from(network: nn.Module, path: Path) -> None:
-    """Put the weights of a like network that sees one slice, or as many, into a network.
+    """Put the weights of a like network, which may see less, into a network.
 
-    Where the network sees more slices than the file's did, the new ones start without effect:
-    at first it answers as the other did.
+    Where the network sees more slices than the file's did, or its classifier more after what
+    the file's saw, the new channels start without effect: at first it answers as the other did.
 
     Raises:
         ModelError: If the file does not fit the network.
@@ -178,10 +186,11 @@ def start_from(network: nn.Module, path: Path) -> None:
             raise ModelError(f"expected weights to start from in {path.name}") from error
         for key, value in weights.items():
             ours = wide.get(key)
-            if ours is not None and value.ndim == 4 and value.shape[1] == 1 < ours.shape[1]:
-                middle = ours.shape[1] // 2
+            if ours is not None and value.ndim == 4 and value.shape[1] < ours.shape[1]:
+                # One slice is the middle one; of several channels new ones are the last.
+                first = ours.shape[1] // 2 if value.shape[1] == 1 else 0
                 weights[key] = torch.zeros_like(ours, dtype=torch.float32)
-                weights[key][:, middle] = value[:, 0]
+                weights[key][:, first : first + value.shape[1]] = value
         try:
             network.load_state_dict(weights, strict=False)
         except RuntimeError as error:

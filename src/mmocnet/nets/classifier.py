@@ -7,12 +7,16 @@ from mmocnet.config import ClassifierSettings
 from mmocnet.errors import InputError
 from mmocnet.nets.blocks import ResidualBlock, conv_norm_relu, output_conv
 
+PLACE_CHANNELS = 4
+"""Numbers that say where in the brain a candidate lies, see `mmocnet.predict.place`."""
+
 
 class Classifier(nn.Module):
     """Residual network on planes through a candidate; planes, not a volume, are its channels.
 
     Channels, in this order: intensity on the planes of `offsets_mm`, stage 2's probability on
-    them, high-passed phase on those of `phase_offsets_mm`, and the slice thickness.
+    them, high-passed phase on those of `phase_offsets_mm`, the slice thickness, and with
+    `place` the numbers that say where the candidate lies, the same at every pixel.
 
     Attributes:
         settings: Planes, patch, widths.
@@ -23,6 +27,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.settings = settings
         self.channels = 2 * len(settings.offsets_mm) + len(settings.phase_offsets_mm) + 1
+        self.channels += PLACE_CHANNELS if settings.place else 0
         widths = settings.widths
         self.stem = conv_norm_relu(self.channels, widths[0])
         levels = []

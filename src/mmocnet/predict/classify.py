@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmocnet.config import ClassifierSettings
+from mmocnet.nets.classifier import PLACE_CHANNELS
 from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import Outlines
+from mmocnet.predict.place import places
+from mmocnet.prepare.slices import PreparedSlices
 from mmocnet.types import FloatArray
 
 THICKNESS_SCALE_MM = 4.0
@@ -32,12 +35,31 @@ class Surroundings:
         probability: Stage 2's, fused.
         phase: High-passed, radians; None where there is none.
         thickness_mm: Distance of slices.
+        brain: bool; None where slices are not axial, and places in them not what was learned.
+        pixel_mm: Along rows and columns.
     """
 
     image: FloatArray
     probability: FloatArray
     phase: FloatArray | None
     thickness_mm: float
+    brain: NDArray[np.bool_] | None = None
+    pixel_mm: tuple[float, float] = (0.5, 0.5)
+
+
+def surroundings(
+    slices: PreparedSlices, probability: FloatArray, phase: FloatArray | None
+) -> Surroundings:
+    """Return what candidates lie in.
+
+    Args:
+        slices: Prepared, shape (S, R, C).
+        probability: Stage 2's, fused, same shape.
+        phase: High-passed, radians, same shape; None where there is none.
+    """
+    grid = slices.grid
+    brain = slices.brain if grid.axial else None
+    return Surroundings(slices.array, probability, phase, grid.thickness_mm, brain, grid.pixel_mm)
 
 
 def candidate_centres(outlines: Outlines) -> NDArray[np.intp]:
@@ -83,7 +105,17 @@ def candidate_patches(
             np.float32,
         ),
     ]
+    if settings.place:
+        parts.append(_place(around, centres, side))
     return np.concatenate(parts, axis=1)
+
+
+def _place(around: Surroundings, centres: NDArray[np.intp], side: int) -> NDArray[np.float32]:
+    """Return planes that say where each candidate lies, (N, PLACE_CHANNELS, side, side)."""
+    found = np.zeros((len(centres), PLACE_CHANNELS), np.float32)
+    if around.brain is not None:
+        found = places(around.brain, centres, around.pixel_mm)
+    return np.tile(found[:, :, None, None], (1, 1, side, side))
 
 
 def _slices(around: Surroundings, offsets_mm: Sequence[float]) -> FloatArray:

@@ -21,7 +21,7 @@ from mmocnet.locate.locate import located
 from mmocnet.nets.card import default_model
 from mmocnet.nets.checkpoint import Cascade, load_cascade
 from mmocnet.predict.candidates import find_candidates
-from mmocnet.predict.classify import Surroundings, with_classifier
+from mmocnet.predict.classify import surroundings, with_classifier
 from mmocnet.predict.context import limits_for, with_context
 from mmocnet.predict.engine import Engine, Progress, make_engine
 from mmocnet.predict.findings import list_findings
@@ -100,7 +100,7 @@ def segment(
         seen, volume, brain, slices.grid, settings.phase_sign, phase_hint(scan)
     )
     warnings += doubts
-    around = Surroundings(slices.array, fused, radians, slices.grid.thickness_mm)
+    around = surroundings(slices, fused, radians)
     outlines = outline_candidates(fused)
     if cascade.settings.classifier is not None:
         outlines = with_classifier(outlines, around, engine, cascade.settings.classifier)

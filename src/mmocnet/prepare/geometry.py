@@ -81,6 +81,7 @@ class WorkingGrid:
         start: Working index of the first row and column that are kept; negative where padded.
         size: Rows and columns.
         thickness_mm: Distance of slices.
+        axial: Whether slices are axial, or nearer to that than to coronal or sagittal ones.
     """
 
     input_shape: IntTriple
@@ -91,6 +92,7 @@ class WorkingGrid:
     start: tuple[int, int]
     size: tuple[int, int]
     thickness_mm: float
+    axial: bool
 
     @property
     def shape(self) -> IntTriple:
@@ -212,6 +214,7 @@ def working_grid(
         start=(parts[0][0], parts[1][0]),
         size=(parts[0][1], parts[1][1]),
         thickness_mm=volume.spacing_mm[axes[0]],
+        axial=world_axes(volume.affine)[0][axes[0]] == 2,
     )
 
 

@@ -15,7 +15,7 @@ from mmocnet.io.dataset import DatasetScan, stem
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade
-from mmocnet.predict.classify import Surroundings, candidate_centres, candidate_patches
+from mmocnet.predict.classify import candidate_centres, candidate_patches, surroundings
 from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import outline_candidates
 from mmocnet.predict.pipeline import fused_probability, phase_slices
@@ -151,7 +151,7 @@ def _of_slices(
     false = np.cumsum(hit == 0) * (hit == 0)
     # The most probable come first.
     kept = np.flatnonzero(false <= MOST_FALSE)
-    around = Surroundings(slices.array, fused, phase, slices.grid.thickness_mm)
+    around = surroundings(slices, fused, phase)
     patches = candidate_patches(around, candidate_centres(outlines)[kept], settings, MARGIN_PX)
     references = int((np.unique(labels) > 0).sum())
     single = len(slices.array) == 1

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmocnet.config import ClassifierSettings, TrainSettings
 from mmocnet.errors import InputError
+from mmocnet.nets.classifier import PLACE_CHANNELS
 from mmocnet.nets.losses import joint_loss
 from mmocnet.train.augment import other_intensities, warp
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
@@ -21,6 +22,10 @@ SINGLE_SHARE = 0.2
 """Share of candidates of single slices in a batch."""
 WITHOUT_PHASE = 0.5
 """Share of patches whose phase is hidden: most users have none."""
+WITHOUT_PLACE = 0.2
+"""Share of patches whose place in the brain is hidden, so that looks suffice too."""
+PLACE_SD = 0.04
+"""Standard deviation of what is added to each number of the place: 2 or 3 mm."""
 
 
 class CandidateData:
@@ -95,35 +100,54 @@ class CandidateData:
         side = patch.shape[-1] - MARGIN_PX
         row, col = rng.integers(0, MARGIN_PX + 1, 2)
         patch = patch[:, row : row + side, col : col + side]
-        return patch[self._reversed()] if rng.random() < 0.5 else patch
+        return patch[self._reversed(len(patch))] if rng.random() < 0.5 else patch
 
-    def _reversed(self) -> NDArray[np.intp]:
+    def _reversed(self, channels: int) -> NDArray[np.intp]:
         """Return the channels with all planes in reverse order."""
         planes, phases = len(self.settings.offsets_mm), len(self.settings.phase_offsets_mm)
         parts, start = [], 0
-        for count in (planes, planes, phases, 1):
+        for count in (planes, planes, phases):
             parts.append(np.arange(start, start + count)[::-1])
             start += count
-        return np.concatenate(parts)
+        # Thickness and place are the same upside down.
+        return np.concatenate([*parts, np.arange(start, channels)])
 
     def _changed(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         """Return turned patches of other intensities, some without phase or neighbours."""
         count, planes = len(images), len(self.settings.offsets_mm)
+        place = images.shape[1] - (PLACE_CHANNELS if self.settings.place else 0)
         shape = (self.settings.size, self.settings.size)
         images, _ = warp(images, torch.zeros_like(images[:, :1]), shape, self.change, rng)
         seen = other_intensities(images[:, :planes], self.change, rng)
         images = torch.cat([seen, images[:, planes:]], dim=1)
         without = torch.from_numpy(rng.random(count) < WITHOUT_PHASE)
-        images[without, 2 * planes : -1] = 0.0
+        images[without, 2 * planes : place - 1] = 0.0
         alone = torch.from_numpy(rng.random(count) < self.hidden)
         images[alone] = images[alone] * self._of_single_slices()[:, None, None]
+        if self.settings.place:
+            images[:, place:] = _other_places(images[:, place:], rng)
         return images.to(self.device)
 
     def _of_single_slices(self) -> Tensor:
         """Return 1 for the channels that a single slice has, 0 for the others."""
         offsets = (*self.settings.offsets_mm, *self.settings.offsets_mm)
         offsets = (*offsets, *self.settings.phase_offsets_mm, np.inf)
-        return torch.tensor(offsets) == 0
+        place = (0.0,) * PLACE_CHANNELS if self.settings.place else ()
+        return torch.tensor((*offsets, *place)) == 0
+
+
+def _other_places(planes: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return planes of the place a little elsewhere, those of some patches hidden.
+
+    Args:
+        planes: Shape (B, PLACE_CHANNELS, H, W), each the same at every pixel; all 0 where the
+            place is not known.
+        rng: Decides everything.
+    """
+    added = torch.from_numpy(rng.normal(0.0, PLACE_SD, planes.shape[:2]).astype(np.float32))
+    known = planes.abs().amax(dim=(1, 2, 3)) > 0
+    known &= torch.from_numpy(rng.random(len(planes)) >= WITHOUT_PLACE)
+    return (planes + added[:, :, None, None]) * known[:, None, None, None]
 
 
 def _index(sets: Sequence[CandidateSet], positive: bool, single: int) -> list[tuple[int, int]]:

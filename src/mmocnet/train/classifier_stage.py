@@ -13,7 +13,14 @@ from safetensors.torch import save_file
 from mmocnet.config import Thresholds, TrainSettings
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan
-from mmocnet.nets.checkpoint import Cascade, load_cascade, load_weights, weight_file
+from mmocnet.nets.checkpoint import (
+    Cascade,
+    classifier_of,
+    load_cascade,
+    load_weights,
+    start_from,
+    weight_file,
+)
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.predict.engine import make_engine
@@ -50,6 +57,8 @@ def train_classifier(
 ) -> Classifier:
     """Train the classifier in a folder, or load what is finished there, in eval mode.
 
+    It starts from the classifier of the model that the settings start from, if that has one.
+
     Args:
         sets: Candidates of at least two subjects; subjects are kept apart for validation.
         folder: Made if missing; a training in the middle resumes.
@@ -63,6 +72,9 @@ def train_classifier(
         raise InputError("expected settings with a classifier to train one, got none")
     torch.manual_seed(settings.seed + 2)
     network = Classifier(settings.cascade.classifier).to(device)
+    before = classifier_of(settings.start_from)
+    if before is not None:
+        start_from(network, before)
     path = folder / weight_file("classifier")
     if path.exists():
         load_weights(network, path)
