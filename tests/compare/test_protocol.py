@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 
-from mmocnet.compare.comparison import compare_visits, method_warnings, protocol_warnings
+from mmocnet.compare.comparison import (
+    compare_visits,
+    method_warnings,
+    protocol_warnings,
+    registration_warnings,
+)
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.errors import InputError
+from mmocnet.locate.rigid import RigidAlignment
 from mmocnet.volume import Volume
 
 TECHNIQUE = {
@@ -51,6 +57,32 @@ def test_sequence_and_manufacturer_count_where_both_are_stated():
     (warning,) = protocol_warnings(first, second)
     assert "manufacturer A and B" in warning
     assert "sequence" not in warning
+
+
+def _aligned(correlation=0.9, detail=0.9):
+    return RigidAlignment(np.eye(4), correlation, 1.0, 0.0, 0.0, True, "registered", detail)
+
+
+@pytest.mark.parametrize(
+    ("alignment", "told"),
+    [
+        (_aligned(), []),
+        (_aligned(detail=0.2), ["of one person"]),
+        (_aligned(correlation=0.5), ["matched wrongly"]),
+        (_aligned(0.5, 0.2), ["of one person", "matched wrongly"]),
+    ],
+)
+def test_scans_that_are_not_much_alike_are_told(alignment, told):
+    warnings = registration_warnings(_visit(TECHNIQUE), _visit(TECHNIQUE), alignment)
+    assert len(warnings) == len(told)
+    assert all(part in one for part, one in zip(told, warnings, strict=True))
+
+
+def test_the_same_images_twice_are_told():
+    visit = _visit(TECHNIQUE, provenance={"Input": {"SHA256": "ab"}})
+    other = _visit(TECHNIQUE, provenance={"Input": {"SHA256": "cd"}})
+    assert registration_warnings(visit, other, _aligned()) == []
+    assert registration_warnings(visit, visit, _aligned()) == ["both visits are the same images"]
 
 
 def _segmented(*parts):

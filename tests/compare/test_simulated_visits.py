@@ -60,6 +60,8 @@ def test_the_known_motion_is_found(pair, comparison):
     error = np.linalg.norm(comparison.alignment.to_first(moved) - places, axis=1)
     assert np.linalg.norm(moved - places, axis=1).mean() > 3
     assert error.mean() < 1
+    assert comparison.alignment.detail > 0.9
+    assert not [one for one in comparison.warnings if "of one person" in one]
 
 
 def _covered(pair, index):

@@ -11,7 +11,7 @@ from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.errors import InputError
 from mmocnet.io.burden import aria_h_grade, burden_class, microbleeds
 from mmocnet.lesion import Certainty
-from mmocnet.locate.rigid import SURE_CORRELATION, RigidAlignment, align
+from mmocnet.locate.rigid import SURE_CORRELATION, SURE_DETAIL, RigidAlignment, align
 
 SAME_SHARE = 0.1
 """Numbers of two protocols within it are the same."""
@@ -89,17 +89,13 @@ def compare_visits(
         )
     changes = list_changes(baseline, follow_up, alignment, settings)
     warnings = [
+        *registration_warnings(baseline, follow_up, alignment),
         *protocol_warnings(baseline, follow_up),
         *method_warnings(baseline, follow_up),
         *_doubts(changes),
         *(f"baseline: {text}" for text in baseline.warnings),
         *(f"follow-up: {text}" for text in follow_up.warnings),
     ]
-    if alignment.correlation < SURE_CORRELATION:
-        warnings.append(
-            f"the registered scans correlate by {alignment.correlation:.2f} only: look at the "
-            "pictures, lesions can be matched wrongly"
-        )
     return Comparison(baseline, follow_up, alignment, changes, tuple(warnings), settings)
 
 
@@ -118,6 +114,27 @@ def _check(baseline: Visit, follow_up: Visit, settings: CompareSettings) -> None
             "growth_ratio must be 1 or more and growth_mm3 0 or more, got "
             f"{settings.growth_ratio} and {settings.growth_mm3}"
         )
+
+
+def registration_warnings(
+    baseline: Visit, follow_up: Visit, alignment: RigidAlignment
+) -> list[str]:
+    """Return what makes it doubtful that both scans are visits of one person, well registered."""
+    first, second = (visit.provenance.get("Input", {}) for visit in (baseline, follow_up))
+    if first and first.get("SHA256") == second.get("SHA256"):
+        return ["both visits are the same images"]
+    warnings = []
+    if alignment.detail < SURE_DETAIL:
+        warnings.append(
+            f"fine structures of the registered scans correlate by {alignment.detail:.2f} only: "
+            "check that both are of one person, and with protocols that can be compared"
+        )
+    if alignment.correlation < SURE_CORRELATION:
+        warnings.append(
+            f"the registered scans correlate by {alignment.correlation:.2f} only: look at the "
+            "pictures, lesions can be matched wrongly"
+        )
+    return warnings
 
 
 def protocol_warnings(baseline: Visit, follow_up: Visit) -> list[str]:

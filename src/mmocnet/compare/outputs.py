@@ -153,6 +153,7 @@ def sidecar(comparison: Comparison) -> dict[str, Any]:
     registration = {
         "FollowUpToBaseline": alignment.matrix.tolist(),
         "Correlation": alignment.correlation,
+        "Detail": alignment.detail,
         "Overlap": alignment.overlap,
         "TurnDegrees": alignment.turn_deg,
         "ShiftMm": alignment.shift_mm,

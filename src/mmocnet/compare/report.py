@@ -117,6 +117,7 @@ def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
             "Registration",
             f"rigid, mutual information: turned {alignment.turn_deg:.1f} degrees, moved "
             f"{alignment.shift_mm:.1f} mm; correlation {alignment.correlation:.2f}, "
+            f"of fine structures {number_text(alignment.detail, 2)}, "
             f"{alignment.overlap:.0%} of the smaller brain in both",
         ),
         (
