@@ -1,6 +1,6 @@
 """Run the benchmarks and print a table.
 
-Usage: python benchmarks/run.py [import] [simulate] [segment] [engine] [evaluate]
+Usage: python benchmarks/run.py [import] [simulate] [segment] [engine] [evaluate] [reading_room]
 """
 
 import importlib
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mmocnet.errors import MmocnetError
 
-BENCHMARKS = ("import", "simulate", "segment", "engine", "evaluate")
+BENCHMARKS = ("import", "simulate", "segment", "engine", "evaluate", "reading_room")
 
 
 def main(names: list[str]) -> int:

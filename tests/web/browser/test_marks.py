@@ -89,6 +89,7 @@ def test_the_outline_is_drawn_around_the_voxels_of_the_finding(reader):
 
 def test_our_pixels_are_niivues(reader):
     cross = reader.state()["cross"]
+    reader.page.evaluate("room.drawNow()")
     for pane in range(3):
         ours, theirs = reader.page.evaluate(
             """([pane, voxel]) => {

@@ -85,12 +85,13 @@ function item(one) {
   const mm = one.centre_mm.map((value) => value.toFixed(0)).join(", ");
   return h(
     "li",
-    { class: "block" },
+    {},
     h(
       "button",
-      { type: "button", onclick: () => jump(one) },
-      h("b", { text: `${nameOf(first)}: ${words(one.first)}; ${nameOf(second)}: ${words(one.second)}` }),
-      h("div", { class: "small num", text: `at ${mm} mm` }),
+      { type: "button", class: "place", onclick: () => jump(one) },
+      h("span", { text: `${nameOf(first)}: ${words(one.first)}` }),
+      h("span", { text: `${nameOf(second)}: ${words(one.second)}` }),
+      h("span", { class: "small num", text: `${state.reading.findings.has(one.id) ? `finding ${state.reading.label(state.reading.findings.get(one.id))}, ` : ""}at ${mm} mm` }),
     ),
   );
 }

@@ -10,6 +10,7 @@ const open = () => Boolean(view.grid);
 const reading = () => Boolean(state.reading);
 const chosen = () => Boolean(actions.selected());
 const asking = () => state.awaitingReason;
+const deep = () => open() && view.grid.shape[state.study.about.slice_axis] > 1;
 
 /** The pane that keys act on, the large one where the active one is the 3D rendering. */
 const pane = () => (view.active && view.active.plane !== RENDER ? view.active : view.nv.panes[0]);
@@ -85,12 +86,12 @@ export const COMMANDS = [
   { id: "larger", name: "Larger", long: "Larger brush", keys: ["]"], group: "Edit", when: reading, bar: () => state.tool === "brush" || state.tool === "eraser", run: () => actions.resizeBrush(1), repeat: true },
   { id: "leave", name: "Leave", long: "Leave the tool, or the question for a reason", keys: ["Escape"], group: "Edit", when: () => true, bar: () => asking() || state.tool !== "navigate", run: actions.leave },
   { id: "marks", name: "Marks", long: "Hide or show marks; hold to peek", keys: ["h"], group: "View", when: open, bar: () => !asking() && open(), run: marks },
-  { id: "minip", name: "minIP", long: "Minimum projection on or off", keys: ["s"], group: "View", when: open, bar: () => !asking() && open(), run: slab },
+  { id: "minip", name: "minIP", long: "Minimum projection on or off", keys: ["s"], group: "View", when: deep, bar: () => !asking(), run: slab },
   { id: "phase", name: "Phase", long: "Phase beside the scan", keys: ["f"], group: "View", when: () => view.hasPhase, bar: () => !asking() && view.hasPhase, run: () => viewer.toggle("phase") },
   { id: "linear", name: "Smooth", long: "Smooth or square pixels", keys: ["i"], group: "View", when: open, run: () => viewer.toggle("linear") },
   { id: "crosshair", name: "Crosshair", keys: ["c"], group: "View", when: open, run: () => viewer.toggle("crosshair") },
   { id: "ruler", name: "Scale", long: "Scale bar", keys: ["l"], group: "View", when: open, run: () => viewer.toggle("ruler") },
-  { id: "render", name: "3D", long: "3D rendering", keys: ["t"], group: "View", when: open, run: () => viewer.toggle("render") },
+  { id: "render", name: "3D", long: "3D rendering", keys: ["t"], group: "View", when: deep, run: () => viewer.toggle("render") },
   { id: "window-reset", name: "Reset window", keys: ["w"], group: "View", when: open, run: viewer.resetWindow },
   { id: "narrower", name: "Narrower window", long: "More contrast", keys: ["="], group: "View", when: open, run: () => viewer.windowBy(pane().source, 0, 0.9), repeat: true },
   { id: "wider", name: "Wider window", long: "Less contrast", keys: ["-"], group: "View", when: open, run: () => viewer.windowBy(pane().source, 0, 1 / 0.9), repeat: true },

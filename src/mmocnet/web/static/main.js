@@ -36,6 +36,8 @@ globalThis.room = {
   drawNow: viewer.drawNow,
   moveTo: viewer.moveTo,
   valueAt: viewer.valueAt,
+  windowBy: viewer.windowBy,
+  setSlab: viewer.setSlab,
   /** Where a voxel's centre is on the page. */
   place: (voxel, pane = 0) => {
     const box = byId("marks").getBoundingClientRect();
@@ -154,6 +156,7 @@ async function reveal() {
   if (!state.reading?.hidden) return;
   await send("reveal", {});
   await loadReading();
+  firstFinding();
 }
 
 async function changeReader() {

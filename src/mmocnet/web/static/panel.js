@@ -7,7 +7,6 @@ import { emit, on, state } from "./state.js";
 import { redraw, view } from "./viewer.js";
 
 const WORDS = { undecided: "to judge", accept: "accepted", reject: "rejected", added: "added by you" };
-const LEAST = 0;
 let parts = null;
 
 /** What the panel shows instead of the findings, or null. @type {?() => Node[]} */
@@ -22,7 +21,7 @@ export function showInstead(content) {
 function build() {
   parts = {
     counts: h("p", { class: "counts", test: "counts", "aria-live": "polite" }),
-    slider: h("input", { type: "range", min: LEAST, max: 1, step: 0.01, test: "confidence", "aria-label": "Least confidence of machine marks that are shown", oninput: slide }),
+    slider: h("input", { type: "range", min: 0, max: 1, step: 0.005, test: "confidence", "aria-label": "Least confidence of machine marks that are shown", oninput: () => show(fromPlace(Number(parts.slider.value))) }),
     sliderLabel: h("span", { class: "num", test: "confidence-value" }),
     ticks: h("div", { "aria-hidden": "true" }),
     points: h("div", { class: "points" }),
@@ -43,10 +42,14 @@ function toggleOpenOnly() {
   emit("reading");
 }
 
-function slide() {
-  state.threshold = Number(parts.slider.value);
+// Thresholds lie low: the slider gives them more room.
+const toPlace = (confidence) => Math.sqrt(confidence);
+const fromPlace = (place) => place * place;
+
+function show(threshold) {
+  state.threshold = threshold;
   const finding = actions.selected();
-  if (finding && !state.reading.visible(state.threshold).includes(finding)) state.selected = null;
+  if (finding && !state.reading.visible(threshold).includes(finding)) state.selected = null;
   drawFindings();
   redraw();
 }
@@ -71,20 +74,15 @@ function draw() {
 }
 
 function drawTicks() {
-  parts.slider.value = state.threshold;
   const points = Object.entries(state.study.thresholds ?? {}).filter(([, value]) => value !== null);
-  const set = (value) => () => {
-    parts.slider.value = value;
-    slide();
-  };
   const tick = ([, value]) => {
     const mark = h("span", { class: "tick" });
     // The slider's thumb keeps 8 px from either end.
-    mark.style.left = `calc(8px + ${(value - LEAST) / (1 - LEAST)} * (100% - 16px))`;
+    mark.style.left = `calc(8px + ${toPlace(value)} * (100% - 16px))`;
     return mark;
   };
   const name = ([point, value]) =>
-    h("button", { type: "button", class: "quiet", test: `point-${point}`, title: `Show marks at or above the ${point} point`, onclick: set(value), text: `${point} ${number(value, 2)}` });
+    h("button", { type: "button", class: "quiet", test: `point-${point}`, title: `Show marks at or above the ${point} point`, onclick: () => show(value), text: `${point} ${number(value, 2)}` });
   fill(parts.ticks, ...points.map(tick));
   fill(parts.points, ...points.map(name));
 }
@@ -104,6 +102,7 @@ function drawFlags() {
     flags.push(h("button", { type: "button", test: "blind-on", onclick: () => actions.blind(true), text: "Read blind first: hide machine marks" }));
   }
   parts.confidence.hidden = hidden;
+  parts.openOnly.parentElement.hidden = hidden;
   fill(parts.flags, ...flags);
 }
 
@@ -117,14 +116,20 @@ function overlapWords() {
 function drawFindings() {
   const counts = state.reading.counts(state.threshold);
   parts.sliderLabel.textContent = number(state.threshold, 2);
+  parts.slider.setAttribute("aria-valuetext", number(state.threshold, 2));
+  if (document.activeElement !== parts.slider || fromPlace(Number(parts.slider.value)) !== state.threshold) parts.slider.value = toPlace(state.threshold);
   parts.openOnly.checked = state.toJudgeOnly;
   const added = counts.added ? ` (${counts.added} added)` : "";
-  parts.counts.textContent = `${counts.shown} shown of ${counts.all}, ${counts.accepted} accepted${added}, ${counts.rejected} rejected, ${counts.open} to judge`;
+  if (state.reading.hidden) parts.counts.textContent = `${plural(counts.shown, "mark")} of yours; the machine's are hidden`;
+  else parts.counts.textContent = `${counts.shown} shown of ${counts.all}, ${counts.accepted} accepted${added}, ${counts.rejected} rejected, ${counts.open} to judge`;
   const shown = state.reading.visible(state.threshold);
   const rows = shown.map(row);
   fill(parts.list, ...(rows.length ? rows : [h("li", { class: "empty", text: state.reading.hidden ? "No marks of yours yet. M adds one at the crosshair." : "No finding at this confidence." })]));
-  parts.list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
   drawVerdict();
+  // After the verdict's buttons took their height, so that the selected row is not behind them.
+  const chosen = parts.list.querySelector("[aria-selected=true]");
+  chosen?.scrollIntoView({ block: "nearest" });
+  parts.list.setAttribute("aria-activedescendant", chosen?.id ?? "");
 }
 
 const where = ({ region, side }) => (region ? [side && side !== "n/a" ? side : null, region].filter(Boolean).join(" ") : "region n/a");

@@ -80,7 +80,7 @@ export class RoomViewer extends Niivue {
     this.grid = null;
     this.linear = true;
     this.sources = {};
-    this.geometryOf = null;
+    this.renderVersion = 0;
   }
 
   // Letters and lines are drawn on the overlay, in the page's own type.
@@ -120,11 +120,12 @@ export class RoomViewer extends Niivue {
         gl.texParameteri(gl.TEXTURE_3D, name, gl.NEAREST);
       }
       gl.texStorage3D(gl.TEXTURE_3D, 1, gl.R16I, ...shape);
-      this.sources[source] = { texture, shape: [...shape], window: [0, 1] };
+      this.sources[source] = { texture, shape: [...shape], window: [0, 1], version: 0 };
     }
     gl.bindTexture(gl.TEXTURE_3D, this.sources[source].texture);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, 0, ...shape, gl.RED_INTEGER, gl.SHORT, values);
+    this.sources[source].version++;
   }
 
   /** Give a source's memory back. @param {"image"|"phase"} source */
@@ -138,6 +139,7 @@ export class RoomViewer extends Niivue {
     this.small = await coarse(this.volumes[0], RENDER_SIZE);
     this.small.cal_min = this.sources.image.window[0];
     this.small.cal_max = this.sources.image.window[1];
+    this.renderVersion++;
     this.updateGLVolume();
   }
 
@@ -163,23 +165,51 @@ export class RoomViewer extends Niivue {
     return whole;
   }
 
+  /** Attach to a canvas that keeps what was drawn, so that panes that did not change stay. */
+  async attach(canvas) {
+    canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
+    await this.attachToCanvas(canvas, false);
+  }
+
   drawSceneCore() {
     if (!this.initialized) return;
-    const gl = this.gl;
-    gl.viewport(0, 0, gl.canvas.width, gl.canvas.height);
-    this.clearBounds();
-    this.screenSlices = [];
-    if (!this.volumes.length || !this.sources.image) return;
-    this.bindTextures();
-    for (const pane of this.panes) {
-      this.drawing = pane;
-      if (pane.plane === RENDER) {
-        this.draw3D([...pane.rect]);
-      } else if (this.sources[pane.source]) {
-        this.aim(pane);
-        this.draw2DMain([...pane.rect], pane.plane, NaN);
-      }
+    if (!this.volumes.length || !this.sources.image) {
+      this.clearBounds();
+      this.screenSlices = [];
+      return;
     }
+    this.bindTextures();
+    // NiiVue's list of what is where on the canvas: one entry a pane.
+    this.screenSlices = this.panes.map((pane) => this.drawPane(pane)).filter(Boolean);
+  }
+
+  /** Draw a pane if anything of it changed. @returns {?Object} NiiVue's record of it. */
+  drawPane(pane) {
+    if (pane.plane !== RENDER && !this.sources[pane.source]) return null;
+    const look = this.lookOf(pane);
+    if (pane.drawn?.look === look) return pane.drawn.record;
+    this.drawing = pane;
+    this.screenSlices = [];
+    this.clearBounds(this.gl.COLOR_BUFFER_BIT | this.gl.DEPTH_BUFFER_BIT, [...pane.rect]);
+    if (pane.plane === RENDER) {
+      this.draw3D([...pane.rect]);
+    } else {
+      this.aim(pane);
+      this.draw2DMain([...pane.rect], pane.plane, NaN);
+    }
+    pane.drawn = { look, record: this.screenSlices.at(-1) };
+    return pane.drawn.record;
+  }
+
+  /** All that a pane's picture depends on. */
+  lookOf(pane) {
+    if (pane.plane === RENDER) {
+      const { renderAzimuth, renderElevation, volScaleMultiplier } = this.scene;
+      return [renderAzimuth, renderElevation, volScaleMultiplier, this.renderVersion].join();
+    }
+    const { window, version } = this.sources[pane.source];
+    const depth = this.scene.crosshairPos[PLANES[pane.plane].depth];
+    return [depth, pane.window(this.grid), window, version, this.linear].join();
   }
 
   /** Point the slice shader at a pane's values. @param {import("./geometry.js").Pane} pane */

@@ -16,25 +16,27 @@ in vec3 texPos;
 out vec4 color;
 
 float at(ivec3 voxel) {
-  return float(texelFetch(values, clamp(voxel, ivec3(0), size - 1), 0).r);
+  return float(texelFetch(values, voxel, 0).r);
 }
 
 void main(void) {
   vec3 place = (toVoxel * vec4(texPos, 1.0)).xyz;
+  ivec3 last = size - 1;
   float value;
   if (linear == 1) {
     // Within the slice only: a reader sees slices as they were acquired.
     vec3 across = vec3(stepU + stepV);
     vec3 corner = mix(floor(place + 0.5), floor(place), across);
     vec3 part = (place - corner) * across;
-    ivec3 voxel = ivec3(corner);
+    ivec3 low = clamp(ivec3(corner), ivec3(0), last);
+    ivec3 high = min(ivec3(corner) + stepU + stepV, last);
+    ivec3 nextU = low + (high - low) * stepU;
+    ivec3 nextV = low + (high - low) * stepV;
     float u = dot(part, vec3(stepU));
     float v = dot(part, vec3(stepV));
-    float near = mix(at(voxel), at(voxel + stepU), u);
-    float far = mix(at(voxel + stepV), at(voxel + stepU + stepV), u);
-    value = mix(near, far, v);
+    value = mix(mix(at(low), at(nextU), u), mix(at(nextV), at(high), u), v);
   } else {
-    value = at(ivec3(floor(place + 0.5)));
+    value = at(clamp(ivec3(floor(place + 0.5)), ivec3(0), last));
   }
   float grey = clamp((value - window.x) / max(window.y - window.x, 1e-6), 0.0, 1.0);
   color = vec4(vec3(grey), 1.0);

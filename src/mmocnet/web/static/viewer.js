@@ -59,7 +59,7 @@ export async function start() {
   if (!probe) throw new Error("This browser shows no WebGL 2, which the reading view needs.");
   probe.getExtension("WEBGL_lose_context")?.loseContext();
   view.nv = new RoomViewer();
-  await view.nv.attachToCanvas(byId("slices"), false);
+  await view.nv.attach(byId("slices"));
   byId("slices").addEventListener("webglcontextlost", () => {
     state.problem = "The graphics memory was lost: reload this page. No mark is lost.";
     emit("problem");
@@ -95,6 +95,7 @@ export function arrange() {
     pane.view.shared = true;
   }
   view.active = view.nv.panes.find((pane) => pane.plane === view.active?.plane) ?? view.nv.panes[0];
+  view.nv.clearBounds();
   redraw();
 }
 
