@@ -2,6 +2,7 @@ import builtins
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -98,6 +99,22 @@ def test_a_folder_that_others_can_read_is_no_room(tmp_path, capsys):
     (tmp_path / "room").mkdir(mode=0o755)
     assert main(["serve", "--port", "0", *_room(tmp_path)]) == 2
     assert "mode 0700" in _sentence(capsys)
+
+
+@pytest.mark.parametrize(("content", "part"), [(b"no database", "cannot open"), (None, "version")])
+def test_a_database_that_is_not_ours_is_left_alone(tmp_path, capsys, content, part):
+    (tmp_path / "room").mkdir(mode=0o700)
+    path = tmp_path / "room" / "room.sqlite"
+    if content is None:
+        base = sqlite3.connect(path)
+        base.execute("PRAGMA user_version = 99")
+        base.close()
+    else:
+        path.write_bytes(content * 100)
+    before = path.read_bytes()
+    assert main(["serve", "--port", "0", *_room(tmp_path)]) == 2
+    assert part in _sentence(capsys)
+    assert path.read_bytes() == before
 
 
 def test_an_address_that_others_reach_is_warned_of(tmp_path, capsys, monkeypatch):

@@ -1,4 +1,6 @@
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -56,6 +58,24 @@ def test_a_bids_dataset_is_listed_with_its_phase(tmp_path):
     assert one.phase == str(anat / "sub-01_part-phase_T2starw.nii.gz")
 
 
+def test_a_folder_that_cannot_be_read_and_names_that_are_no_text_stop_nothing(
+    serve, tmp_path, head
+):
+    root = tmp_path / "scans"
+    (root / "closed").mkdir(parents=True)
+    name = os.fsdecode(b"caf\xe9.nii.gz")
+    shutil.copy(head, root / name)
+    (root / "loop").symlink_to(root)
+    (root / "closed").chmod(0)
+    server = serve(str(root))
+    (study,) = _listed(server, 1)
+    (root / "closed").chmod(0o700)
+    assert study["name"] == "caf.nii.gz"
+    server.client.post("/api/studies/run", json={"ids": "all"})
+    assert server.wait(study["id"])["state"] == "ready"
+    assert server.client.get("/api/studies").json()["folder"]["state"] == "done"
+
+
 def test_a_served_folder_is_listed_run_on_demand_and_never_written_to(serve, folder):
     before = {one: one.stat().st_mtime_ns for one in folder.rglob("*")}
     server = serve(str(folder))
@@ -79,8 +99,6 @@ def test_a_served_folder_is_listed_run_on_demand_and_never_written_to(serve, fol
 
 
 def _listed(server, count: int):
-    import time
-
     end = time.monotonic() + 30
     while time.monotonic() < end:
         studies = server.client.get("/api/studies").json()["studies"]

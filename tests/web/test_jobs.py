@@ -284,6 +284,15 @@ def test_a_job_that_never_ends_well_is_given_up(desk):
     assert "interrupted" in study["reason"]
 
 
+def test_a_server_that_ends_well_is_no_fault_of_a_job(desk):
+    with desk.store.transaction() as base:
+        add_job(base, "segment", desk.study, {})
+    for _ in range(MAX_ATTEMPTS + 2):
+        assert claim(desk.store, ("segment",), "one") is not None
+        release_all(desk.store, in_peace=True)
+    assert claim(desk.store, ("segment",), "one") is not None
+
+
 def test_a_child_that_takes_too_long_is_ended(desk, monkeypatch):
     from mmocnet.web.limits import Limit
 

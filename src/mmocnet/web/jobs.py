@@ -79,7 +79,7 @@ class Supervisor:
         self.wake()
         for lane in self._lanes:
             lane.join()
-        release_all(self.store)
+        release_all(self.store, in_peace=True)
 
     def _lane(self, kinds: tuple[Kind, ...], news: threading.Event) -> None:
         while not self._stopping.is_set():

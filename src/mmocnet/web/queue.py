@@ -139,11 +139,17 @@ def fail(store: Store, job: Job, reason: str) -> bool:
     return True
 
 
-def release_all(store: Store) -> int:
-    """Let every running job wait again: no child of another server is alive. Return how many."""
+def release_all(store: Store, *, in_peace: bool = False) -> int:
+    """Let every running job wait again, as no child is alive; return how many.
+
+    Args:
+        store: The room's.
+        in_peace: Whether the server ended well, which is no fault of the job's.
+    """
     with store.transaction() as base:
         stuck = base.execute(
-            "SELECT * FROM jobs WHERE state = 'running' AND attempts >= ?", (MAX_ATTEMPTS,)
+            "SELECT * FROM jobs WHERE state = 'running' AND attempts >= ? AND NOT ?",
+            (MAX_ATTEMPTS, in_peace),
         ).fetchall()
         for row in stuck:
             reason = f"it was interrupted {MAX_ATTEMPTS} times: start it again if you wish"
@@ -155,7 +161,11 @@ def release_all(store: Store) -> int:
                 (reason, row["study"], row["kind"]),
             )
         rows = base.execute("SELECT study FROM jobs WHERE state = 'running'").fetchall()
-        base.execute("UPDATE jobs SET state = 'waiting', owner = NULL WHERE state = 'running'")
+        base.execute(
+            "UPDATE jobs SET state = 'waiting', owner = NULL, attempts = attempts - ? "
+            "WHERE state = 'running'",
+            (int(in_peace),),
+        )
         base.execute("UPDATE studies SET state = 'waiting' WHERE state = 'running'")
     return len(rows)
 

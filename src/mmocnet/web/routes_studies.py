@@ -14,6 +14,7 @@ from mmocnet.web.requests import RunRequest
 from mmocnet.web.studies import (
     cancel_study,
     delete_study,
+    folder_state,
     list_studies,
     queue_studies,
     read_study,
@@ -26,7 +27,9 @@ def routes(context: Context) -> APIRouter:
 
     @router.get("/studies")
     def studies() -> Response:
-        return json_response({"studies": list_studies(context.store)})
+        return json_response(
+            {"studies": list_studies(context.store), "folder": folder_state(context.store)}
+        )
 
     @router.post("/studies/run")
     def run(request: RunRequest) -> Response:

@@ -1,5 +1,6 @@
 """Routes of uploads: files come in, are kept under names of ours, and are queued."""
 
+import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -108,7 +109,9 @@ def _add_files(study: str, context: Context, upload: Upload) -> Response:
             raise BusyError("the study waits or runs: cancel it first")
         for role, one in found.items():
             one.path.rename(folder / names[role])
-            base.execute(f"UPDATE studies SET {role} = ? WHERE id = ?", (names[role], study))
+            base.execute(
+                f"UPDATE studies SET {role} = ? WHERE id = ?", (os.fsencode(names[role]), study)
+            )
         if "phase" in names:
             # Its display copy is made by the import.
             base.execute("UPDATE studies SET imported = 0 WHERE id = ?", (study,))

@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS studies (
     name TEXT NOT NULL,
     source TEXT NOT NULL,
     origin TEXT NOT NULL,
-    path TEXT UNIQUE,
+    path BLOB UNIQUE,
     added TEXT NOT NULL,
     state TEXT NOT NULL,
     reason TEXT,
@@ -15,8 +15,8 @@ CREATE TABLE IF NOT EXISTS studies (
     size TEXT,
     settings TEXT,
     imported INTEGER NOT NULL DEFAULT 0,
-    phase TEXT,
-    mask TEXT,
+    phase BLOB,
+    mask BLOB,
     result TEXT
 );
 CREATE TABLE IF NOT EXISTS results (

@@ -165,6 +165,8 @@ def http_server(app: ASGIApp) -> uvicorn.Server:
         proxy_headers=False,
         lifespan="off",
         ws="none",
+        # Longer than the page waits between two looks.
+        timeout_keep_alive=60,
         timeout_graceful_shutdown=3,
     )
     return uvicorn.Server(config)

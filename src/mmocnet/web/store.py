@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from mmocnet.errors import InputError
 
 BUSY_S = 20.0
 """How long a transaction waits for another process's."""
+
+VERSION = 1
+"""Of the tables; another one is not understood."""
 
 Row = sqlite3.Row
 
@@ -30,15 +33,28 @@ class Store:
             self._base = sqlite3.connect(
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
-            self._base.row_factory = sqlite3.Row
-            self._base.execute("PRAGMA journal_mode=WAL")
-            # A commit is on the disk before it is answered.
-            self._base.execute("PRAGMA synchronous=FULL")
-            schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-            self._base.executescript(schema)
-            path.chmod(0o600)
+            with ExitStack() as undo:
+                undo.callback(self._base.close)
+                self._prepare(path)
+                undo.pop_all()
         except sqlite3.Error as error:
             raise InputError(f"cannot open the room's database {path.name}: {error}") from error
+
+    def _prepare(self, path: Path) -> None:
+        self._base.row_factory = sqlite3.Row
+        version = self._base.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, VERSION):
+            raise InputError(
+                f"{path.name} was made by another version of mmocnet: give this one a --state of "
+                "its own"
+            )
+        self._base.execute("PRAGMA journal_mode=WAL")
+        # A commit is on the disk before it is answered.
+        self._base.execute("PRAGMA synchronous=FULL")
+        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+        self._base.executescript(schema)
+        self._base.execute(f"PRAGMA user_version = {VERSION}")
+        path.chmod(0o600)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

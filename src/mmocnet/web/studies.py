@@ -1,6 +1,7 @@
 """The work list: studies, what is known of them, and what may be done with them."""
 
 import json
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -56,14 +57,19 @@ def add_study(base: sqlite3.Connection, one: NewStudy, state: str = "new") -> No
             one.name,
             one.source,
             one.origin,
-            one.path,
+            _stored(one.path),
             now(),
             state,
-            one.phase,
-            one.mask,
+            _stored(one.phase),
+            _stored(one.mask),
             one.spacing_mm,
         ),
     )
+
+
+def _stored(path: str | None) -> bytes | None:
+    """Return a path as the file system has it: not all names are text."""
+    return None if path is None else os.fsencode(path)
 
 
 def read_study(store: Store, study: str) -> Row:
@@ -99,9 +105,10 @@ def queue_studies(
         if ids == "all":
             query = "SELECT id FROM studies WHERE state IN ('new', 'failed', 'cancelled')"
             ids = [row["id"] for row in base.execute(query + " ORDER BY added, rowid").fetchall()]
-        for study in ids:
+        wanted = list(dict.fromkeys(ids))
+        for study in wanted:
             queue_study(base, study, settings)
-    return list(ids)
+    return wanted
 
 
 def queue_study(base: sqlite3.Connection, study: str, settings: dict[str, Any]) -> None:
@@ -201,6 +208,12 @@ def list_studies(store: Store, ids: Sequence[str] | None = None) -> list[dict[st
         _as_json(row, jobs.get(row["id"]), results, readers.get((row["id"], row["result"]), []))
         for row in rows
     ]
+
+
+def folder_state(store: Store) -> dict[str, Any] | None:
+    """Return how the look at the folder goes; None where no folder is served."""
+    row = store.row("SELECT state, reason FROM jobs WHERE kind = 'list'")
+    return None if row is None else {"state": row["state"], "reason": row["reason"]}
 
 
 def _as_json(

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from mmocnet.errors import InputError
 from mmocnet.io.dataset import plain, write_json
 from mmocnet.io.read import Scan, read_scan
 from mmocnet.prepare.geometry import slice_axis
+from mmocnet.web.drops import kind_of
 from mmocnet.web.queue import add_job, finish, is_mine
 from mmocnet.web.store import Row
 from mmocnet.web.studies import read_study
@@ -24,10 +27,23 @@ if TYPE_CHECKING:
 def source_path(task: Task, row: Row) -> Path:
     """Return where a study's scan is: the user's own path, or the uploaded file or folder."""
     if row["path"] is not None:
-        return Path(row["path"])
+        return _named_in_text(Path(os.fsdecode(row["path"])))
     folder = task.room.input(row["id"])
     names = ("scan.nii.gz", "scan.nii", "slice.png", "slice.tif", "slice.tiff", "study.zip")
     return next((folder / name for name in names if (folder / name).is_file()), folder / "dicom")
+
+
+def _named_in_text(path: Path) -> Path:
+    """Return a path that can be written down: a link in the job's own folder where it cannot."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        kind = kind_of(path.name)
+        link = Path(tempfile.gettempdir()) / ("study" if kind is None else kind[2])
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+        return link
+    return path
 
 
 def beside(task: Task, row: Row, key: str) -> Path | None:
@@ -35,7 +51,7 @@ def beside(task: Task, row: Row, key: str) -> Path | None:
     if row[key] is None:
         return None
     # An absolute path, of a folder's scan, stays what it is.
-    return task.room.input(row["id"]) / str(row[key])
+    return task.room.input(row["id"]) / os.fsdecode(row[key])
 
 
 def import_study(task: Task) -> None:

@@ -1,11 +1,12 @@
 """The look at the folder: its scans are listed from their names, no voxel is read."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import read_dataset
-from mmocnet.io.dicom.archive import files_below
 from mmocnet.io.dicom.guard import is_dicom, read_header
 from mmocnet.web.drops import IGNORED, kind_of
 from mmocnet.web.queue import finish, is_mine
@@ -26,7 +27,7 @@ def list_folder(task: Task) -> None:
             return
         for one in found:
             add_study(base, one)
-        paths = {one.path for one in found}
+        paths = {os.fsencode(one.path) for one in found if one.path is not None}
         gone = base.execute(
             "SELECT id, path FROM studies WHERE origin = 'folder' AND state = 'new' "
             "AND result IS NULL"
@@ -57,38 +58,41 @@ def scans_in(root: Path) -> list[NewStudy]:
 
 
 def _files_in(root: Path) -> list[NewStudy]:
-    files, _ = files_below(root)
-    visible = [
-        path
-        for path in files
-        if not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
-    kinds = {path: kind_of(path.name) for path in visible}
-    alone = [(path, kind[1]) for path, kind in kinds.items() if kind is not None]
-    others = [path for path, kind in kinds.items() if kind is None]
-    dicom: list[tuple[Path, Source]] = [(one, "dicom") for one in dicom_folders(root, others)]
+    alone: list[tuple[Path, Source]] = []
+    uids: dict[Path, str] = {}
+    # A folder that cannot be read is passed by; links to folders are not followed.
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        visible = [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
+        alone += [(path, kind[1]) for path in visible if (kind := kind_of(path.name)) is not None]
+        uid = _study_uid(path for path in visible if _may_be_dicom(path.name))
+        if uid is not None:
+            uids[Path(folder)] = uid
+    dicom: list[tuple[Path, Source]] = [(one, "dicom") for one in study_folders(root, uids)]
     return [
         NewStudy(new_id(), _name(path, root), source, "folder", str(path))
         for path, source in sorted(alone + dicom)
     ]
 
 
-def dicom_folders(root: Path, files: Sequence[Path]) -> list[Path]:
-    """Return the folders that hold one DICOM study each, from one header a folder.
+def _may_be_dicom(name: str) -> bool:
+    return not (kind_of(name) or name.lower().endswith(IGNORED) or name.upper() == "DICOMDIR")
+
+
+def study_folders(root: Path, uids: Mapping[Path, str]) -> list[Path]:
+    """Return the folders that hold one DICOM study each.
 
     A study that has a folder for each series is the folder around them.
+
+    Args:
+        root: What is not left upwards.
+        uids: Study of each folder that has DICOM files in it.
     """
-    inside: dict[Path, list[Path]] = {}
-    for path in files:
-        if not path.name.lower().endswith(IGNORED) and path.name.upper() != "DICOMDIR":
-            inside.setdefault(path.parent, []).append(path)
-    looked = {folder: _study_uid(held) for folder, held in inside.items()}
-    studies = {folder: uid for folder, uid in looked.items() if uid is not None}
     below: dict[Path, set[str]] = {}
-    for folder, uid in studies.items():
+    for folder, uid in uids.items():
         for above in (folder, *folder.parents):
             below.setdefault(above, set()).add(uid)
-    return sorted({_top(folder, root, below) for folder in studies})
+    return sorted({_top(folder, root, below) for folder in uids})
 
 
 def _top(folder: Path, root: Path, below: Mapping[Path, set[str]]) -> Path:
@@ -98,9 +102,9 @@ def _top(folder: Path, root: Path, below: Mapping[Path, set[str]]) -> Path:
     return folder
 
 
-def _study_uid(files: Sequence[Path]) -> str | None:
+def _study_uid(files: Iterable[Path]) -> str | None:
     """Return the study of the first DICOM file among the first few; None where there is none."""
-    for path in files[:LOOKS]:
+    for path in islice(files, LOOKS):
         try:
             if is_dicom(path):
                 return str(read_header(path, tags=["StudyInstanceUID"]).get("StudyInstanceUID", ""))
