@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -86,6 +87,12 @@ def test_a_long_table_flows_over_pages_and_loses_no_row():
     text = " ".join(_pages(render_pdf(_report(lesions, pictures={}))))
     assert text.count("4, 5, 6") == 120
     assert text.count("Voxel") >= 3
+
+
+def test_a_macrohaemorrhage_is_named_in_as_few_letters_as_its_column_holds():
+    lesion = dataclasses.replace(_lesion(1), certainty=Certainty.MACROHAEMORRHAGE)
+    text = _pages(render_pdf(_report((lesion,), pictures={})))[0]
+    assert "1 over 10 mm 0.90" in text
 
 
 def test_regions_are_counted_by_side():

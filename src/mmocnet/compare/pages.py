@@ -110,7 +110,7 @@ def _pdf_table(report: CompareReport) -> list[Flowable]:
     ]
     region = pdf.text_style(7)
     rows = [[*cells(one)[:-1], pdf.paragraph(cells(one)[-1], region)] for one in report.changes]
-    widths = [wide * mm for wide in (8, 19, 25, 15, 16, 11, 14, 16, 20, 11, 23)]
+    widths = [wide * mm for wide in (7, 20, 20, 16, 17, 11, 15, 16, 20, 11, 25)]
     return [
         *pdf.title("Lesions"),
         pdf.table([list(HEADINGS), *rows], widths, style),
@@ -134,9 +134,9 @@ def _pdf_gallery(report: CompareReport) -> list[Flowable]:
             views.baseline_outlined,
             views.follow_up_outlined,
         ]
-        tiles.append(pdf.image_row(images, Paragraph(text, pdf.text_style(7)), 1))
+        tiles.append(pdf.image_row(images, Paragraph(text, pdf.text_style(7)), 1, 35 * mm))
     return [
-        *pdf.title("Pictures", 60 * mm),
+        *pdf.title("Pictures", 65 * mm),
         pdf.paragraph(DISPLAY, pdf.text_style(7, pdf.SOFT)),
         Spacer(1, 2 * mm),
         *pdf.grid(tiles, 1),

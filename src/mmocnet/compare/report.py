@@ -10,7 +10,7 @@ from mmocnet.compare.match import Change, State
 from mmocnet.compare.pictures import ChangePictures, change_pictures
 from mmocnet.compare.visit import Visit
 from mmocnet.io.burden import baseline_burden
-from mmocnet.io.report import number_text, place_text
+from mmocnet.io.report import certainty_text, number_text, place_text
 
 PICTURED = 60
 """Lesions with pictures, new ones first, so that a report stays under about 10 MB."""
@@ -36,8 +36,8 @@ TABLE_NOTE = (
 )
 DISPLAY = (
     "From left to right: baseline, follow-up, then both with outlines; the follow-up is registered "
-    "to the baseline and cut in its planes. Greys are those of the brain's median in both. The "
-    "patient's right is on the viewer's left; black is outside the scan."
+    "to the baseline and cut in its planes. Black and white follow each brain's median. "
+    "The patient's right is on the viewer's left; black is outside the scan."
 )
 
 
@@ -161,7 +161,7 @@ def cells(change: Change) -> list[str]:
     return [
         str(change.index),
         change.state.value,
-        change.lesion.certainty.value,
+        certainty_text(change.lesion),
         *volumes,
         number_text(change.volume_ratio),
         *sizes,

@@ -257,18 +257,21 @@ def warning_box(warnings: Sequence[str]) -> list[Flowable]:
 GAP = 3 * mm
 
 
-def image_row(images: Sequence[bytes], caption: Paragraph, columns: int = 2) -> list[Flowable]:
+def image_row(
+    images: Sequence[bytes], caption: Paragraph, columns: int = 2, highest: float = 45 * mm
+) -> list[Flowable]:
     """Return PNGs beside each other on black with a caption, one tile of a grid.
 
     Args:
         images: Shown equally high.
         caption: Below them.
         columns: Tiles beside each other on the page.
+        highest: Height of the images at most, points.
     """
     wide = (WIDTH - (columns - 1) * GAP) / columns
     sizes = [Image(io.BytesIO(data)) for data in images]
     ratios = [image.imageWidth / image.imageHeight for image in sizes]
-    height = min((wide - 2 * len(images)) / sum(ratios), 45 * mm)
+    height = min((wide - 2 * len(images)) / sum(ratios), highest)
     cells = [picture(data, wide, height) for data in images]
     style: list[Style] = [
         ("BACKGROUND", (0, 0), (-1, -1), colors.black),

@@ -184,6 +184,18 @@ def located_regions(report: Report) -> list[RegionCount]:
     return rows if any(row.total for row in rows if row.region != NOT_LOCATED) else []
 
 
+def certainty_text(lesion: Lesion) -> str:
+    """Return how sure a finding is, as short as columns of print need it.
+
+    >>> from mmocnet.lesion import Certainty, Lesion
+    >>> where = ((0.0,) * 3, (0,) * 3)
+    >>> certainty_text(Lesion(1, "", *where, 9.0, 12.0, 12.0, 0.9, Certainty.MACROHAEMORRHAGE))
+    'over 10 mm'
+    """
+    large = lesion.certainty is Certainty.MACROHAEMORRHAGE
+    return "over 10 mm" if large else lesion.certainty.value
+
+
 def overview_text(report: Report) -> str:
     """Return what the overview shows."""
     text = "The slice" if report.is_slice else "Slices through the scan, each with its number"

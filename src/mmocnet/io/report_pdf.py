@@ -25,6 +25,7 @@ from mmocnet.io.pdf import (
 from mmocnet.io.report import (
     LesionPictures,
     Report,
+    certainty_text,
     conclusions,
     confidence_words,
     facts,
@@ -159,7 +160,7 @@ def _others(report: Report) -> list[Flowable]:
 def _finding_table(rows: Sequence[tuple[Lesion, str]], headings: Sequence[str]) -> Flowable:
     """Return findings as a table, with the reader's verdicts where there is a reader."""
     reviewed = headings is not HEADINGS
-    widths: tuple[float, ...] = (8, 19, 11, 18, 20, 15, 30, 22, 35)
+    widths: tuple[float, ...] = (8, 20, 11, 17, 19, 14, 32, 22, 35)
     if reviewed:
         widths = (7, 18, 24, 19, 16, 16, 18, 13, 27, 20)
     cells: list[list[object]] = [list(headings)]
@@ -182,7 +183,7 @@ def _row(lesion: Lesion, verdict: str, reviewed: bool) -> list[object]:
     return [
         str(lesion.index or ""),
         *first,
-        str(lesion.certainty),
+        certainty_text(lesion),
         number_text(lesion.confidence, 2),
         number_text(lesion.diameter_mm),
         number_text(lesion.diameter_eq_mm),
