@@ -42,6 +42,10 @@ def test_an_export_is_the_reading_as_it_was_when_it_was_asked_for(serve, head):
     assert (scan.array[marked] < 300).all()
     _, log = _export(server, study["id"], reader, "audit")
     assert log["state"] == "done", log
+    # With its study it is gone.
+    assert server.client.delete(path).status_code == 204
+    assert server.client.get(f"/api/exports/{job}/file").status_code == 404
+    assert list((server.state / "exports").iterdir()) == []
 
 
 def test_what_cannot_be_exported_says_why(serve, head):

@@ -196,8 +196,10 @@ def test_an_error_is_one_sentence(desk):
         assert "\n" not in answer.json()["error"]
 
 
-def test_a_request_that_is_too_large_is_not_read(desk):
-    answer = desk.client.post("/api/readers", content=b" " * (17 * 2**20))
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=b"])
+def test_a_request_that_is_too_large_is_not_read(desk, kind):
+    headers = {"Content-Type": kind}
+    answer = desk.client.post("/api/readers", content=b" " * (17 * 2**20), headers=headers)
     assert answer.status_code == 413
 
 

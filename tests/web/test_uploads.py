@@ -1,4 +1,6 @@
 import asyncio
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -202,3 +204,25 @@ def test_thousands_of_files_are_one_study(desk):
     (study,) = answer.json()["studies"]
     assert (study["name"], study["source"]) == ("s", "dicom")
     assert len(_inputs(desk, study["id"])) == 3000
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(desk, caplog):
+    start = _part("files", b"x" * 1000, "a.nii")
+    with socket.create_connection(("127.0.0.1", desk.access.port)) as line:
+        head = (
+            f"POST /api/studies HTTP/1.1\r\nHost: 127.0.0.1:{desk.access.port}\r\n"
+            f"Authorization: Bearer {desk.access.token}\r\nX-Mmocnet: 1\r\n"
+            f"Content-Type: {KIND}\r\nContent-Length: 500000\r\n\r\n"
+        )
+        line.sendall(head.encode() + start)
+        _until(lambda: list(desk.room.incoming.iterdir()) != [])
+    _until(lambda: list(desk.room.incoming.iterdir()) == [])
+    assert len(desk.client.get("/api/studies").json()["studies"]) == 1
+    assert caplog.text == ""
+
+
+def _until(true) -> None:
+    end = time.monotonic() + 10
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert true()

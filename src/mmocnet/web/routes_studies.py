@@ -65,7 +65,8 @@ def routes(context: Context) -> APIRouter:
 
 
 def _delete(context: Context, study: str) -> None:
-    delete_study(context.store, study)
+    for export in delete_study(context.store, study):
+        shutil.rmtree(context.room.exports / export, ignore_errors=True)
     context.readings.forget(study)
     shutil.rmtree(context.room.study(study), ignore_errors=True)
 

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mmocnet.errors import MmocnetError
@@ -119,6 +120,9 @@ class Guard:
         with_headers = _with_headers(send, scope["path"])
         try:
             await self._app(scope, receive, noting)
+        except ClientDisconnect:
+            # Nobody is there any more to be answered.
+            return
         except Exception as error:
             if not isinstance(error, MmocnetError):
                 _log_unexpected(error, scope)
@@ -182,8 +186,8 @@ class _Answer:
 
 def is_upload(scope: Scope) -> bool:
     """Return whether a request brings files, which are counted where they are written."""
-    kind = dict(scope["headers"]).get(b"content-type", b"")
-    return bool(kind.startswith(b"multipart/form-data"))
+    path = str(scope["path"])
+    return path == "/api/studies" or (path.startswith("/api/studies/") and path.endswith("/files"))
 
 
 def _counted(receive: Receive) -> Receive:

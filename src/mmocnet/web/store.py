@@ -63,10 +63,12 @@ class Store:
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield self._base
+                self._base.execute("COMMIT")
             except BaseException:
-                self._base.execute("ROLLBACK")
+                # A full disk can undo it before we do.
+                if self._base.in_transaction:
+                    self._base.execute("ROLLBACK")
                 raise
-            self._base.execute("COMMIT")
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
         """Return the rows of a query."""

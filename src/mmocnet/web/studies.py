@@ -156,7 +156,7 @@ def cancel_study(store: Store, study: str) -> list[str]:
 
 
 def delete_study(store: Store, study: str) -> list[str]:
-    """Forget an uploaded study, its results and its readings; return the ids of its jobs.
+    """Forget an uploaded study, its results and its readings; return the ids of its exports.
 
     Raises:
         NotFoundError: If there is no such study.
@@ -168,11 +168,13 @@ def delete_study(store: Store, study: str) -> list[str]:
             raise NotFoundError("there is no such study")
         if row["origin"] != "upload":
             raise InputError("only an uploaded study can be deleted: this one is in the folder")
-        jobs = _cancel_jobs(base, study, ("import", "segment", "export"))
+        _cancel_jobs(base, study, ("import", "segment", "export"))
+        query = "SELECT id FROM jobs WHERE study = ? AND kind = 'export'"
+        exports = [row["id"] for row in base.execute(query, (study,)).fetchall()]
         base.execute("DELETE FROM studies WHERE id = ?", (study,))
         for table in ("events", "completed", "results"):
             base.execute(f"DELETE FROM {table} WHERE study = ?", (study,))
-    return jobs
+    return exports
 
 
 def _cancel_jobs(base: sqlite3.Connection, study: str, kinds: Iterable[str]) -> list[str]:
