@@ -167,3 +167,7 @@ def test_a_series_of_several_is_asked_for_by_its_visit_s_option(
     summary = json.loads((tmp_path / "out" / "study_compare.json").read_text())
     assert summary["Sources"] == ["study, series 3", "study, series 8"]
     assert summary["Summary"]["New"] == summary["Summary"]["NotSeen"] == 0
+    # The fake patient of the headers is nowhere.
+    texts = [path.read_bytes() for path in (tmp_path / "out").iterdir()]
+    texts += [text.encode() for text in capsys.readouterr()]
+    assert not [word for word in (b"Fake", b"FAKE123", b"ACC987") for one in texts if word in one]

@@ -25,6 +25,7 @@ NAMED = [
     ("phase", Technique("MR", (*M[:2], "PHASE MAP", "P", "FFE"), "", "SWIp", "SWIp", "GR", 31.0)),
     ("swi", Technique("MR", M, "", "VEN_BOLD HR", "", "GR", 29.0)),
     ("minip", Technique("MR", ("DERIVED", "SECONDARY", "PROJECTION IMAGE"), "", "Ax SWAN")),
+    ("minip", Technique("MR", ("DERIVED", "SECONDARY", "REFORMATTED", "MIN IP"), "", "Ax SWAN")),
     ("other", Technique("MR", M, "", "QSM_SWI", SIEMENS, "GR", 20.0)),
     ("other", Technique("MR", ("DERIVED", "PRIMARY", "M", "R2_STAR MAP"), "", "swi", SIEMENS)),
     ("other", Technique("MR", M, "", "Ax T2* map", "", "GR", 20.0)),

@@ -104,7 +104,7 @@ def kind_of(one: Technique) -> tuple[Kind, str]:
 
 
 def _derived(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
-    if types & {"MNIP", "MINIP", "MIN_IP", "PROJECTION IMAGE"}:
+    if types & {"MNIP", "MINIP", "MIN_IP", "MIN IP", "PROJECTION IMAGE"}:
         return "minip", "ImageType of a projection"
     if MINIP_WORDS.search(one.description):
         return "minip", "named as a projection"
