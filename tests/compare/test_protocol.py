@@ -78,6 +78,22 @@ def test_scans_that_are_not_much_alike_are_told(alignment, told):
     assert all(part in one for part, one in zip(told, warnings, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("20240102", "20250102", False),
+        ("20250102", "20240102", True),
+        ("20240102", "20240102", False),
+        ("20250102", "", False),
+    ],
+)
+def test_visits_in_the_wrong_order_are_told_without_their_dates(first, second, told):
+    visits = [_visit(TECHNIQUE, date=date) for date in (first, second)]
+    warnings = registration_warnings(*visits, _aligned())
+    assert ["swapped?" in one and "2024" not in one for one in warnings] == [True] * told
+    assert "2025" not in repr(visits)
+
+
 def test_the_same_images_twice_are_told():
     visit = _visit(TECHNIQUE, provenance={"Input": {"SHA256": "ab"}})
     other = _visit(TECHNIQUE, provenance={"Input": {"SHA256": "cd"}})

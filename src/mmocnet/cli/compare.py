@@ -114,6 +114,7 @@ class Compare:
             acquisition=technique,
             provenance=found.source | {"Input": record},
             warnings=found.warnings,
+            date="" if scan.dicom is None else scan.dicom.date,
         )
 
     def _given(

@@ -124,6 +124,8 @@ def registration_warnings(
     if first and first.get("SHA256") == second.get("SHA256"):
         return ["both visits are the same images"]
     warnings = []
+    if baseline.date and follow_up.date and follow_up.date < baseline.date:
+        warnings.append("the study of the follow-up is dated before that of the baseline: swapped?")
     if alignment.detail < SURE_DETAIL:
         warnings.append(
             f"fine structures of the registered scans correlate by {alignment.detail:.2f} only: "

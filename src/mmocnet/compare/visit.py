@@ -23,6 +23,7 @@ class Visit:
         provenance: How the lesions came about, plain JSON values: Source in words, Input, and
             Segmentation, which is the record of `mmocnet segment`, where they were not given.
         warnings: One sentence for each doubt about the scan and its lesions.
+        date: Of the study, YYYYMMDD, "" where it is not known; never said or written.
     """
 
     image: Volume
@@ -33,6 +34,7 @@ class Visit:
     acquisition: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    date: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -204,3 +204,17 @@ def test_headers_that_identify_nothing_are_read_and_told(
     assert read.shape == volume.shape
     assert source.unfit == told
     assert doubts == ((f"no DICOM objects are made from series 3: {told}",) if told else ())
+
+
+@pytest.mark.parametrize(
+    ("date", "told"), [("20240102", "20240102"), ("", ""), (None, ""), ("2024", "")]
+)
+def test_the_date_of_the_study_is_kept_and_not_shown(
+    tmp_path, write_dicom_series, volume, date, told
+):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_dicom_series(tmp_path, volume, StudyDate=date)
+    _, source, _ = read_series(choose_swi(find_series(tmp_path)))
+    assert source.date == told
+    assert "20240102" not in repr(source)

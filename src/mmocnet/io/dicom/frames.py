@@ -1,7 +1,7 @@
 """What a slice is, from the header of its file, which holds one slice or many."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ TAGS = (
     "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "StudyDate",
     "SeriesNumber",
     "SeriesDescription",
     "ProtocolName",
@@ -51,7 +52,7 @@ TAGS = (
     "PerFrameFunctionalGroupsSequence",
     0x0043102F,
 )
-"""What is read of a header; nothing of it tells who the patient is."""
+"""What is read of a header; nothing of it tells who the patient is. The date is only compared."""
 
 MAX_FRAMES = 20_000
 
@@ -80,6 +81,7 @@ class Slice:
         intercept: Of stored values.
         looks: What tells its kind.
         technique: How it was acquired, as in `DicomSource`.
+        date: Of the study, YYYYMMDD, "" where there is none; never said or written.
     """
 
     path: Path
@@ -101,6 +103,7 @@ class Slice:
     intercept: float
     looks: Technique
     technique: dict[str, float | str]
+    date: str = field(default="", repr=False)
 
 
 def slices_of(path: Path, header: Dataset) -> tuple[Slice, ...]:
@@ -161,6 +164,7 @@ def _slice(path: Path, header: Dataset, where: tuple[Dataset, ...], frame: int) 
         intercept=float(find("RescaleIntercept", 0.0)),
         looks=_looks(header, find),
         technique=_technique(find),
+        date=_date(header.get("StudyDate")),
     )
 
 
@@ -207,6 +211,11 @@ def _technique(find: Any) -> dict[str, float | str]:
         if text:
             record[name] = str(text)
     return record
+
+
+def _date(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) == 8 and text.isdecimal() else ""
 
 
 def _values(value: Any) -> tuple[Any, ...]:

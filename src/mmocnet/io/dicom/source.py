@@ -29,6 +29,7 @@ class DicomSource:
             UIDs: the same in a zip, in other files, or packed otherwise.
         phase: The phase series on the same grid, not read yet; None where there is none.
         unfit: Why no DICOM object can be made from it, "" where one can.
+        date: Of the study, YYYYMMDD, "" where there is none; to be compared, never said or written.
         keep: Holds files that were unpacked from a zip; they are deleted with it.
     """
 
@@ -40,6 +41,7 @@ class DicomSource:
     sha256: str = ""
     phase: "DicomSeries | None" = field(default=None, repr=False, compare=False)
     unfit: str = ""
+    date: str = field(default="", repr=False)
     keep: object = field(default=None, repr=False, compare=False)
 
     def file(self, k: int) -> Path:

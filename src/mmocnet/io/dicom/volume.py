@@ -66,6 +66,7 @@ def read_series(series: DicomSeries) -> tuple[Volume, DicomSource, tuple[str, ..
         technique=slices[0].technique,
         sha256=sha256,
         unfit=unfit,
+        date=slices[0].date,
         keep=series.keep,
     )
     return Volume(array, affine, series.name), source, (*series.warnings, *warnings)
