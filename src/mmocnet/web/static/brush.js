@@ -16,7 +16,7 @@ const FAR_MM = 10;
  * @param {number} radius - In mm.
  * @returns {number[]} Flat indices.
  */
-export function disc(grid, plane, centre, radius) {
+function disc(grid, plane, centre, radius) {
   const { depth, across, up } = PLANES[plane];
   const [axis, u, v] = [depth, across, up].map((ras) => grid.axis[ras]);
   const found = [];

@@ -27,7 +27,7 @@ export function open() {
     "export",
     () => {
       const counts = state.reading.counts(0);
-      const warning = state.reading.complete ? [] : [h("p", { class: "warn small", text: `This reading is not marked complete. Findings not judged are listed as not judged, never as microbleeds; ${counts.accepted} are accepted.` })];
+      const warning = state.reading.complete ? [] : [h("p", { class: "warn small", text: `This reading is not marked complete. Findings not judged are listed as not judged, never as microbleeds. Accepted so far: ${counts.accepted}.` })];
       return [
         ...warning,
         h("div", { class: "exports" }, ...kinds.flatMap(row)),

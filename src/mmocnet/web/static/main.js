@@ -124,7 +124,6 @@ async function openStudy() {
     loading("Loading the scan.");
     if (!(await viewer.open(study))) return;
     loading("");
-    for (const words of study.about.warnings) tell(words);
     if (study.result) await loadReading();
     emit("study");
     firstFinding();

@@ -6,13 +6,13 @@ import { state } from "./state.js";
 import { edges } from "./voxels.js";
 
 /** Okabe and Ito's colours, each with a shape of its own. */
-export const COLOURS = { undecided: "#e69f00", accept: "#2fc08f", reject: "#a3a9ae", added: "#56b4e9" };
+const COLOURS = { undecided: "#e69f00", accept: "#2fc08f", reject: "#a3a9ae", added: "#56b4e9" };
 const INK = "#c9d1d6";
 const CROSS = "rgba(240, 228, 66, 0.55)";
 const TYPE = "system-ui, 'Segoe UI', Roboto, sans-serif";
 
 /** @returns {boolean} Whether marks may be drawn now: never on a minimum projection. */
-export const marksVisible = () => state.marksShown && !state.peeking && state.slabMm === 0;
+const marksVisible = () => state.marksShown && !state.peeking && state.slabMm === 0;
 
 /**
  * Draw everything over the slices.

@@ -26,6 +26,7 @@ function build() {
     ticks: h("div", { "aria-hidden": "true" }),
     points: h("div", { class: "points" }),
     flags: h("div", { class: "stack" }),
+    notes: h("details", { test: "notes", class: "small" }),
     list: h("ul", { class: "findings", role: "listbox", "aria-label": "Findings, by confidence", tabindex: "0", test: "findings" }),
     verdict: h("div", { class: "block", test: "verdict" }),
     foot: h("div", { class: "block" }),
@@ -34,7 +35,7 @@ function build() {
   parts.confidence = h("div", {}, h("div", { class: "row" }, h("label", { class: "small grow", text: "Machine's confidence at least" }), parts.sliderLabel), parts.sliderBox, parts.points);
   parts.openOnly = h("input", { type: "checkbox", test: "open-only", onchange: toggleOpenOnly });
   const openOnly = h("label", { class: "check small" }, parts.openOnly, "Next stops only at findings to judge");
-  parts.top = h("div", { class: "block" }, parts.counts, parts.flags, parts.confidence, openOnly);
+  parts.top = h("div", { class: "block" }, parts.counts, parts.notes, parts.flags, parts.confidence, openOnly);
 }
 
 function toggleOpenOnly() {
@@ -67,10 +68,24 @@ function draw() {
     return;
   }
   if (!byId("side").contains(parts.list)) fill(byId("side"), parts.top, parts.list, parts.verdict, parts.foot);
+  drawNotes();
   drawTicks();
   drawFlags();
   drawFindings();
   drawFoot();
+}
+
+/** Warnings of the import and of the networks, and how the scan was made. */
+function drawNotes() {
+  const { about, warnings } = state.study;
+  const notes = [...new Set([...about.warnings, ...(warnings ?? [])])];
+  const technique = about.technique.map(([name, value]) => `${name.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase()}: ${value}`);
+  parts.notes.hidden = notes.length + technique.length === 0;
+  fill(
+    parts.notes,
+    h("summary", { class: notes.length ? "warn" : "", text: notes.length ? `${plural(notes.length, "note")} on this scan` : "How it was made" }),
+    h("ul", {}, ...[...notes, ...technique].map((words) => h("li", { text: words }))),
+  );
 }
 
 function drawTicks() {
@@ -199,9 +214,9 @@ function drawFoot() {
     h(
       "div",
       { class: "row" },
-      h("button", { type: "button", class: complete ? "" : "primary", test: "complete", onclick: actions.complete, text: complete ? "Reading complete - open again" : "Complete reading" }),
+      h("button", { type: "button", class: complete ? "" : "primary", test: "complete", onclick: actions.complete, title: complete ? "The reading is complete; open it again (G)" : "Mark the reading complete (G)", text: complete ? "Open again" : "Complete" }),
       h("button", { type: "button", test: "export", onclick: () => emit("export"), text: "Export" }),
-      h("button", { type: "button", test: "agreement", onclick: () => emit("agreement"), text: "Agree" }),
+      h("button", { type: "button", test: "agreement", onclick: () => emit("agreement"), text: "Agreement" }),
     ),
   );
 }

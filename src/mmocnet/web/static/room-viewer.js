@@ -171,6 +171,11 @@ export class RoomViewer extends Niivue {
     await this.attachToCanvas(canvas, false);
   }
 
+  // NiiVue waits here until the graphics are done; the browser waits well enough by itself.
+  drawScene() {
+    this.drawSceneCore();
+  }
+
   drawSceneCore() {
     if (!this.initialized) return;
     if (!this.volumes.length || !this.sources.image) {

@@ -9,8 +9,8 @@ let slabLabel;
 let slabSlider;
 let windowLabel;
 
-const pressed = (name, test, on_, run, title) =>
-  h("button", { type: "button", "aria-pressed": String(Boolean(on_)), test, title, onclick: run, text: name });
+const pressed = (name, test, run, title) =>
+  h("button", { type: "button", "aria-pressed": "false", test, title, onclick: run, text: name });
 
 const part = (...children) => h("div", { class: "part" }, ...children);
 
@@ -26,16 +26,16 @@ function draw() {
   windowLabel = h("output", { test: "window", class: "num", title: "Level and width: drag with the right button" });
   const flat = view.grid && view.grid.shape[state.study.about.slice_axis] === 1;
   const views = [
-    pressed("Marks", "marks-on", state.marksShown, () => {
+    pressed("Marks", "marks-on", () => {
       state.marksShown = !state.marksShown;
       emit("view");
     }, "Show marks (H)"),
-    pressed("Cross", "crosshair-on", view.crosshair, () => toggle("crosshair"), "Show the crosshair (C)"),
-    pressed("Scale", "ruler-on", view.ruler, () => toggle("ruler"), "Show the scale bar (L)"),
-    pressed("Smooth", "linear-on", view.linear, () => toggle("linear"), "Smooth between pixels (I)"),
+    pressed("Cross", "crosshair-on", () => toggle("crosshair"), "Show the crosshair (C)"),
+    pressed("Scale", "ruler-on", () => toggle("ruler"), "Show the scale bar (L)"),
+    pressed("Smooth", "linear-on", () => toggle("linear"), "Smooth between pixels (I)"),
   ];
-  if (view.hasPhase) views.push(pressed("Phase", "phase-on", view.phase, () => toggle("phase"), "Phase beside the scan (F)"));
-  if (!flat) views.push(pressed("3D", "render-on", view.render, () => toggle("render"), "3D rendering (T)"));
+  if (view.hasPhase) views.push(pressed("Phase", "phase-on", () => toggle("phase"), "Phase beside the scan (F)"));
+  if (!flat) views.push(pressed("3D", "render-on", () => toggle("render"), "3D rendering (T)"));
   fill(
     byId("toolbar"),
     part(...tools()),
@@ -58,9 +58,9 @@ function tools() {
     onchange: (event) => resizeBrush(2 * (Number(event.target.value) - state.brushMm)),
   });
   return [
-    pressed("Add", "tool-add", state.tool === "add", choose("add"), "A click adds a missed lesion (M adds one at the crosshair)"),
-    pressed("Brush", "tool-brush", state.tool === "brush", choose("brush"), "Paint voxels (E)"),
-    pressed("Eraser", "tool-eraser", state.tool === "eraser", choose("eraser"), "Erase voxels (X)"),
+    pressed("Add", "tool-add", choose("add"), "A click adds a missed lesion (M adds one at the crosshair)"),
+    pressed("Brush", "tool-brush", choose("brush"), "Paint voxels (E)"),
+    pressed("Eraser", "tool-eraser", choose("eraser"), "Erase voxels (X)"),
     painting ? h("label", {}, size, "mm") : null,
   ];
 }
@@ -71,8 +71,14 @@ function slide(event) {
   setSlab(mm > 0 && mm < 4 ? 4 : mm);
 }
 
+function isOn(test) {
+  const shown = { "marks-on": state.marksShown, "crosshair-on": view.crosshair, "ruler-on": view.ruler, "linear-on": view.linear, "phase-on": view.phase, "render-on": view.render };
+  return shown[test] ?? test === `tool-${state.tool}`;
+}
+
 function update() {
   if (!windowLabel || !view.volume) return;
+  for (const button of byId("toolbar").querySelectorAll("[aria-pressed]")) button.ariaPressed = String(isOn(button.dataset.test));
   const slope = view.volume.hdr.scl_slope || 1;
   const [low, high] = windowOf().map((value) => value * slope + (view.volume.hdr.scl_inter || 0));
   windowLabel.textContent = `L ${Math.round((low + high) / 2)} W ${Math.round(high - low)}`;

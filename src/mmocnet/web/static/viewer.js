@@ -74,7 +74,7 @@ function fits(canvas, width, height) {
 }
 
 /** Lay the panes out for the canvas's size; zoom of panes that stay is kept. */
-export function arrange() {
+function arrange() {
   if (!view.nv) return;
   const box = byId("panes").getBoundingClientRect();
   const scale = Math.min(globalThis.devicePixelRatio || 1, MOST_PIXELS_PER_POINT);
@@ -195,7 +195,7 @@ function tissueWindow(volume, given) {
 }
 
 /** @param {"image"|"phase"} source @param {number} low @param {number} high - Stored values. */
-export function setWindow(source, low, high) {
+function setWindow(source, low, high) {
   if (!view.nv.sources[source]) return;
   view.nv.sources[source].window = [low, Math.max(high, low + 1)];
   redraw();

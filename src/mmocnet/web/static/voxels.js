@@ -21,7 +21,7 @@ export function encode(voxels) {
 export const flat = ([i, j, k], shape) => (i * shape[1] + j) * shape[2] + k;
 
 /** @param {number} index @param {number[]} shape @returns {number[]} */
-export function unravel(index, shape) {
+function unravel(index, shape) {
   const k = index % shape[2];
   const row = (index - k) / shape[2];
   const j = row % shape[1];

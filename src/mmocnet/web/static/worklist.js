@@ -169,7 +169,7 @@ async function giveSpacing(study) {
 async function giveSeries(study) {
   const chosen = await dialog("Which series?", "series", (close) => [
     h("p", { text: "Several series of this study could be the scan to read." }),
-    ...(study.series ?? []).map((one) => h("button", { type: "button", test: `series-${one.number}`, onclick: () => close(one), text: `${one.number}  ${one.description ?? ""}  (${one.kind})` })),
+    ...(study.series ?? []).map((one) => h("button", { type: "button", test: `series-${one.number}`, onclick: () => close(one), text: one.description ?? `series ${one.number}` })),
   ]);
   if (chosen) await attempt(api.run({ ids: [study.id], series: String(chosen.number), ...formSettings() }));
 }
