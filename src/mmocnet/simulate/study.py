@@ -30,6 +30,7 @@ SIMULATOR_VERSION = 2
 
 
 def generators(seed: int) -> dict[str, np.random.Generator]:
+    """Return a generator for each part of a study, so that more of one changes no other."""
     names = ("protocol", "traits", "anatomy", "veins", "mimics", "count", "lesions", "signal",
              "brain")  # fmt: skip
     children = np.random.SeedSequence(seed).spawn(len(names))
