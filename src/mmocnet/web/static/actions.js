@@ -122,14 +122,16 @@ async function added(promise) {
   }
 }
 
-/**
- * Send a stroke.
- * @param {Iterable<number>} voxels @param {?string} id - A new finding where null. @param {boolean} erase
- */
-export function stroke(voxels, id, erase) {
-  const text = encode(voxels);
-  if (id) guarded(send("paint", { finding: id, voxels: text, erase }));
-  else if (!erase) added(send("add", { voxels: text }));
+/** Send a stroke on a finding. @param {Iterable<number>} voxels @param {string} id @param {boolean} erase */
+export function repaint(voxels, id, erase) {
+  guarded(send("paint", { finding: id, voxels: encode(voxels), erase }));
+}
+
+/** Send a stroke that is a finding of its own; it is shown before it is sent. @param {Iterable<number>} voxels */
+export async function draw(voxels) {
+  await added(send("add", { voxels: encode(voxels) }));
+  view.fresh = null;
+  emit("view");
 }
 
 /** Take the last event back, or do it again. @param {"undo"|"redo"} kind */

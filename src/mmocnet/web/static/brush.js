@@ -1,10 +1,10 @@
 /** A round brush in millimetres, in the plane of the pane where it is used. */
 
-import { select, stroke } from "./actions.js";
+import { draw, repaint, select } from "./actions.js";
 import { PLANES } from "./geometry.js";
 import { emit, state } from "./state.js";
 import { redrawMarks, view } from "./viewer.js";
-import { flat } from "./voxels.js";
+import { VoxelSet, flat } from "./voxels.js";
 
 const FAR_MM = 10;
 
@@ -79,12 +79,14 @@ export class Stroke {
   paint(voxels) {
     for (const voxel of voxels) this.voxels.add(voxel);
     if (this.target) this.target.set = this.erase ? this.before.changed([], this.voxels) : this.before.changed(this.voxels, []);
+    else if (!this.erase) view.fresh = new VoxelSet(Uint32Array.from(this.voxels), view.grid.shape);
     redrawMarks();
   }
 
   /** Send what was drawn. */
   end() {
-    if (this.voxels.size && (this.target || !this.erase)) stroke(this.voxels, this.target?.id ?? null, this.erase);
+    if (this.target) repaint(this.voxels, this.target.id, this.erase);
+    else if (!this.erase) draw(this.voxels);
     emit("reading");
   }
 }

@@ -78,7 +78,7 @@ export const COMMANDS = [
   { id: "previous", name: "Previous", long: "Previous finding", keys: ["b", "k"], group: "Go", when: reading, bar: () => !asking() && reading(), run: () => actions.go(-1), repeat: true },
   { id: "open-only", name: "To judge only", long: "Next and previous stop only at findings not judged", keys: ["y"], group: "Go", when: reading, run: openOnly },
   { id: "undo", name: "Undo", keys: ["u", "Ctrl+z"], group: "Edit", when: reading, bar: () => !asking() && Boolean(state.reading?.canUndo), run: () => actions.history("undo") },
-  { id: "redo", name: "Redo", keys: ["Shift+U", "Ctrl+y"], group: "Edit", when: reading, bar: () => !asking() && Boolean(state.reading?.canRedo), run: () => actions.history("redo") },
+  { id: "redo", name: "Redo", keys: ["Shift+U", "Ctrl+y", "Ctrl+Shift+z"], group: "Edit", when: reading, bar: () => !asking() && Boolean(state.reading?.canRedo), run: () => actions.history("redo") },
   { id: "add", name: "Add missed", long: "Add a missed lesion at the crosshair", keys: ["m"], group: "Edit", when: reading, bar: () => !asking() && reading(), run: () => actions.add() },
   { id: "brush", name: "Brush", keys: ["e"], group: "Edit", when: reading, bar: () => !asking() && reading(), run: () => actions.setTool(state.tool === "brush" ? "navigate" : "brush") },
   { id: "eraser", name: "Eraser", keys: ["x"], group: "Edit", when: reading, bar: () => !asking() && reading(), run: () => actions.setTool(state.tool === "eraser" ? "navigate" : "eraser") },

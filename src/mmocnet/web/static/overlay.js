@@ -86,16 +86,23 @@ function drawFindings(ctx, view, pane) {
   const shown = state.reading.visible(state.threshold);
   const { depth, across, up } = PLANES[pane.plane];
   const [axis, u, v] = [depth, across, up].map((ras) => view.grid.axis[ras]);
+  const place = { axis, u, v, cross: view.cross };
+  // Thin where voxels are small on the screen, so that the outline does not hide what it surrounds.
+  const voxelPixels = view.grid.spacing[u] / pane.mmPerPixel(view.grid);
+  const thin = Math.min(1.5 * view.scale, Math.max(0.6 * view.scale, 0.2 * voxelPixels));
+  const fresh = view.fresh?.bySlice(axis).get(view.cross[axis]);
+  if (fresh) {
+    ctx.strokeStyle = COLOURS.added;
+    ctx.lineWidth = thin;
+    outline(ctx, view, pane, edges(fresh, u, v), place);
+  }
   for (const finding of shown) {
     const voxels = finding.set.bySlice(axis).get(view.cross[axis]);
     if (!voxels) continue;
     const kind = look(finding);
     ctx.strokeStyle = COLOURS[kind];
     ctx.setLineDash(kind === "reject" ? [3 * view.scale, 3 * view.scale] : []);
-    // Thin where voxels are small on the screen, so that the outline does not hide what it surrounds.
-    const voxelPixels = view.grid.spacing[u] / pane.mmPerPixel(view.grid);
-    ctx.lineWidth = Math.min(1.5 * view.scale, Math.max(0.6 * view.scale, 0.2 * voxelPixels));
-    const place = { axis, u, v, cross: view.cross };
+    ctx.lineWidth = thin;
     outline(ctx, view, pane, edges(voxels, u, v), place);
     ring(ctx, view, pane, { finding, kind, box: bounds(view, pane, voxels) });
     ctx.setLineDash([]);

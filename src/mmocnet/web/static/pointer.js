@@ -27,6 +27,7 @@ export function listen() {
   canvas.addEventListener("pointermove", move);
   canvas.addEventListener("pointerup", up);
   canvas.addEventListener("pointercancel", up);
+  canvas.addEventListener("lostpointercapture", up);
   canvas.addEventListener("pointerleave", () => {
     if (view.sketch && view.sketch.kind !== "measure") view.sketch = null;
     redrawMarks();

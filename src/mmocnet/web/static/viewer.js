@@ -24,6 +24,7 @@ export const view = {
   ruler: recall("ruler", true),
   linear: recall("linear", true),
   /** lines of measurement and brush outline, for the overlay */ sketch: null,
+  /** voxels drawn and not yet a finding */ fresh: null,
   slab: new Slab(),
   timings: {},
 };
@@ -156,6 +157,7 @@ export function close() {
   view.volume = null;
   view.phaseVolume = null;
   view.sketch = null;
+  view.fresh = null;
   state.slabMm = 0;
   view.slab.clear();
   if (!view.nv) return;
