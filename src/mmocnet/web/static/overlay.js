@@ -147,7 +147,7 @@ function ring(ctx, view, pane, { finding, kind, box }) {
   const [x, y] = [box.x + corner, box.y - corner];
   if (kind === "accept") lines(ctx, view, [[x - 5 * s, y, x - 1.5 * s, y + 4 * s], [x - 1.5 * s, y + 4 * s, x + 5 * s, y - 5 * s]]);
   if (kind === "reject") lines(ctx, view, [[x - 4 * s, y - 4 * s, x + 4 * s, y + 4 * s], [x - 4 * s, y + 4 * s, x + 4 * s, y - 4 * s]]);
-  const shift = kind === "accept" || kind === "reject" ? 9 * s : 3 * s;
+  const shift = (kind === "accept" || kind === "reject" ? 9 : 4) * s + (finding.id === state.selected ? 6 * s : 0);
   if (pane.plane === view.nv.panes[0].plane) {
     text(ctx, view, state.reading.label(finding), x + shift, y + 4 * s, "left", "alphabetic", COLOURS[kind]);
   }
