@@ -85,6 +85,7 @@ function update() {
   slabLabel.textContent = state.slabMm ? `${state.slabMm} mm` : "off";
   if (document.activeElement !== slabSlider) slabSlider.value = state.slabMm;
   byId("marks").className = state.tool;
+  byId("toolbar").dataset.tool = state.tool;
 }
 
 /** Keep the bar current. */
