@@ -125,7 +125,7 @@ class Server:
 
     def _closed(self) -> int:
         self.client.close()
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.errors.close()
@@ -148,7 +148,7 @@ class Server:
         found: dict[str, Any] = self.client.get(f"/api/studies/{study}").json()
         return found
 
-    def wait(self, study: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+    def wait(self, study: str, *states: str, seconds: float = 120) -> dict[str, Any]:
         """Wait until a study is in one of the states, or has a question."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -244,7 +244,9 @@ class Desk:
 
     def fresh_client(self, **headers: str) -> httpx.Client:
         """Return a client with no headers but these; it ends with the test."""
-        one = httpx.Client(base_url=f"http://127.0.0.1:{self.access.port}", headers=headers)
+        one = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.access.port}", headers=headers, timeout=60
+        )
         self.clients.append(one)
         return one
 
