@@ -117,6 +117,17 @@ def test_the_vendor_s_sign_stands_in_where_the_scan_does_not_tell(
         assert ("phase is not used" in said) == (vendor != "SIEMENS")
 
 
+def test_what_is_named_phase_and_is_none_costs_a_warning_only(
+    tmp_path, volumes, write_dicom_series, model, capsys
+):
+    folder = tmp_path / "study"
+    write_dicom_series(folder, volumes[0])
+    write_dicom_series(folder, volumes[0].like(volumes[0].array + 3), kind="phase")
+    assert segment(folder, tmp_path / "out", model) == 0
+    assert "the phase beside it is not used: expected" in capsys.readouterr().err
+    assert "Phase" not in provenance(tmp_path / "out")["Input"]
+
+
 def test_a_series_is_asked_for_by_number(study, model, tmp_path, capsys):
     assert segment(study, tmp_path / "out", model, "--series", "1") == 0
     assert "series 1 is not named as SWI" in capsys.readouterr().err

@@ -20,8 +20,9 @@ from mmocnet.nets.checkpoint import Cascade, file_sha256
 from mmocnet.predict.context import limits_for
 from mmocnet.predict.fuse import CANDIDATE_FLOOR
 from mmocnet.predict.outputs import OutputFiles, read_summary
+from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.geometry import slice_axis
-from mmocnet.prepare.phase import check_grid
+from mmocnet.prepare.phase import check_grid, to_radians
 from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
 
@@ -81,7 +82,7 @@ class Beside:
     """What is read beside a scan.
 
     Attributes:
-        brain: Mask, shape (I, J, K); None where none was given.
+        brain: Mask, shape (I, J, K): the one that was given, or made to look at a phase with; or None.
         phase: On the scan's grid, in the file's unit; None where there is none.
         record: All of it, as provenance.
         warnings: One sentence for each doubt.
@@ -118,9 +119,11 @@ def read_beside(
         return Beside(brain, None, record)
     from mmocnet.io.dicom.volume import read_series
 
+    brain = brain_mask(scan.volume) if brain is None else brain
     try:
         phase, source, _ = read_series(found)
         check_grid(phase, scan.volume)
+        to_radians(phase, scan.volume, brain)
     except InputError as error:
         # The scan is segmented without its phase all the same.
         return Beside(brain, None, record, (f"the phase beside it is not used: {error}",))
