@@ -1,6 +1,6 @@
 /** NiiVue with this room's panes: one canvas, each pane with its own zoom, 16-bit slices. */
 
-import { PLANES, RENDER } from "./geometry.js";
+import { Grid, PLANES, Pane, RENDER } from "./geometry.js";
 import { SLICE_SHADER } from "./shader.js";
 
 const { Niivue, NVImage } = globalThis.niivue;
@@ -16,6 +16,28 @@ export async function parse(file, name) {
 }
 
 /**
+ * A NIfTI file of 16-bit values.
+ * @param {number[]} shape @param {number[][]} affine - Its first three rows.
+ * @returns {{file: ArrayBuffer, values: Int16Array}} Fill `values`, first axis fastest.
+ */
+function nifti(shape, affine) {
+  const file = new ArrayBuffer(352 + 2 * shape[0] * shape[1] * shape[2]);
+  const header = new DataView(file);
+  const spacing = shape.map((_, axis) => Math.hypot(...affine.map((row) => row[axis])));
+  header.setInt32(0, 348, true);
+  [3, ...shape, 1, 1, 1, 1].forEach((n, at) => header.setInt16(40 + 2 * at, n, true));
+  header.setInt16(70, 4, true);
+  header.setInt16(72, 16, true);
+  [1, ...spacing].forEach((mm, at) => header.setFloat32(76 + 4 * at, mm, true));
+  header.setFloat32(108, 352, true);
+  header.setFloat32(112, 1, true);
+  header.setInt16(254, 1, true);
+  affine.forEach((row, n) => row.forEach((value, axis) => header.setFloat32(280 + 16 * n + 4 * axis, value, true)));
+  new Uint8Array(file).set([0x6e, 0x2b, 0x31, 0], 344);
+  return { file, values: new Int16Array(file, 352) };
+}
+
+/**
  * A coarse copy that fills the same box, for NiiVue's geometry and its 3D rendering.
  * @param {Object} volume @param {number} most - Largest side in voxels.
  * @returns {Promise<Object>}
@@ -24,27 +46,12 @@ async function coarse(volume, most) {
   const shape = [1, 2, 3].map((n) => Math.max(1, volume.hdr.dims[n]));
   const small = shape.map((n) => Math.min(n, most));
   const step = shape.map((n, axis) => n / small[axis]);
-  const affine = volume.hdr.affine;
-  const file = new ArrayBuffer(352 + 2 * small[0] * small[1] * small[2]);
-  const header = new DataView(file);
-  header.setInt32(0, 348, true);
-  [3, ...small, 1, 1, 1, 1].forEach((n, at) => header.setInt16(40 + 2 * at, n, true));
-  header.setInt16(70, 4, true);
-  header.setInt16(72, 16, true);
-  [1, ...step.map((s, axis) => s * Math.abs(volume.hdr.pixDims[axis + 1]))].forEach((mm, at) =>
-    header.setFloat32(76 + 4 * at, mm, true),
-  );
-  header.setFloat32(108, 352, true);
-  header.setFloat32(112, 1, true);
-  header.setInt16(254, 1, true);
-  for (let row = 0; row < 3; row++) {
+  const affine = volume.hdr.affine.slice(0, 3).map((row) => {
     // The first coarse voxel's centre lies half a coarse step from the box's corner.
-    const shift = step.reduce((sum, s, axis) => sum + (affine[row][axis] * (s - 1)) / 2, affine[row][3]);
-    step.forEach((s, axis) => header.setFloat32(280 + 16 * row + 4 * axis, affine[row][axis] * s, true));
-    header.setFloat32(280 + 16 * row + 12, shift, true);
-  }
-  new Uint8Array(file).set([0x6e, 0x2b, 0x31, 0], 344);
-  const values = new Int16Array(file, 352);
+    const shift = step.reduce((sum, s, axis) => sum + (row[axis] * (s - 1)) / 2, row[3]);
+    return [...step.map((s, axis) => row[axis] * s), shift];
+  });
+  const { file, values } = nifti(small, affine);
   const nearest = small.map((n, axis) => Array.from({ length: n }, (_, at) => Math.floor((at + 0.5) * step[axis])));
   let at = 0;
   for (const k of nearest[2]) {
@@ -169,6 +176,26 @@ export class RoomViewer extends Niivue {
   async attach(canvas) {
     canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
     await this.attachToCanvas(canvas, false);
+    await this.warm();
+  }
+
+  /** Draw something small, so that the first scan does not wait for shaders to be compiled. */
+  async warm() {
+    const { file } = nifti([4, 4, 4], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]);
+    const volume = await parse(file, "warm.nii");
+    await this.show(volume, null, new Grid(volume));
+    this.panes = [0, 1, 2].map((plane) => new Pane(plane, "image", [0, 0, 16, 16]));
+    this.drawScene();
+    this.clear();
+  }
+
+  /** Forget the scan. */
+  clear() {
+    this.volumes = [];
+    this.panes = [];
+    this.release("image");
+    this.release("phase");
+    this.drawScene();
   }
 
   // NiiVue waits here until the graphics are done; the browser waits well enough by itself.

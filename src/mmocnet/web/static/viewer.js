@@ -123,7 +123,6 @@ export async function open(study) {
   view.slab.source(volume.img, grid.shape, study.about.slice_axis);
   view.windows.image = tissueWindow(volume, raw(volume, study.about.window));
   setWindow("image", ...view.windows.image);
-  view.nv.panes = [];
   arrange();
   drawNow();
   view.timings = { fetch: fetched - started, show: performance.now() - fetched, total: performance.now() - started };
@@ -161,10 +160,7 @@ export function close() {
   state.slabMm = 0;
   view.slab.clear();
   if (!view.nv) return;
-  view.nv.volumes = [];
-  view.nv.release("image");
-  view.nv.release("phase");
-  view.nv.drawScene();
+  view.nv.clear();
   redrawMarks();
 }
 
