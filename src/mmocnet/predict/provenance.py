@@ -82,7 +82,7 @@ class Beside:
     """What is read beside a scan.
 
     Attributes:
-        brain: Mask, shape (I, J, K): the one that was given, or made to look at a phase with; or None.
+        brain: Mask, shape (I, J, K): given, or made to look at a phase with; or None.
         phase: On the scan's grid, in the file's unit; None where there is none.
         record: All of it, as provenance.
         warnings: One sentence for each doubt.

@@ -113,7 +113,9 @@ def settle(
         slice_intercept=line.intercept,
     )
     settings = replace(cascade.settings, classifier=calibrated, thresholds=chosen.points)
-    cascade.settings = replace(settings, slice_thresholds=on_slices and on_slices.points)
+    cascade.settings = replace(
+        settings, slice_thresholds=None if on_slices is None else on_slices.points
+    )
     single = _single_slices(planes, on_slices, decide_on_slices)
     return _finish(model, cascade, natural, {"dataset": name, "simulated": simulated}, single)
 
@@ -164,7 +166,9 @@ def settle_context(
 
     on_slices = plain(planes)
     settings = replace(cascade.settings, context=context, thresholds=chosen.points)
-    cascade.settings = replace(settings, slice_thresholds=on_slices and on_slices.points)
+    cascade.settings = replace(
+        settings, slice_thresholds=None if on_slices is None else on_slices.points
+    )
     single = _single_slices(planes, on_slices, plain)
     return _finish(model, cascade, scored, {"dataset": name, "simulated": simulated}, single)
 
