@@ -217,6 +217,16 @@ def test_blind_reading_hides_the_machines_marks_until_revealed(sit_down, read_ro
     assert "the machine has 1 of your 1 blind mark too" in one.find("revealed").inner_text()
 
 
+def test_a_reader_can_begin_every_study_blind(sit_down, read_room):
+    one = sit_down(read_room).enter("always blind").open()
+    one.find("blind-always").check()
+    one.find("back").click()
+    one.open()
+    assert one.state()["hidden"]
+    assert one.state()["findings"] == []
+    assert one.find("blind-always").is_checked()
+
+
 def test_completing_marks_the_study_as_read(sit_down, read_room):
     one = sit_down(read_room).enter("complete").open()
     one.key("g")

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { Reading } from "./reading.js";
-import { emit, state } from "./state.js";
+import { emit, keep, recall, state } from "./state.js";
 
 const RETRY_MS = 1000;
 
@@ -42,10 +42,21 @@ export function send(kind, payload) {
   });
 }
 
+/** @returns {boolean} Whether this reader begins every study blind. */
+export const blindFirst = () => recall(`blind.${state.reader?.id}`, false);
+
+/** @param {boolean} yes - Begin every study blind. */
+export const keepBlindFirst = (yes) => keep(`blind.${state.reader.id}`, yes);
+
 /** Load the reading of the open study and reader. @returns {Promise<void>} */
 export async function loadReading() {
   const { study, reader } = state;
-  const answer = await api.reading(study.id, reader.id);
+  let answer = await api.reading(study.id, reader.id);
+  if (blindFirst() && answer.revision === 0) {
+    // Before anything is shown: who saw a mark for a moment has not read blind.
+    await api.sendEvent(study.id, { reader: reader.id, revision: 0, kind: "blind", payload: { on: true } });
+    answer = await api.reading(study.id, reader.id);
+  }
   if (state.study !== study || state.reader !== reader) return;
   state.reading = new Reading(answer, study.about.shape);
   if (!state.reading.findings.has(state.selected)) state.selected = null;

@@ -2,6 +2,7 @@
 
 import * as actions from "./actions.js";
 import { byId, fill, glyph, h, number, plural } from "./dom.js";
+import { blindFirst, keepBlindFirst } from "./events.js";
 import { look } from "./reading.js";
 import { emit, on, state } from "./state.js";
 import { redraw, view } from "./viewer.js";
@@ -116,9 +117,15 @@ function drawFlags() {
   } else if (revision === 0) {
     flags.push(h("button", { type: "button", test: "blind-on", onclick: () => actions.blind(true), text: "Read blind first: hide machine marks" }));
   }
+  if (revision <= 1 && !revealed) flags.push(always());
   parts.confidence.hidden = hidden;
   parts.openOnly.parentElement.hidden = hidden;
   fill(parts.flags, ...flags);
+}
+
+function always() {
+  const box = h("input", { type: "checkbox", test: "blind-always", checked: blindFirst(), onchange: () => keepBlindFirst(box.checked) });
+  return h("label", { class: "check small" }, box, "Begin every study blind");
 }
 
 /** After revealing, a blind mark that the machine has too is one finding with the machine's. */
@@ -154,6 +161,7 @@ function row(finding) {
   const verdict = [finding.verdict ? WORDS[finding.verdict] : WORDS[kind], finding.certainty, finding.reason].filter(Boolean);
   if (kind === "added") verdict[0] = WORDS.added;
   if (finding.edited) verdict.push("edited");
+  if (finding.found_blind && state.reading.revealed) verdict.push(kind === "added" ? "machine has it not" : "found blind too");
   const score = finding.origin === "machine" ? number(finding.confidence, 2) : "reader";
   const size = `${number(finding.diameter_mm)} mm, ${number(finding.volume_mm3)} mm³`;
   return h(
@@ -172,10 +180,7 @@ function row(finding) {
   );
 }
 
-function note(finding) {
-  if (finding.found_blind && state.reading.revealed) return finding.origin === "machine" ? ", marked by you and the machine" : ", only you have it";
-  return finding.status === "siderosis" ? ", possible siderosis" : "";
-}
+const note = (finding) => (finding.status === "siderosis" ? ", possible siderosis" : "");
 
 const act = (key, name, glyphName, run, test) =>
   h("button", { type: "button", test, onclick: run }, glyphName ? glyph(glyphName) : null, h("kbd", { text: key }), name);
@@ -200,7 +205,7 @@ function drawVerdict() {
       "div",
       { class: "verdicts" },
       act("A", "Accept", "accept", actions.accept, "accept"),
-      act("R", "Reject", "reject", actions.reject, "reject"),
+      finding.origin === "machine" ? act("R", "Reject", "reject", actions.reject, "reject") : act("Del", "Remove", null, actions.clearVerdict, "remove"),
       act("D", "Definite", null, () => actions.acceptAs("definite"), "definite"),
       act("P", "Possible", null, () => actions.acceptAs("possible"), "possible"),
     ),
