@@ -3,13 +3,13 @@
 import datetime
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mmocnet.cli.own_log import log_to_stderr
 from mmocnet.config import EngineName, OperatingPoint, SegmentSettings
 from mmocnet.errors import InputError
 
@@ -79,7 +79,8 @@ class Pacs:
 
         settings, archive = self._watch_settings(), self._archive()
         folder = default_folder(os.environ) if self.state is None else self.state
-        with _log_to_stderr(), private_folder(folder) as private, _ended_by_signals() as stop:
+        logs = log_to_stderr("mmocnet.pacs", ("pydicom", "highdicom", "urllib3"))
+        with logs, private_folder(folder) as private, _ended_by_signals() as stop:
             # Before the weights: a wrong password is said at once.
             archive.check()
             watcher = Watcher(archive, self._maker(), private, settings)
@@ -148,31 +149,6 @@ def _since(text: str) -> datetime.date | int:
         raise InputError(
             f"expected --since YYYY-MM-DD or a number of days, got {text!r}"
         ) from error
-
-
-@contextmanager
-def _log_to_stderr() -> "Iterator[None]":
-    """Say our own lines, and none of the libraries': theirs quote what is in files."""
-    import logging
-    import warnings
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    ours = logging.getLogger("mmocnet.pacs")
-    theirs = [logging.getLogger(name) for name in ("pydicom", "highdicom", "urllib3")]
-    levels = [one.level for one in (ours, *theirs)]
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    for one in theirs:
-        one.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        ours.removeHandler(handler)
-        for one, level in zip((ours, *theirs), levels, strict=True):
-            one.setLevel(level)
 
 
 @contextmanager

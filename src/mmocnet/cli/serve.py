@@ -1,17 +1,14 @@
 """`mmocnet serve`: open the reading room in the browser."""
 
-import logging
 import os
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from mmocnet.cli.own_log import log_to_stderr
 from mmocnet.errors import DependencyError, InputError
 
 
@@ -71,7 +68,7 @@ class Serve:
             threads=self.threads,
             upload_mb=self.upload_mb,
         )
-        with _log_to_stderr():
+        with log_to_stderr("mmocnet.web"):
             serve(settings, _say, browser=self.browser)
 
     def _check(self) -> None:
@@ -89,21 +86,3 @@ class Serve:
 def _say(address: str) -> None:
     print(f"The reading room is open at {address}", flush=True)
     print("Research use only - not a medical device. Ctrl-C closes it.", flush=True)
-
-
-@contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    """Say our own lines, and none of the libraries': theirs quote what is in files."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    ours = logging.getLogger("mmocnet.web")
-    level = ours.level
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        ours.removeHandler(handler)
-        ours.setLevel(level)

@@ -1,13 +1,11 @@
 """The folder of state and work: one process at a time, and nobody else's eyes."""
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmocnet.errors import InputError
+from mmocnet.io.private_folder import locked_folder
 
 
 def default_folder(environ: Mapping[str, str]) -> Path:
@@ -29,32 +27,8 @@ def private_folder(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: If another process has it, others may read it, or it cannot be made.
     """
-    try:
-        lock = _locked(folder)
-    except OSError as error:
-        raise InputError(f"cannot use the folder {folder.name!r}: {error.strerror}") from error
-    try:
+    busy = f"another mmocnet pacs works in {folder.name!r}: give this one a --state of its own"
+    with locked_folder(folder, busy):
+        for left in folder.glob("work-*"):
+            shutil.rmtree(left)
         yield folder
-    finally:
-        os.close(lock)
-
-
-def _locked(folder: Path) -> int:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mode = folder.stat().st_mode & 0o777
-    if mode & 0o077:
-        raise InputError(
-            f"expected the folder {folder.name!r} to be its owner's alone (mode 0700), "
-            f"got mode {mode:04o}"
-        )
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise InputError(
-            f"another mmocnet pacs works in {folder.name!r}: give this one a --state of its own"
-        ) from error
-    for left in folder.glob("work-*"):
-        shutil.rmtree(left)
-    return lock

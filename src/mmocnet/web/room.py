@@ -1,6 +1,5 @@
 """The room: a private folder with the database and a folder a study; one server at a time."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmocnet.errors import InputError
+from mmocnet.io.private_folder import locked_folder
 
 STATIC = Path(__file__).resolve().parent / "static"
 """The page's files."""
@@ -83,36 +82,14 @@ def open_room(root: Path) -> Iterator[Room]:
     Raises:
         InputError: If another server has it, others may read it, or it cannot be made.
     """
-    try:
-        lock = _locked(root)
-    except OSError as error:
-        raise InputError(f"cannot use the folder {root.name!r}: {error.strerror}") from error
-    room = Room(root)
-    try:
+    busy = (
+        "another mmocnet serve has this room open: use that one, or give this one a --state "
+        "of its own"
+    )
+    with locked_folder(root, busy):
+        room = Room(root)
         for folder in (room.incoming, room.work, room.exports):
             shutil.rmtree(folder, ignore_errors=True)
         for folder in (room.incoming, room.work, room.exports, root / "studies"):
             folder.mkdir(mode=0o700, exist_ok=True)
         yield room
-    finally:
-        os.close(lock)
-
-
-def _locked(root: Path) -> int:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mode = root.stat().st_mode & 0o777
-    if mode & 0o077:
-        raise InputError(
-            f"expected the folder {root.name!r} to be its owner's alone (mode 0700), "
-            f"got mode {mode:04o}"
-        )
-    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise InputError(
-            "another mmocnet serve has this room open: use that one, or give this one a --state "
-            "of its own"
-        ) from error
-    return lock
