@@ -74,3 +74,12 @@ def test_options_reach_the_settings() -> None:
     assert (settings.detector.max_epochs, settings.segmenter.max_epochs) == (3, 4)
     assert settings.detector.loss.sensitivity_weight == 10.0
     assert settings.seed == 9
+
+
+@pytest.mark.parametrize(("before", "share"), [(None, 1.0), ("compact", 1.0), ("standard", 0.5)])
+def test_a_classifier_that_was_trained_goes_on_more_gently(
+    before: str | None, share: float
+) -> None:
+    started = Train(Path("set"), out=Path("run"), preset="standard", start_from=before)
+    usual = train_settings("standard").classifier.learning_rate
+    assert started.settings().classifier.learning_rate == pytest.approx(share * usual)
