@@ -33,6 +33,7 @@ from mmocnet.web.store import Store, now
 from mmocnet.web.studies import NewStudy, add_study
 from mmocnet.web.views import view_of
 
+DOUBT = "candidate 2 may be a vein"
 SHAPE = (24, 28, 6)
 AFFINE = np.array([[-2.0, 0, 0, 20], [0, -2.0, 0, 25], [0, 0, 3.0, -9], [0, 0, 0, 1]])
 
@@ -291,7 +292,7 @@ def _write_study(desk: Desk) -> None:
     folder = desk.room.result(desk.study, desk.result)
     folder.mkdir(parents=True)
     np.save(folder / "probability.npy", probability)
-    write_candidates(folder, MachineResult(grid, tuple(findings), record))
+    write_candidates(folder, MachineResult(grid, tuple(findings), record, (DOUBT,)))
     used = '{"model":"tiny","point":"balanced","threshold":null,"phase":false,"mask":false}'
     with desk.store.transaction() as base:
         add_study(base, NewStudy(desk.study, "brain.nii", "nifti", "upload"), "ready")

@@ -121,6 +121,9 @@ def test_hostile_files_fail_alone_and_cost_the_web_process_nothing(serve, tmp_pa
         assert found["state"] == "failed", (name, found)
         assert part in found["reason"], (name, found["reason"])
         assert "\n" not in found["reason"]
+        # A file is called as the user calls it.
+        ours = ("scan.nii", "slice.png", "study.zip", "in dicom")
+        assert not any(one in found["reason"] for one in ours), found["reason"]
         assert "unexpected" not in found["reason"], (name, found["reason"])
         assert found["about"] is None
     assert server.memory_mb() - start < 100

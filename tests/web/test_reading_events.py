@@ -164,6 +164,28 @@ def test_blind_reading_hides_the_machine_on_the_server(desk):
     assert desk.client.get(f"/api/studies/{desk.study}/agreement", params=ask).is_success
 
 
+def test_who_reads_blind_is_told_no_counts_and_no_doubts_of_the_networks(desk):
+    reader, other = desk.reader("One"), desk.reader("Other")
+
+    def told(who):
+        (listed,) = desk.client.get("/api/studies", params={"reader": who}).json()["studies"]
+        opened = desk.client.get(f"/api/studies/{desk.study}", params={"reader": who}).json()
+        assert "warnings" not in opened
+        assert opened["counts"] == listed["counts"]
+        return listed["begun"], listed["counts"], desk.reading(who)["warnings"]
+
+    counts, doubts = {"candidates": 2, "lesions": 2}, ["candidate 2 may be a vein"]
+    assert told(reader) == (False, counts, doubts)
+    desk.send(reader, 0, "blind", on=True)
+    assert told(reader) == (True, None, [])
+    assert told(other) == (False, counts, doubts)
+    desk.send(reader, 1, "blind", on=False)
+    assert told(reader) == (True, counts, doubts)
+    desk.send(other, 0, "blind", on=True)
+    desk.send(other, 1, "reveal")
+    assert told(other) == (True, counts, doubts)
+
+
 def test_readers_do_not_see_each_other_s_verdicts(desk):
     one, other = desk.reader("One"), desk.reader("Other")
     desk.send(one, 0, "verdict", finding="m1", verdict="accept")

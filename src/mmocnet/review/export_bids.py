@@ -48,7 +48,8 @@ def write_training(material: Material, path: Path) -> Path:
     reading = material.reading
     if not reading.complete:
         raise InputError(
-            "expected a complete reading to learn from: say that all of the scan was looked through"
+            "expected a complete reading to learn from: look through all of the scan, then mark "
+            "the reading complete"
         )
     left = reading.counts.not_judged
     if left:

@@ -65,7 +65,8 @@ def as_segmentation(material: Material) -> Segmentation:
         lesions=lesions,
         candidates=lesions,
         siderosis=(),
-        warnings=machine.warnings,
+        # Those of the networks may tell of candidates that the reader has not seen yet.
+        warnings=scan.warnings if material.reading.hidden else machine.warnings,
         slice_axis=machine.grid.slice_axis,
         source=scan.source,
         provenance=machine.provenance,

@@ -25,7 +25,6 @@ def open_study(context: Context, study: str) -> dict[str, Any]:
             "model": _model(machine),
             "thresholds": asdict(machine.thresholds),
             "threshold": machine.threshold,
-            "warnings": list(machine.warnings),
         }
     return answer | more
 

@@ -86,7 +86,9 @@ class Readings:
         with entry.lock:
             reading = self._folded(key, entry)
             findings = [finding_json(one, reading.grid) for one in reading.visible_findings()]
-            return _flags(reading) | {"findings": findings}
+            # Some tell of candidates.
+            warnings = () if reading.hidden else self.result(*key[:2]).warnings
+            return _flags(reading) | {"findings": findings, "warnings": list(warnings)}
 
     def side(self, study: str, reader: str) -> Side:
         """Return what a reader says of a study, to be compared.

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse, Response
 
 from mmocnet.web.answers import json_response
+from mmocnet.web.blind import as_told
 from mmocnet.web.context import Context
 from mmocnet.web.opened import open_study
 from mmocnet.web.problems import NotFoundError
@@ -26,10 +27,9 @@ def routes(context: Context) -> APIRouter:
     router = APIRouter()
 
     @router.get("/studies")
-    def studies() -> Response:
-        return json_response(
-            {"studies": list_studies(context.store), "folder": folder_state(context.store)}
-        )
+    def studies(reader: str | None = None) -> Response:
+        listed = as_told(context.store, list_studies(context.store), reader)
+        return json_response({"studies": listed, "folder": folder_state(context.store)})
 
     @router.post("/studies/run")
     def run(request: RunRequest) -> Response:
@@ -40,8 +40,9 @@ def routes(context: Context) -> APIRouter:
         return json_response({"studies": list_studies(context.store, ids)})
 
     @router.get("/studies/{study}")
-    def one(study: str) -> Response:
-        return json_response(open_study(context, study))
+    def one(study: str, reader: str | None = None) -> Response:
+        opened = open_study(context, study)
+        return json_response(as_told(context.store, [opened], reader)[0])
 
     @router.post("/studies/{study}/cancel")
     def cancel(study: str) -> Response:

@@ -5,6 +5,7 @@
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -21,6 +22,9 @@ from mmocnet.web.room import Room
 from mmocnet.web.store import Store
 
 BEAT_S = 2.0
+
+STORED = re.compile(r"\b(scan\.nii(\.gz)?|slice\.(png|tiff?)|study\.zip|(?<=in )dicom)\b")
+"""Names of uploaded scans in a study's folder."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def main(words: list[str]) -> int:
         limit_this_process(job.kind)
         _work_of(job.kind)(Task(room, store, job, threads))
     except BaseException as error:
-        fail(store, job, reason_of(error, job.kind))
+        fail(store, job, as_uploaded(store, job, reason_of(error, job.kind)))
     return 0
 
 
@@ -81,6 +85,14 @@ def reason_of(error: BaseException, kind: Kind) -> str:
     where = traceback.extract_tb(error.__traceback__)
     last = f" at {Path(where[-1].filename).name}:{where[-1].lineno}" if where else ""
     return f"unexpected {type(error).__name__}{last}: please report it"
+
+
+def as_uploaded(store: Store, job: Job, reason: str) -> str:
+    """Return a reason in which an uploaded file has the user's name for it, not ours."""
+    row = store.row("SELECT name, path FROM studies WHERE id = ?", (job.study,))
+    if row is None or row["path"] is not None:
+        return reason
+    return STORED.sub(lambda _: str(row["name"]), reason)
 
 
 def _work_of(kind: Kind) -> Callable[[Task], None]:

@@ -3,12 +3,15 @@
 import csv
 import gzip
 import json
+import zipfile
 
 import nibabel as nib
 import numpy as np
+import pypdfium2
 
 
 def export(reader, kind):
+    reader.find("dialog-export").wait_for(state="detached")
     reader.key("o")
     with reader.page.expect_download(timeout=60_000) as download:
         reader.find(f"export-{kind}").click()
@@ -66,6 +69,40 @@ def test_the_report_and_the_audit_name_the_reader(reader, request):
     path, _ = export(reader, "audit")
     events = [json.loads(line) for line in path.read_text().splitlines()]
     assert [event["kind"] for event in events if "kind" in event] == ["verdict"]
+
+
+def test_pdf_tsv_bids_and_training_are_made_in_the_browser_too(reader):
+    shown = reader.state()["shown"]
+    reader.key("a")
+    reader.key(*"2" * (len(shown) - 1))
+    reader.key("o")
+    reader.find("export-training").click()
+    reader.find("export-state-training").filter(has_text="mark the reading complete").wait_for()
+    reader.key("Escape", "g")
+    reader.until(lambda: reader.saved()["complete"])
+    path, name = export(reader, "pdf")
+    with pypdfium2.PdfDocument(path) as document:
+        words = " ".join(page.get_textpage().get_text_bounded() for page in document)
+    assert name.endswith("_desc-reviewed_report.pdf")
+    assert "not a medical device" in words
+    assert f"1 accepted, {len(shown) - 1} rejected" in " ".join(words.split())
+    path, name = export(reader, "tsv")
+    assert name.endswith("_desc-reviewed_dseg.tsv")
+    rows = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
+    assert [row["verdict"] for row in rows[:2]] == ["accept", "reject"]
+    for kind, dataset in (("bids", ""), ("training", "derivatives/reviewed/")):
+        path, name = export(reader, kind)
+        assert name.endswith(f"_{kind}.zip")
+        with zipfile.ZipFile(path) as made:
+            assert made.testzip() is None
+            names = made.namelist()
+            (table,) = [one for one in names if one.endswith("_desc-reviewed_dseg.tsv")]
+            assert table.startswith(f"{dataset}sub-")
+            verdicts = [line.split("\t") for line in made.read(table).decode().splitlines()[1:]]
+            assert len(verdicts) == len(shown)
+        assert any(one.startswith("sub-") and one.endswith("w.nii.gz") for one in names) == (
+            kind == "training"
+        )
 
 
 def test_dicom_is_offered_only_for_dicom(reader):

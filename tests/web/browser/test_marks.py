@@ -158,6 +158,16 @@ def test_minip_hides_marks_and_shows_the_minimum(reader, scan):
         assert got == expected.ravel(order="F")[::4999].tolist()
 
 
+def test_the_slider_gives_the_keys_back_to_the_slices(reader):
+    box = reader.find("confidence").bounding_box()
+    reader.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 8)
+    reader.until(lambda: reader.page.evaluate("document.activeElement.id") == "marks")
+    before = reader.state()
+    reader.key("PageUp")
+    assert reader.state()["threshold"] == before["threshold"]
+    assert reader.state()["cross"] != before["cross"]
+
+
 def test_the_slider_changes_what_is_shown_and_counted(reader):
     state = reader.state()
     reader.find("confidence").fill("0")

@@ -63,6 +63,41 @@ def test_reading_from_start_to_export_needs_no_mouse(sit_down, read_room):
     one.find("search").wait_for()
 
 
+def test_long_names_and_all_live_keys_leave_what_matters_in_sight(sit_down, read_room):
+    one = sit_down(read_room).enter("Dr Unusually Long-Name of the Far North").open()
+    one.key("a", "a", "u")
+    one.until(lambda: one.saved()["revision"] == 3)
+    bar = one.page.locator("#keybar .keys").bounding_box()
+
+    def in_sight(*kinds):
+        boxes = [one.find(f"key-{kind}").bounding_box() for kind in kinds]
+        return all(box["y"] + box["height"] <= bar["y"] + bar["height"] + 1 for box in boxes)
+
+    assert in_sight("accept", "undo", "add", "eraser", "complete")
+    one.key("e")
+    assert in_sight("accept", "undo", "add", "eraser", "smaller", "larger", "leave")
+    one.key("Escape", "g")
+    one.until(lambda: one.saved()["complete"])
+    assert check(one, "outside") == []
+    one.key("q")
+    one.find("agreement-figures").wait_for()
+    side = one.page.locator("#side").bounding_box()
+    box = one.find("agreement-first").bounding_box()
+    assert box["x"] + box["width"] <= side["x"] + side["width"]
+    one.find("back").click()
+    one.find(f"study-{read_room.study}").get_by_text("Dr Unusually").wait_for()
+    assert check(one, "outside") == []
+
+
+def test_nothing_is_said_to_be_saved_in_a_study_where_nothing_was(sit_down, read_room):
+    one = sit_down(read_room).enter("saved nothing").open()
+    one.key("a")
+    one.saved()
+    one.find("back").click()
+    one.open()
+    assert one.find("saved").inner_text() == ""
+
+
 def test_controls_have_names_and_text_is_not_small(reader):
     assert check(reader, "nameless") == []
     assert check(reader, "small") == []

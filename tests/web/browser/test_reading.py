@@ -142,6 +142,25 @@ def test_a_missed_lesion_is_added_at_the_crosshair(reader):
     assert set(added["voxels"]) & set(first["voxels"])
 
 
+def test_a_missed_lesion_that_the_slider_hid_is_the_machines_and_accepted(reader):
+    state = reader.state()
+    hidden = next(f for f in state["findings"] if f["id"] not in state["shown"])
+    reader.page.evaluate("(voxel) => room.moveTo(voxel)", hidden["centre_voxel"])
+    reader.key("m")
+    reader.until(lambda: reader.saved()["revision"] == 1)
+    state = reader.state()
+    assert state["selected"] == hidden["id"]
+    assert hidden["id"] in state["shown"]
+    assert reader.finding(hidden["id"])["verdict"] == "accept"
+    assert all(f["origin"] == "machine" for f in state["findings"])
+    words = reader.find("toast").inner_text()
+    assert words == f"The machine had it, at confidence {hidden['confidence']:.2f}: accepted."
+    # What has a verdict keeps it.
+    reader.key("m")
+    reader.until(lambda: "is there already, accepted" in reader.find("toast").inner_text())
+    assert reader.saved()["revision"] == 1
+
+
 def test_where_nothing_is_dark_nothing_is_added_and_the_reason_is_said(reader, scan):
     array = nib.load(scan).get_fdata()
     even = ndimage.minimum_filter(array, (19, 19, 3))
@@ -225,6 +244,15 @@ def test_a_reader_can_begin_every_study_blind(sit_down, read_room):
     assert one.state()["hidden"]
     assert one.state()["findings"] == []
     assert one.find("blind-always").is_checked()
+    # The list tells this reader no counts, of this study or of one not opened yet.
+    one.find("back").click()
+    row = one.find(f"study-{read_room.study}")
+    one.until(lambda: " of " not in row.inner_text())
+    one.open()
+    one.find("blind-off").click()
+    one.until(lambda: one.saved()["hidden"] is False)
+    one.find("back").click()
+    one.until(lambda: " of " in row.inner_text())
 
 
 def test_completing_marks_the_study_as_read(sit_down, read_room):
@@ -247,7 +275,7 @@ def test_a_reading_that_went_on_elsewhere_is_loaded_again(sit_down, read_room):
     assert answer.status_code == 200, answer.text
     one.key("a")
     one.until(lambda: one.state()["saved"] == "refused")
-    assert "another window" in one.find("toast").inner_text()
+    assert "was loaded again; repeat your last mark" in one.find("toast").inner_text()
     assert one.finding(other)["verdict"] == "accept"
     assert one.finding(one.state()["shown"][0])["verdict"] is None
     one.allow("409")

@@ -10,6 +10,8 @@ def test_what_is_saved_survives_a_killed_server(sit_down, own_room):
     own_room.start()
     found = {f["id"]: f["verdict"] for f in one.stored("killed")["findings"]}
     assert found[first] == "accept"
+    # The page asks the new server for the work list, with the old key.
+    one.allow("401")
 
 
 def test_marks_made_while_the_server_is_away_are_sent_when_it_is_back(sit_down, own_room):

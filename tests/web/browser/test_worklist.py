@@ -43,13 +43,19 @@ def row_of(one, name):
 def test_a_dropped_picture_asks_its_pixel_size_and_is_segmented(sit_down, own_room, picture):
     one = sit_down(own_room).enter("picture")
     drop(one.page, picture)
+    one.find("spacing").fill("0")
+    one.find("spacing").press("Enter")
+    assert "0.02 to 20" in one.find("dialog-spacing").inner_text()
     one.find("spacing").fill("0.5")
-    one.find("spacing-ok").click()
+    one.find("spacing").press("Enter")
     row = row_of(one, "slice.png")
     one.until(lambda: "ready" in row.inner_text(), 60)
     row.get_by_role("button", name="Read").first.click()
     one.until(lambda: one.page.evaluate("room.ready"))
     state = one.state()
+    # No dialog came back from the same key, and a picture has no thickness.
+    assert one.find("dialog-spacing").count() == 0
+    assert "mm²" in one.find("findings").inner_text()
     assert one.page.evaluate("room.view.grid.shape")[2] == 1
     assert one.page.evaluate("room.viewer.panes.length") == 1
     assert state["findings"]

@@ -1,5 +1,6 @@
 /** What a reader does to findings: judge, move on, add, paint, undo. */
 
+import { number } from "./dom.js";
 import { pending, send } from "./events.js";
 import { emit, state } from "./state.js";
 import { moveTo, view } from "./viewer.js";
@@ -106,10 +107,29 @@ export function leave() {
   }
 }
 
-/** Add a lesion that was missed. @param {number[]} [seed] - Voxel; the crosshair where none is given. */
+/**
+ * Add a lesion that was missed; one that the machine has there is shown and accepted instead.
+ * @param {number[]} [seed] - Voxel; the crosshair where none is given.
+ */
 export async function add(seed = view.cross) {
   if (!state.reading) return;
-  await added(send("add", { seed }));
+  const holder = state.reading.holder(seed);
+  if (holder) take(holder);
+  else await added(send("add", { seed }));
+}
+
+/** Take what is there already as what was meant. @param {Object} finding */
+function take(finding) {
+  select(finding.id, false);
+  const name = state.reading.label(finding);
+  if (finding.origin === "reader") {
+    tell(`Your finding ${name} is there already.`);
+  } else if (finding.verdict) {
+    tell(`The machine's finding ${name} is there already, ${finding.verdict}ed: it is selected.`);
+  } else {
+    judge({ verdict: "accept", reason: null }, false);
+    tell(`The machine had it, at confidence ${number(finding.confidence, 2)}: accepted.`);
+  }
 }
 
 async function added(promise) {

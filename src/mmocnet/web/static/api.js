@@ -59,8 +59,9 @@ export const removeStudy = (id) => request("DELETE", `/studies/${id}`);
 export const room = () => get("/room");
 export const run = (body) => post("/studies/run", body);
 export const sendEvent = (id, event) => post(`/studies/${id}/events`, event);
-export const studies = () => get("/studies");
-export const study = (id) => get(`/studies/${id}`);
+const asks = (reader) => (reader ? `?reader=${reader}` : "");
+export const studies = (reader) => get(`/studies${asks(reader)}`);
+export const study = (id, reader) => get(`/studies/${id}${asks(reader)}`);
 
 /**
  * Upload one drop.

@@ -67,6 +67,16 @@ export function field(label, control, hint = "") {
   return h("label", { class: "field" }, h("span", { text: label }), control, note);
 }
 
+/** Run something at Enter in a field of a dialog. @param {HTMLInputElement} input @param {() => void} run */
+export function onEnter(input, run) {
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    // Else the button that gets the focus back when the dialog closes would be pressed by it.
+    event.preventDefault();
+    run();
+  });
+}
+
 /** A select. @param {[string, string][]} choices @param {?string} value @param {Object} attributes @returns {HTMLSelectElement} */
 export function choice(choices, value, attributes = {}) {
   const element = h("select", attributes);

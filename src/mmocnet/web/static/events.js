@@ -21,6 +21,11 @@ export function guardLeaving() {
   });
 }
 
+/** Say nothing of saving: another study or reader has nothing of its own saved yet. */
+export function forgetSaved() {
+  if (!pending()) mark("idle");
+}
+
 function mark(kind, message = "") {
   saved.state = kind;
   saved.message = message;
@@ -113,7 +118,9 @@ async function refuse(item, problem) {
     return "done";
   }
   const stale = problem.status === 409;
-  mark("refused", stale ? "This reading changed in another window and was loaded again; repeat your last mark." : problem.message);
+  // What the server says of it, to load again, has just been done.
+  if (stale) problem.message = "This reading changed in another window and was loaded again; repeat your last mark.";
+  mark("refused", problem.message);
   if (stale) {
     // Later events were meant for what the reader saw before.
     for (const later of queue.splice(1)) later.reject(problem);

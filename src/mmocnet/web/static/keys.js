@@ -93,14 +93,22 @@ function drawBar() {
       command.name,
     );
   const last = live.filter((command) => command.id === "help");
-  const others = live.filter((command) => command.id !== "help");
+  // Where the bar is short, what comes last is not seen: that has a button above the slices.
+  const rank = ({ group, id }) => Number(group === "View") + Number(id === "redo");
+  const others = live.filter((command) => command.id !== "help").sort((a, b) => rank(a) - rank(b));
   fill(byId("keybar"), ...lead, h("div", { class: "keys" }, ...others.map(button)), ...last.map(button));
+}
+
+/** A slider that the mouse let go gives the keys back: PgDn after it is for slices. */
+function handBack(event) {
+  if (event.target.matches?.("#reading input[type=range]")) setTimeout(() => byId("marks").focus({ preventScroll: true }));
 }
 
 /** Listen to the keyboard and keep the bar of live keys current. */
 export function listen() {
   addEventListener("keydown", down);
   addEventListener("keyup", up);
+  addEventListener("pointerup", handBack);
   addEventListener("blur", () => {
     heldSince = null;
     if (state.peeking) {

@@ -5,7 +5,7 @@ import { select, tell } from "./actions.js";
 import * as agreement from "./agreement.js";
 import * as banner from "./banner.js";
 import { byId, fill, h } from "./dom.js";
-import { guardLeaving, loadReading, pending, saved, send } from "./events.js";
+import { forgetSaved, guardLeaving, loadReading, pending, saved, send } from "./events.js";
 import * as exporting from "./exports.js";
 import * as help from "./help.js";
 import * as keys from "./keys.js";
@@ -84,7 +84,7 @@ function drawTop() {
     byId("top-tools"),
     running ? h("span", { class: "small", text: running }) : null,
     h("span", { id: "saved", class: "saved", role: "status", test: "saved" }),
-    state.reader ? h("button", { type: "button", test: "reader", title: "Change the reader", onclick: () => readers.choose(), text: `Reader ${state.reader.name}` }) : null,
+    state.reader ? h("button", { type: "button", class: "reader", test: "reader", title: `Change the reader, now ${state.reader.name}`, onclick: () => readers.choose(), text: `Reader ${state.reader.name}` }) : null,
     h("button", { type: "button", test: "help", "aria-label": "Help: keys and mouse", onclick: help.open, text: "?" }),
   );
   emit("saved");
@@ -92,7 +92,9 @@ function drawTop() {
 
 function technique() {
   const { about, settings, model, threshold } = state.study;
-  const size = `${about.shape.join(" × ")}, ${about.spacing_mm.map((mm) => mm.toFixed(2)).join(" × ")} mm`;
+  // A picture has no thickness.
+  const sides = about.source === "picture" ? 2 : 3;
+  const size = `${about.shape.slice(0, sides).join(" × ")}, ${about.spacing_mm.slice(0, sides).map((mm) => mm.toFixed(2)).join(" × ")} mm`;
   const name = model?.name ?? settings?.model;
   return name && state.study.result ? `${size}; marks: ${name}, ${settings?.point ?? threshold ?? ""}` : size;
 }
@@ -115,8 +117,9 @@ async function openStudy() {
   state.selected = null;
   state.tool = "navigate";
   try {
-    const study = await api.study(id);
+    const study = await api.study(id, state.reader.id);
     state.study = study;
+    forgetSaved();
     state.threshold = study.threshold ?? study.thresholds?.balanced ?? 0.5;
     showReading(true);
     drawTop();

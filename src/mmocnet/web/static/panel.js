@@ -78,8 +78,9 @@ function draw() {
 
 /** Warnings of the import and of the networks, and how the scan was made. */
 function drawNotes() {
-  const { about, warnings } = state.study;
-  const notes = [...new Set([...about.warnings, ...(warnings ?? [])])];
+  const { about } = state.study;
+  const { hidden, warnings } = state.reading;
+  const notes = [...new Set([...about.warnings, ...(hidden ? [] : warnings)])];
   const technique = about.technique.map(([name, value]) => `${name.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase()}: ${value}`);
   parts.notes.hidden = notes.length + technique.length === 0;
   fill(
@@ -156,6 +157,12 @@ function drawFindings() {
 
 const where = ({ region, side }) => (region ? [side && side !== "n/a" ? side : null, region].filter(Boolean).join(" ") : "region n/a");
 
+/** Volume; of a picture, which has no thickness, the area. */
+function extent({ volume_mm3: volume }) {
+  const { source, spacing_mm: spacing } = state.study.about;
+  return source === "picture" ? `${number(volume / spacing[2])} mm²` : `${number(volume)} mm³`;
+}
+
 function row(finding) {
   const kind = look(finding);
   const verdict = [finding.verdict ? WORDS[finding.verdict] : WORDS[kind], finding.certainty, finding.reason].filter(Boolean);
@@ -163,7 +170,7 @@ function row(finding) {
   if (finding.edited) verdict.push("edited");
   if (finding.found_blind && state.reading.revealed) verdict.push(kind === "added" ? "machine has it not" : "found blind too");
   const score = finding.origin === "machine" ? number(finding.confidence, 2) : "reader";
-  const size = `${number(finding.diameter_mm)} mm, ${number(finding.volume_mm3)} mm³`;
+  const size = `${number(finding.diameter_mm)} mm, ${extent(finding)}`;
   return h(
     "li",
     {

@@ -1,7 +1,7 @@
 /** Who reads: a pseudonym for each reader, kept apart in every record. */
 
 import * as api from "./api.js";
-import { dialog, field } from "./dialogs.js";
+import { dialog, field, onEnter } from "./dialogs.js";
 import { h } from "./dom.js";
 import { emit, keep, recall, state } from "./state.js";
 
@@ -38,7 +38,7 @@ export async function choose(locked = false) {
           problem(failure.message);
         }
       };
-      input.addEventListener("keydown", (event) => event.key === "Enter" && begin());
+      onEnter(input, begin);
       const known = state.room.readers.map((reader) => h("button", { type: "button", test: `reader-${reader.id}`, onclick: () => close(reader), text: reader.name }));
       const list = known.length ? [h("h3", { text: "Read as" }), h("div", { class: "row" }, ...known)] : [];
       return [

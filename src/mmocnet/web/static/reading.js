@@ -1,6 +1,6 @@
 /** One reader's reading of one result, as the server tells it. */
 
-import { VoxelSet, decode } from "./voxels.js";
+import { VoxelSet, around, decode, flat } from "./voxels.js";
 
 /** How a finding is drawn. @param {Object} finding @returns {"added"|"accept"|"reject"|"undecided"} */
 export function look(finding) {
@@ -16,6 +16,8 @@ export class Reading {
     /** @type {Map<string, Object>} */
     this.findings = new Map();
     answer.findings.forEach((finding) => this.take(finding));
+    /** @type {string[]} */
+    this.warnings = answer.warnings;
     this.takeFlags(answer);
     const machine = this.all().filter((finding) => finding.origin === "machine");
     this.ranks = new Map(machine.map((finding, n) => [finding.id, n + 1]));
@@ -76,6 +78,19 @@ export class Reading {
       added: count((finding) => finding.origin === "reader"),
       open: count((finding) => !finding.verdict),
     };
+  }
+
+  /**
+   * Whose a place is, whether shown or not; blind, only one's own are known here.
+   * @param {number[]} voxel
+   * @returns {?Object} The finding that holds it, else a candidate not judged that touches it.
+   */
+  holder(voxel) {
+    const own = flat(voxel, this.shape);
+    const near = around(voxel, this.shape);
+    const touches = ({ origin, verdict, set }) => origin === "machine" && !verdict && near.some((at) => set.has(at));
+    const all = this.all();
+    return all.find((finding) => finding.set.has(own)) ?? all.find(touches) ?? null;
   }
 
   /** @param {number} voxel - Flat index. @param {number} threshold @returns {?Object} The finding there. */

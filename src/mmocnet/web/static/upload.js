@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { tell } from "./actions.js";
-import { dialog, field } from "./dialogs.js";
+import { dialog, field, onEnter } from "./dialogs.js";
 import { byId, fill, h } from "./dom.js";
 import { settingsForm } from "./settings.js";
 import { state } from "./state.js";
@@ -136,7 +136,7 @@ export function askSpacing(count) {
       if (value >= 0.02 && value <= 20) close(value);
       else problem("Give the side of a pixel in millimetres, 0.02 to 20.");
     };
-    input.addEventListener("keydown", (event) => event.key === "Enter" && take());
+    onEnter(input, take);
     const what = count === 1 ? "A picture says" : "Pictures say";
     return [
       h("p", { text: `${what} nothing of the pixels' size. Lesions are measured with it.` }),

@@ -20,6 +20,12 @@ export function encode(voxels) {
 /** @param {number[]} voxel @param {number[]} shape @returns {number} */
 export const flat = ([i, j, k], shape) => (i * shape[1] + j) * shape[2] + k;
 
+/** @param {number[]} voxel @param {number[]} shape @returns {number[]} Flat indices of it and what touches it. */
+export function around(voxel, shape) {
+  const [is, js, ks] = voxel.map((n, axis) => [n - 1, n, n + 1].filter((at) => at >= 0 && at < shape[axis]));
+  return is.flatMap((i) => js.flatMap((j) => ks.map((k) => flat([i, j, k], shape))));
+}
+
 /** @param {number} index @param {number[]} shape @returns {number[]} */
 function unravel(index, shape) {
   const k = index % shape[2];

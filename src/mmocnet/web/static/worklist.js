@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { tell } from "./actions.js";
 import { choice, confirm, dialog, field } from "./dialogs.js";
 import { byId, duration, fill, glyph, h } from "./dom.js";
+import { blindFirst } from "./events.js";
 import { settingsForm } from "./settings.js";
 import { emit, on, state } from "./state.js";
 import { askSpacing } from "./upload.js";
@@ -16,6 +17,8 @@ let search = "";
 let only = "all";
 let timer = 0;
 let drawn = "";
+/** Whether the mouse is down on the list: a row that is replaced between down and up is not clicked. */
+let held = false;
 
 const busy = () => state.studies.some((study) => study.state === "running" || study.state === "waiting");
 
@@ -23,7 +26,11 @@ const busy = () => state.studies.some((study) => study.state === "running" || st
 export async function refresh() {
   clearTimeout(timer);
   try {
-    state.studies = (await api.studies()).studies;
+    const reader = state.reader?.id;
+    const { studies } = await api.studies(reader);
+    // Another reader may be told more, or less.
+    if (state.reader?.id !== reader) return refresh();
+    state.studies = studies;
     setOnline("yes");
     emit("studies");
   } catch (problem) {
@@ -31,6 +38,8 @@ export async function refresh() {
     else if (problem.status === 401) setOnline("locked");
     else tell(problem.message, "problem");
   }
+  // Another look that began meanwhile has set one already.
+  clearTimeout(timer);
   timer = setTimeout(refresh, busy() || state.online !== "yes" ? FAST_MS : SLOW_MS);
 }
 
@@ -66,7 +75,17 @@ export function build() {
   );
   const runAll = h("button", { type: "button", test: "run-all", onclick: () => attempt(api.run({ ids: "all", ...formSettings() })), text: "Run all" });
   fill(byId("list-tools"), h("h2", { class: "grow", text: "Studies" }), find, filter, runAll);
-  on("studies reader", draw);
+  byId("list").addEventListener("pointerdown", () => {
+    held = true;
+  });
+  for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => held && setTimeout(release));
+  on("studies", draw);
+  on("reader", refresh);
+}
+
+function release() {
+  held = false;
+  draw();
 }
 
 function formSettings() {
@@ -85,8 +104,8 @@ function matches(study) {
 
 function draw() {
   // The list is redrawn only when it changed, so that the focus stays where it is.
-  const now = JSON.stringify([state.studies, state.reader?.id, search, only]);
-  if (now === drawn) return;
+  const now = JSON.stringify([state.studies, state.reader?.id, blindFirst(), search, only]);
+  if (now === drawn || held) return;
   drawn = now;
   const focused = document.activeElement?.dataset?.test;
   const shown = state.studies.filter(matches);
@@ -103,11 +122,12 @@ function draw() {
 
 function row(study) {
   const open = Boolean(study.size) && study.state !== "failed";
-  const found = study.counts ? `${study.counts.lesions} of ${study.counts.candidates}` : "";
+  const untold = blindFirst() && !study.begun;
+  const found = study.counts && !untold ? `${study.counts.lesions} of ${study.counts.candidates}` : "";
   return h(
     "tr",
     { test: `study-${study.id}` },
-    h("td", { class: "name" }, h("button", { type: "button", disabled: !open, test: `open-${study.id}`, title: study.name, onclick: () => openStudy(study), text: study.name }), h("div", { class: "reason", text: sourceWords(study) })),
+    h("td", { class: "name" }, h("button", { type: "button", disabled: !open, test: `open-${study.id}`, title: study.name, onclick: () => openStudy(study), text: study.name }), h("div", { class: "reason", title: sourceWords(study), text: sourceWords(study) })),
     h("td", {}, stateCell(study)),
     h("td", { class: "num", title: "Lesions at the operating point, of all candidates", text: found }),
     h("td", {}, readCell(study)),
@@ -130,7 +150,7 @@ function sourceWords(study) {
 function readCell(study) {
   if (!study.read_by.length) return h("span", { class: "small", text: "" });
   const names = study.read_by.map((id) => state.room.readers.find((reader) => reader.id === id)?.name ?? "a reader");
-  return h("span", { class: "row small" }, glyph("ready"), names.join(", "));
+  return h("div", { class: "readers small", title: names.join(", ") }, glyph("ready"), h("span", { text: names.join(", ") }));
 }
 
 function stateCell(study) {
