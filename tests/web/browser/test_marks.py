@@ -137,6 +137,10 @@ def test_minip_hides_marks_and_shows_the_minimum(reader, scan):
     inside = np.s_[int(y) + top + 50 : int(y) + top + high, int(x) + left : int(x) + left + wide]
     assert orange(before[inside]) > 50
     assert orange(shot[inside]) == 0
+    # The other planes stay what they are, with their marks.
+    beside = np.s_[int(y) + top + 50 : int(y) + top + high, int(x) + left + wide + 4 : 950]
+    np.testing.assert_array_equal(shot[beside], before[beside])
+    assert orange(before[beside]) > 50
     # The worker's minimum against NumPy's, over the slab's slices around each.
     sampled = """async (slices) => {
       const values = await room.view.slab.minimum(slices);

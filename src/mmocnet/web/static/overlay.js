@@ -11,8 +11,11 @@ const INK = "#c9d1d6";
 const CROSS = "rgba(240, 228, 66, 0.55)";
 const TYPE = "system-ui, 'Segoe UI', Roboto, sans-serif";
 
-/** @returns {boolean} Whether marks may be drawn now: never on a minimum projection. */
-const marksVisible = () => state.marksShown && !state.peeking && state.slabMm === 0;
+/** @returns {boolean} Whether a pane shows a minimum projection, where no mark is drawn. */
+export const isSlab = (view, pane) => state.slabMm > 0 && pane === view.nv.panes[0];
+
+/** @returns {boolean} Whether marks may be drawn in a pane now: never on a minimum projection. */
+const marksVisible = (view, pane) => state.marksShown && !state.peeking && !isSlab(view, pane);
 
 /**
  * Draw everything over the slices.
@@ -32,7 +35,7 @@ export function drawMarks(canvas, view) {
       text(ctx, view, "3D", pane.rect[0] + 8 * view.scale, pane.rect[1] + 8 * view.scale, "left", "top");
     } else {
       if (view.crosshair) drawCross(ctx, view, pane);
-      if (marksVisible() && state.reading) drawFindings(ctx, view, pane);
+      if (marksVisible(view, pane) && state.reading) drawFindings(ctx, view, pane);
       drawFrame(ctx, view, pane);
       if (view.sketch) drawSketch(ctx, view, pane);
     }
@@ -192,9 +195,9 @@ function drawFrame(ctx, view, pane) {
   const name = width < 300 * s ? plane.name.slice(0, 3) : plane.name;
   const what = pane.source === "phase" ? "Phase" : picture ? "Picture, side unknown" : name;
   text(ctx, view, `${what}${slice}`, left + 8 * s, top + 8 * s, "left", "top");
-  if (state.slabMm > 0 && pane.source === "image") {
+  if (isSlab(view, pane)) {
     text(ctx, view, `minIP ${state.slabMm} mm - no marks`, left + 8 * s, top + 26 * s, "left", "top", "#f0e442");
-  } else if (!marksVisible() && state.reading) {
+  } else if (!marksVisible(view, pane) && state.reading) {
     text(ctx, view, "Marks hidden", left + 8 * s, top + 26 * s, "left", "top", "#f0e442");
   }
   if (view.ruler) ruler(ctx, view, pane);

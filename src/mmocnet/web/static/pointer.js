@@ -4,6 +4,7 @@ import { add, select } from "./actions.js";
 import { Stroke } from "./brush.js";
 import { byId } from "./dom.js";
 import { PLANES, RENDER } from "./geometry.js";
+import { isSlab } from "./overlay.js";
 import { emit, state } from "./state.js";
 import { moveTo, pan, redraw, redrawMarks, scroll, view, windowBy, zoom } from "./viewer.js";
 import { flat } from "./voxels.js";
@@ -77,7 +78,7 @@ function actionFor(event, pane) {
   if (event.button === 1 || pane.plane === RENDER) return "pan";
   if (event.button === 2) return "window";
   if (event.shiftKey) return "measure";
-  if ((state.tool === "brush" || state.tool === "eraser") && state.reading && pane.source === "image" && !state.slabMm) {
+  if ((state.tool === "brush" || state.tool === "eraser") && state.reading && pane.source === "image" && !isSlab(view, pane)) {
     return "paint";
   }
   return state.tool === "add" ? "add" : "cross";
@@ -135,7 +136,7 @@ function up() {
 function click(pane, place) {
   const voxel = view.grid.inside(place);
   moveTo(voxel);
-  if (!state.reading || state.slabMm) return;
+  if (!state.reading || isSlab(view, pane)) return;
   const hit = state.reading.at(flat(voxel, view.grid.shape), state.threshold) ?? ringAt(pane, place);
   if (hit) select(hit.id, false);
 }

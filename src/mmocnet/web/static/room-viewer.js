@@ -4,7 +4,7 @@ import { Grid, PLANES, Pane, RENDER } from "./geometry.js";
 import { SLICE_SHADER } from "./shader.js";
 
 const { Niivue, NVImage } = globalThis.niivue;
-const UNIT = { image: 12, phase: 13 };
+const UNIT = { image: 12, phase: 13, slab: 14 };
 const RENDER_SIZE = 144;
 const GEOMETRY_SIZE = 8;
 
@@ -113,7 +113,7 @@ export class RoomViewer extends Niivue {
     else this.release("phase");
   }
 
-  /** @param {"image"|"phase"} source @param {Int16Array} values - On the scan's grid. */
+  /** @param {"image"|"phase"|"slab"} source @param {Int16Array} values - On the scan's grid. */
   upload(source, values) {
     const gl = this.gl;
     const shape = this.grid.shape;
@@ -135,7 +135,7 @@ export class RoomViewer extends Niivue {
     this.sources[source].version++;
   }
 
-  /** Give a source's memory back. @param {"image"|"phase"} source */
+  /** Give a source's memory back. @param {"image"|"phase"|"slab"} source */
   release(source) {
     if (this.sources[source]) this.gl.deleteTexture(this.sources[source].texture);
     delete this.sources[source];
@@ -195,7 +195,13 @@ export class RoomViewer extends Niivue {
     this.panes = [];
     this.release("image");
     this.release("phase");
+    this.release("slab");
     this.drawScene();
+  }
+
+  /** What a pane shows: a slab's minimum, where there is one, in place of the slices as acquired. */
+  sourceOf(pane) {
+    return pane === this.panes[0] && this.sources.slab ? "slab" : pane.source;
   }
 
   // NiiVue waits here until the graphics are done; the browser waits well enough by itself.
@@ -239,9 +245,11 @@ export class RoomViewer extends Niivue {
       const { renderAzimuth, renderElevation, volScaleMultiplier } = this.scene;
       return [renderAzimuth, renderElevation, volScaleMultiplier, this.renderVersion].join();
     }
-    const { window, version } = this.sources[pane.source];
+    const { window } = this.sources[pane.source];
+    const shown = this.sourceOf(pane);
+    const { version } = this.sources[shown];
     const depth = this.scene.crosshairPos[PLANES[pane.plane].depth];
-    return [depth, pane.window(this.grid), window, version, this.linear].join();
+    return [shown, depth, pane.window(this.grid), window, version, this.linear].join();
   }
 
   /** Point the slice shader at a pane's values. @param {import("./geometry.js").Pane} pane */
@@ -250,12 +258,14 @@ export class RoomViewer extends Niivue {
     const { program } = this.customSliceShader;
     const at = (name) => gl.getUniformLocation(program, name);
     const unit = (ras) => [0, 1, 2].map((axis) => Number(this.grid.axis[ras] === axis));
-    const { texture, window } = this.sources[pane.source];
+    const shown = this.sourceOf(pane);
+    const { texture } = this.sources[shown];
+    const { window } = this.sources[pane.source];
     const plane = PLANES[pane.plane];
     gl.useProgram(program);
-    gl.activeTexture(gl.TEXTURE0 + UNIT[pane.source]);
+    gl.activeTexture(gl.TEXTURE0 + UNIT[shown]);
     gl.bindTexture(gl.TEXTURE_3D, texture);
-    gl.uniform1i(at("values"), UNIT[pane.source]);
+    gl.uniform1i(at("values"), UNIT[shown]);
     gl.uniformMatrix4fv(at("toVoxel"), false, this.grid.matrix());
     gl.uniform3iv(at("size"), this.grid.shape);
     gl.uniform3iv(at("stepU"), unit(plane.across));

@@ -298,7 +298,7 @@ export async function toggle(name) {
 }
 
 /**
- * Show the minimum over a slab, or the slices again.
+ * Show the minimum over a slab in the large pane, or its slices again.
  * @param {number} mm - 0 for single slices.
  */
 export async function setSlab(mm) {
@@ -307,9 +307,10 @@ export async function setSlab(mm) {
   if (!view.grid) return;
   const { volume } = view;
   const spacing = view.grid.spacing[state.study.about.slice_axis];
-  const values = mm > 0 ? await view.slab.minimum(Math.max(1, Math.round(mm / spacing))) : volume.img;
-  if (!values || volume !== view.volume || mm !== state.slabMm) return;
-  view.nv.upload("image", values);
+  const values = mm > 0 ? await view.slab.minimum(Math.max(1, Math.round(mm / spacing))) : null;
+  if (volume !== view.volume || mm !== state.slabMm || (mm > 0 && !values)) return;
+  if (values) view.nv.upload("slab", values);
+  else view.nv.release("slab");
   view.slab.shownMm = mm;
   redraw();
   emit("view");
