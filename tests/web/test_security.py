@@ -3,6 +3,9 @@ import time
 
 import pytest
 
+from mmocnet.errors import InputError
+from mmocnet.web.serving import listening
+
 
 def test_without_the_token_nothing_is_answered(desk):
     client = desk.fresh_client()
@@ -225,3 +228,14 @@ def test_two_rooms_on_one_machine_have_cookies_of_their_own():
 
     assert Access((), 1).cookie != Access((), 2).cookie
     assert Access((), 1).token != Access((), 1).token
+
+
+def test_only_a_taken_port_is_told_to_be_replaced_by_a_free_one():
+    with (
+        listening("127.0.0.1", 0) as taken,
+        pytest.raises(InputError, match="--port 0 takes a free one"),
+    ):
+        listening("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(InputError, match="cannot listen") as refused:
+        listening("192.0.2.1", 0)
+    assert "--port" not in str(refused.value)

@@ -8,6 +8,7 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EADDRINUSE
 from pathlib import Path
 from types import FrameType
 
@@ -128,9 +129,9 @@ def listening(host: str, port: int | None) -> socket.socket:
         except OSError as error:
             if one == tries[-1]:
                 sock.close()
+                taken = "; --port 0 takes a free one" if error.errno == EADDRINUSE else ""
                 raise InputError(
-                    f"cannot listen at {host} port {one}: {error.strerror}; --port 0 takes a "
-                    "free one"
+                    f"cannot listen at {host} port {one}: {error.strerror}{taken}"
                 ) from error
         else:
             break
