@@ -1,5 +1,7 @@
 """Verdicts by key, edits with the brush, undo, readers, blind reading: shown and stored."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
@@ -247,12 +249,13 @@ def test_a_reader_can_begin_every_study_blind(sit_down, read_room):
     # The list tells this reader no counts, of this study or of one not opened yet.
     one.find("back").click()
     row = one.find(f"study-{read_room.study}")
-    one.until(lambda: " of " not in row.inner_text())
+    counts = re.compile(r"\d of \d")
+    one.until(lambda: not counts.search(row.inner_text()))
     one.open()
     one.find("blind-off").click()
     one.until(lambda: one.saved()["hidden"] is False)
     one.find("back").click()
-    one.until(lambda: " of " in row.inner_text())
+    one.until(lambda: counts.search(row.inner_text()))
 
 
 def test_completing_marks_the_study_as_read(sit_down, read_room):
