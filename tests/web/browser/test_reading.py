@@ -227,6 +227,9 @@ def test_blind_reading_hides_the_machines_marks_until_revealed(sit_down, read_ro
     one.until(lambda: one.saved()["hidden"])
     assert one.state()["findings"] == []
     assert one.stored("blind")["findings"] == []
+    middle = [n // 2 for n in one.page.evaluate("room.view.grid.shape")]
+    assert place != middle
+    assert one.until(lambda: one.state()["cross"] == middle)
     assert not one.find("confidence").is_visible()
     one.page.evaluate("(voxel) => room.moveTo(voxel)", place)
     one.key("m")

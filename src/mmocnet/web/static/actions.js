@@ -3,7 +3,7 @@
 import { number } from "./dom.js";
 import { pending, send } from "./events.js";
 import { emit, state } from "./state.js";
-import { moveTo, view } from "./viewer.js";
+import { fit, moveTo, view } from "./viewer.js";
 import { encode } from "./voxels.js";
 
 /** @returns {?Object} The selected finding. */
@@ -186,6 +186,10 @@ export function complete() {
 /** @param {boolean} yes - Hide the machine's marks until revealed. */
 export async function blind(yes) {
   await guarded(send("blind", { on: yes }));
+  if (!state.reading?.hidden || !view.grid) return;
+  // The crosshair was on a finding of the machine's: it must not stay there.
+  fit();
+  moveTo(view.grid.shape.map((n) => Math.floor(n / 2)));
 }
 
 /** @param {"navigate"|"brush"|"eraser"|"add"} tool */
