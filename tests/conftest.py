@@ -1,4 +1,9 @@
 import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +40,41 @@ def real_data(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20221117)
+
+
+@pytest.fixture
+def judged() -> Callable[[Path], list[str]]:
+    """Return the Error lines of dciodvfy about a file."""
+    program = shutil.which("dciodvfy")
+    if program is None:
+        assert os.environ.get("CI") != "true", "dciodvfy must be there (Debian's dicom3tools)"
+        pytest.skip("dciodvfy is not installed (Debian's dicom3tools)")
+
+    def judge(path: Path) -> list[str]:
+        done = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+        said = (done.stdout + done.stderr).splitlines()
+        assert any(one.strip() for one in said), "dciodvfy names the kind of object at least"
+        return [one for one in said if one.startswith("Error")]
+
+    return judge
+
+
+@pytest.fixture
+def bids_errors() -> Callable[[Path], list[Any]]:
+    """Return what the BIDS validator calls errors in a folder."""
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    if not validator.exists() and os.environ.get("CI") != "true":
+        pytest.skip("bids-validator-deno is not installed")
+
+    def judge(folder: Path) -> list[Any]:
+        done = subprocess.run(
+            [validator, folder, "--json"], capture_output=True, text=True, check=False,
+            env={**os.environ, "NO_COLOR": "1"},
+        )  # fmt: skip
+        issues = json.loads(done.stdout)["issues"]["issues"]
+        return [issue for issue in issues if issue["severity"] == "error"]
+
+    return judge
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
@@ -232,15 +230,6 @@ def test_seeds_of_the_test_set_cannot_be_trained_on() -> None:
         next(iterate_studies(StudySettings(), [FIRST_TEST_SEED]))
 
 
-def test_the_dataset_is_valid_bids(written: Path) -> None:
-    validator = Path(sys.executable).with_name("bids-validator-deno")
-    if not validator.exists() and os.environ.get("CI") != "true":
-        pytest.skip("bids-validator-deno is not installed")
+def test_the_dataset_is_valid_bids(written: Path, bids_errors: Callable[[Path], list[Any]]) -> None:
     for folder in (written, written / "derivatives" / "reference"):
-        done = subprocess.run(
-            [validator, folder, "--json"], capture_output=True, text=True, check=False,
-            env={**os.environ, "NO_COLOR": "1"},
-        )  # fmt: skip
-        issues = json.loads(done.stdout)["issues"]["issues"]
-        errors = [issue for issue in issues if issue["severity"] == "error"]
-        assert not errors, errors
+        assert bids_errors(folder) == []

@@ -16,10 +16,10 @@ MARGIN_MM = 10.0
 
 @dataclass(frozen=True)
 class Head:
-    """A scan on a grid along the world's axes, 2 mm.
+    """A scan on a grid along the world's axes.
 
     Attributes:
-        image: Brain alone, 0 outside, about 0 to 1; shape (I, J, K), float32, like the rest.
+        image: About 0 to 1; shape (I, J, K), float32, like the rest.
         brain: The brain.
         seen: Where the scan has voxels.
         low_mm: World mm of the first voxel.
@@ -32,7 +32,7 @@ class Head:
 
 
 def resampled(volume: Volume, brain: Mask3D) -> Head:
-    """Return the scan's brain with a margin of air at 2 mm.
+    """Return the scan's brain, 0 outside it, with a margin of air at 2 mm.
 
     Args:
         volume: The scan, shape (I, J, K).

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from mmocnet.errors import DependencyError
+from mmocnet.locate.head import Head
 from mmocnet.types import FloatArray, Mask3D
 from mmocnet.volume import Volume
 
@@ -70,21 +71,8 @@ class RigidAlignment:
         return np.asarray(world_mm @ self.matrix[:3, :3].T + self.matrix[:3, 3])
 
 
-@dataclass(frozen=True)
-class _Head:
-    """A scan on a grid along the world's axes.
-
-    Attributes:
-        image: About 0 to 1; shape (I, J, K), float32, like the rest.
-        brain: The brain.
-        seen: Where the scan has voxels.
-        low_mm: World mm of the first voxel.
-    """
-
-    image: FloatArray
-    brain: Mask3D
-    seen: Mask3D
-    low_mm: FloatArray
+class _Head(Head):
+    """A scan on a grid of `STEP_MM`, its brain and what is around it."""
 
     def middle(self) -> FloatArray:
         """Return world mm of the brain's middle, shape (3,)."""

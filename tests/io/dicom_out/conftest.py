@@ -1,7 +1,4 @@
 import dataclasses
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,23 +83,6 @@ def written(tmp_path, oblique, rng, write_dicom_series) -> Callable[..., Finding
         return findings_of(source_of(files, array.shape[2]), scan.like(array))
 
     return write
-
-
-@pytest.fixture
-def judged() -> Callable[[Path], list[str]]:
-    """Return the Error lines of dciodvfy about a file."""
-    program = shutil.which("dciodvfy")
-    if program is None:
-        assert os.environ.get("CI") != "true", "dciodvfy must be there (Debian's dicom3tools)"
-        pytest.skip("dciodvfy is not installed (Debian's dicom3tools)")
-
-    def judge(path: Path) -> list[str]:
-        done = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
-        said = (done.stdout + done.stderr).splitlines()
-        assert any(one.strip() for one in said), "dciodvfy names the kind of object at least"
-        return [one for one in said if one.startswith("Error")]
-
-    return judge
 
 
 def _labels_from(path: Path, like: Volume) -> np.ndarray:
