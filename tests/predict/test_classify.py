@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmocnet.config import ClassifierSettings, PreparationSettings
-from mmocnet.nets.classifier import PLACE_CHANNELS
+from mmocnet.nets.classifier import PLACE_CHANNELS, Classifier
 from mmocnet.predict.classify import (
     THICKNESS_SCALE_MM,
     Surroundings,
@@ -15,6 +15,7 @@ from mmocnet.predict.classify import (
 )
 from mmocnet.predict.fuse import outline_candidates
 from mmocnet.predict.place import places
+from mmocnet.predict.second_stage import StageMaps
 from mmocnet.prepare.slices import prepare_slices
 from mmocnet.volume import Volume
 
@@ -25,7 +26,7 @@ def around(count: int, thickness_mm: float, with_phase: bool = False) -> Surroun
     levels = np.arange(count, dtype=np.float32)[:, None, None] / 10
     image = np.broadcast_to(levels, (count, 20, 24)).copy()
     phase = np.full(image.shape, np.pi / 2, np.float32) if with_phase else None
-    return Surroundings(image, image / 2, phase, thickness_mm)
+    return Surroundings(image, image / 2, image / 4, phase, thickness_mm)
 
 
 def test_planes_lie_at_their_distances_whatever_the_slice_thickness() -> None:
@@ -48,7 +49,7 @@ def test_beyond_the_scan_all_is_zero() -> None:
 
 
 def test_a_single_slice_shows_one_plane_and_no_thickness() -> None:
-    plane = Surroundings(np.ones((1, 20, 24)), np.ones((1, 20, 24)), None, 3.0)
+    plane = Surroundings(*[np.ones((1, 20, 24))] * 3, None, 3.0)
     patches = candidate_patches(plane, np.array([[0, 10, 12]]), SETTINGS)
     assert patches[0, [1, 4]].min() == 1
     assert np.delete(patches[0], [1, 4], axis=0).max() == 0
@@ -75,13 +76,23 @@ def test_the_place_comes_last_and_only_where_it_is_asked_for_and_known() -> None
     assert not unknown[:, 8:].any()
 
 
+def test_marks_come_last_on_planes_of_their_own() -> None:
+    marked = replace(SETTINGS, place=True, mark_offsets_mm=(-2.0, 0.0))
+    assert Classifier(marked).channels == 3 + 3 + 1 + 1 + PLACE_CHANNELS + 2
+    scan, centres = around(9, 2.0), np.array([[4, 10, 12]])
+    patches = candidate_patches(scan, centres, marked)
+    before = candidate_patches(scan, centres, replace(SETTINGS, place=True))
+    assert np.array_equal(patches[:, :-2], before)
+    assert patches[0, -2:].mean(axis=(1, 2)) == pytest.approx([0.3 / 4, 0.4 / 4])
+
+
 @pytest.mark.parametrize(("axis", "known"), [(2, True), (1, False), (0, False)])
 def test_only_axial_slices_have_places(axis: int, known: bool) -> None:
     side = np.array([1.0, 1.0, 1.0, 1.0])
     side[axis] = 3.0
     volume = Volume(np.full((40, 40, 40), 100.0, np.float32), np.diag(side), "scan")
     slices = prepare_slices(volume, PreparationSettings(), np.ones(volume.shape, bool))
-    found = surroundings(slices, slices.array, None)
+    found = surroundings(slices, StageMaps(slices.array, slices.array), None)
     assert (found.brain is not None) == known
     assert found.thickness_mm == 3.0
     assert found.pixel_mm == (0.5, 0.5)
@@ -113,7 +124,7 @@ def test_confidence_is_the_calibrated_probability() -> None:
     probability[1, 14:17, 14:17] = 0.8
     outlines = outline_candidates(probability)
     settings = ClassifierSettings(slope=2.0, intercept=-1.0)
-    scan = Surroundings(probability, probability, None, 2.0)
+    scan = Surroundings(probability, probability, probability, None, 2.0)
     found = with_classifier(outlines, scan, _Fixed([1.0, -1.0]), settings)
     assert found.confidence == pytest.approx(1 / (1 + np.exp([-1.0, 3.0])))
     assert np.array_equal(found.labels, outlines.labels)
@@ -123,6 +134,6 @@ def test_a_single_slice_has_a_calibration_of_its_own() -> None:
     probability = np.zeros((1, 20, 24), np.float32)
     probability[0, 4:7, 4:7] = 0.9
     settings = ClassifierSettings(slope=2.0, intercept=-1.0, slice_slope=0.5, slice_intercept=0.25)
-    scan = Surroundings(probability, probability, None, 2.0)
+    scan = Surroundings(probability, probability, probability, None, 2.0)
     found = with_classifier(outline_candidates(probability), scan, _Fixed([1.0]), settings)
     assert found.confidence == pytest.approx(1 / (1 + np.exp(-0.75)))

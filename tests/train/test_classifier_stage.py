@@ -171,6 +171,32 @@ def test_the_place_stays_the_same_everywhere_and_is_hidden_in_a_fifth(
     assert (known & alone).any()
 
 
+def test_marks_turn_over_with_the_patch_and_are_hidden_with_its_neighbours(
+    rng: np.random.Generator,
+) -> None:
+    how = settings()
+    how = replace(how, classifier=replace(how.classifier, batch_size=400), seed=1)
+    sets = candidates(rng)
+    for one in sets:
+        one.patches[:, 0], one.patches[:, 2] = 0.2, 0.6
+    # The marks say what the intensities did before they were changed: which end is up.
+    sets = [
+        replace(one, patches=np.concatenate([one.patches, one.patches[:, :3]], axis=1))
+        for one in sets
+    ]
+    marked = replace(SEEN, mark_offsets_mm=(-2.0, 0.0, 2.0))
+    images, _ = CandidateData(sets, [], marked, how).draw(0)
+    marks = images[:, CHANNELS:, 4:12, 4:12].mean(dim=(2, 3))
+    alone = (images[:, CHANNELS - 1] == 0).all(dim=1).all(dim=1)
+    assert alone.float().mean() == pytest.approx(0.25, abs=0.06)
+    assert not marks[alone][:, [0, 2]].any()
+    assert (marks[alone][:, 1] > 0).all()
+    up = marks[~alone][:, 0] < marks[~alone][:, 2]
+    assert up.float().mean() == pytest.approx(0.5, abs=0.1)
+    first, last = (images[~alone][:, plane].mean(dim=(1, 2)) for plane in (0, 2))
+    assert torch.equal(up, first < last)
+
+
 def test_an_unknown_place_stays_unknown(rng: np.random.Generator) -> None:
     sets, _ = with_places(rng)
     for one in sets:

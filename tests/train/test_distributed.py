@@ -10,7 +10,7 @@ from torch import multiprocessing as mp
 from mmocnet.config import DetectorSettings, LossSettings, SegmenterSettings, StageSettings
 from mmocnet.errors import InputError
 from mmocnet.nets.detector import Detector
-from mmocnet.nets.losses import joint_loss
+from mmocnet.nets.losses import stage_loss
 from mmocnet.nets.segmenter import Segmenter
 from mmocnet.train.distributed import (
     from_main,
@@ -78,15 +78,22 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
 
 
+LOSSES = {
+    "batch": LossSettings(3.0, "batch"),
+    "image": LossSettings(3.0, "image"),
+    "marking": LossSettings(kind="marking"),
+}
+
+
 def shared_gradients(folder: Path) -> None:
     images, masks = own_rows(draw(0))
-    for over in ("batch", "image"):
+    for name, settings in LOSSES.items():
         model = network(seed=rank()).eval()
         shared = parallel(model)
-        loss = joint_loss(shared(images), masks, LossSettings(3.0, over), sum_over_processes)
+        loss = stage_loss(shared(images), masks, settings, sum_over_processes)
         loss.backward()  # type: ignore[no-untyped-call]
         found = {**gradients(model), "loss": loss.detach()}
-        torch.save(found, folder / f"{over}-{rank()}.pt")
+        torch.save(found, folder / f"{name}-{rank()}.pt")
 
 
 def test_two_processes_have_the_whole_batch_s_loss_and_gradients(tmp_path: Path) -> None:
@@ -94,13 +101,13 @@ def test_two_processes_have_the_whole_batch_s_loss_and_gradients(tmp_path: Path)
     images, masks = draw(0)
     assert masks[1::2].sum() == 0
     assert (masks[0::2].sum((1, 2, 3)) > 0).all()
-    for over in ("batch", "image"):
+    for kind, settings in LOSSES.items():
         model = network().eval()  # statistics frozen: only the loss joins the images
-        loss = joint_loss(model(images), masks, LossSettings(3.0, over))
+        loss = stage_loss(model(images), masks, settings)
         loss.backward()  # type: ignore[no-untyped-call]
         expected = {**gradients(model), "loss": loss.detach()}
         for number in (0, 1):
-            found = torch.load(tmp_path / f"{over}-{number}.pt")
+            found = torch.load(tmp_path / f"{kind}-{number}.pt")
             assert found.keys() == expected.keys()
             for name, value in expected.items():
                 torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)

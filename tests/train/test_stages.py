@@ -162,6 +162,13 @@ def test_patches_without_lesions_are_scored_by_their_loss() -> None:
     assert np.isnan(scores["val_dice"])
 
 
+def test_marks_are_scored_by_their_loss() -> None:
+    masks = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    masks[0, 0, 1, 1] = True
+    scores = patch_scores(torch.zeros(1, 1, 4, 4), masks, LossSettings(kind="marking"))
+    assert scores["score"] == -scores["val_loss"]
+
+
 def test_training_imports_nothing_that_a_gpu_machine_lacks() -> None:
     folder = Path(mmocnet.train.__file__).parent
     for path in folder.glob("*.py"):

@@ -35,8 +35,8 @@ class Train:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the run: states, logs, and at the end `model`."""
     preset: TrainPreset = "compact"
-    """compact: narrow networks, trained in an hour or two on a CPU. standard: that with
-    neighbouring slices and a classifier of candidates. paper: as the article."""
+    """compact: narrow networks, trained in an hour or two on a CPU. standard: that with a stage 1
+    that is to miss nothing, and a classifier of candidates. paper: as the article."""
     start_from: str | None = None
     """Model whose weights training starts from: compact, standard or a folder; none starts from
     random ones."""

@@ -55,6 +55,9 @@ class ClassifierSettings:
     """Likewise of the planes of phase; empty leaves phase out."""
     place: bool = False
     """Whether it is told where in the brain of its slice the candidate lies, of axial slices."""
+    mark_offsets_mm: tuple[float, ...] = ()
+    """Distances of the planes of stage 1's probability, which saw the whole slice; empty leaves it
+    out."""
     size: int = 40
     """Side of a patch in pixels of the working grid."""
     widths: tuple[int, ...] = (24, 40, 64, 96)

@@ -12,13 +12,14 @@ from mmocnet.config.cascade import (
 )
 
 LossReduction = Literal["batch", "image"]
+LossKind = Literal["joint", "marking"]
 OptimiserName = Literal["adam", "adamw"]
 TrainPreset = Literal["compact", "standard", "paper"]
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """BCE + Dice + lambda x sensitivity loss."""
+    """The loss of a stage."""
 
     sensitivity_weight: float = 1.0
     """The article's lambda: 10 in stage 1, 1 in stage 2."""
@@ -26,6 +27,10 @@ class LossSettings:
     """Whether Dice and sensitivity are taken over the batch or averaged over its images."""
     dice_weight: float = 1.0
     """Of the Dice loss; 0 leaves it out, as where candidates are classified."""
+    kind: LossKind = "joint"
+    """joint: BCE + Dice + lambda x sensitivity loss, the article's. marking: a focal loss in which
+    every lesion counts alike, for a stage 1 that is to miss none; the other settings say nothing
+    then."""
 
 
 @dataclass(frozen=True)
@@ -201,10 +206,12 @@ def train_settings(preset: TrainPreset) -> TrainSettings:
     )
     if preset == "compact":
         return compact
-    cascade = replace(
-        compact.cascade,
-        detector=replace(compact.cascade.detector, in_channels=3),
-        segmenter=replace(compact.cascade.segmenter, in_channels=3),
-        classifier=ClassifierSettings(place=True),
+    # Neighbouring slices are the classifier's alone: in the stages they did not pay.
+    seen = ClassifierSettings(place=True, mark_offsets_mm=(-4.5, -3.0, -1.5, 0.0, 1.5, 3.0, 4.5))
+    return replace(
+        compact,
+        cascade=replace(compact.cascade, classifier=seen),
+        detector=replace(compact.detector, loss=LossSettings(kind="marking")),
+        detector_shares=PatchShares(lesion=0.5, mimic=0.15, brain=0.35),
+        most_false_candidates=16.0,
     )
-    return replace(compact, cascade=cascade)

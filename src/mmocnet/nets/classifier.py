@@ -15,8 +15,9 @@ class Classifier(nn.Module):
     """Residual network on planes through a candidate; planes, not a volume, are its channels.
 
     Channels, in this order: intensity on the planes of `offsets_mm`, stage 2's probability on
-    them, high-passed phase on those of `phase_offsets_mm`, the slice thickness, and with
-    `place` the numbers that say where the candidate lies, the same at every pixel.
+    them, high-passed phase on those of `phase_offsets_mm`, the slice thickness, with `place` the
+    numbers that say where the candidate lies, the same at every pixel, and stage 1's probability
+    on the planes of `mark_offsets_mm`.
 
     Attributes:
         settings: Planes, patch, widths.
@@ -28,6 +29,7 @@ class Classifier(nn.Module):
         self.settings = settings
         self.channels = 2 * len(settings.offsets_mm) + len(settings.phase_offsets_mm) + 1
         self.channels += PLACE_CHANNELS if settings.place else 0
+        self.channels += len(settings.mark_offsets_mm)
         widths = settings.widths
         self.stem = conv_norm_relu(self.channels, widths[0])
         levels = []

@@ -1,4 +1,9 @@
-"""The loss of both stages: BCE + Dice loss + lambda x sensitivity loss."""
+"""The losses of the stages.
+
+The article's is BCE + Dice loss + lambda x sensitivity loss. It makes a stage sure of itself: what
+stage 1 misses has a probability of 0.000, and no threshold brings it back. The marking loss is for
+a stage 1 that only has to say where to look.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +19,12 @@ Reduce = Callable[[Tensor], Tensor]
 
 SMOOTHING_PX = 1.0
 """Added to both sides of the Dice ratio, in pixels."""
+FOCUS = 2.0
+"""Exponent by which the marking loss leaves to themselves what is right already."""
+RING_PX = 3
+"""Pixels around a lesion at which a mark is neither right nor wrong."""
+LESION_WINDOW_PX = 15
+"""Side of the square in which the marking loss counts a lesion's pixels; an odd number."""
 
 
 @dataclass(frozen=True)
@@ -129,3 +140,43 @@ def joint_loss(
         + settings.dice_weight * parts.dice
         + settings.sensitivity_weight * parts.sensitivity
     )
+
+
+def marking_loss(logits: Tensor, reference: Tensor, reduce: Reduce | None = None) -> Tensor:
+    """Return the focal loss in which every lesion counts alike, a scalar in float32.
+
+    The pixels of a lesion share a weight of 1, whatever its size (one larger than the window
+    counts a little more), and the loss is over the number of lesions, so that one of two pixels
+    is worth as much as a large one. Pixels beside a lesion are left out.
+
+    Args:
+        logits: Shape (B, 1, H, W).
+        reference: 0 or 1, same shape; slices without a lesion are safe.
+        reduce: As in `joint_loss`.
+
+    Reference:
+        Lin et al. 2017, arXiv:1708.02002; per object as in Zhou et al. 2019, arXiv:1904.07850.
+
+    >>> empty = torch.zeros(1, 1, 4, 4)
+    >>> bool(marking_loss(empty - 30, empty) < 1e-5)
+    True
+    """
+    logits, reference = logits.float(), reference.float()
+    beside = F.max_pool2d(reference, 2 * RING_PX + 1, 1, RING_PX) - reference
+    area = F.avg_pool2d(reference, LESION_WINDOW_PX, 1, LESION_WINDOW_PX // 2, divisor_override=1)
+    share = reference / area.clamp(min=1)
+    probability = torch.sigmoid(logits)
+    marked = share * (1 - probability) ** FOCUS * F.logsigmoid(logits)
+    unmarked = (1 - reference - beside) * probability**FOCUS * F.logsigmoid(-logits)
+    sums = torch.stack([-(marked + unmarked).sum(), share.sum()])
+    total, lesions = (sums if reduce is None else reduce(sums)).unbind()
+    return total / lesions.clamp(min=1)
+
+
+def stage_loss(
+    logits: Tensor, reference: Tensor, settings: LossSettings, reduce: Reduce | None = None
+) -> Tensor:
+    """Return the loss that the settings name; see `joint_loss` and `marking_loss`."""
+    if settings.kind == "marking":
+        return marking_loss(logits, reference, reduce)
+    return joint_loss(logits, reference, settings, reduce)

@@ -17,6 +17,7 @@ from mmocnet.nets.classifier import PLACE_CHANNELS
 from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import Outlines
 from mmocnet.predict.place import places
+from mmocnet.predict.second_stage import StageMaps
 from mmocnet.prepare.slices import PreparedSlices
 from mmocnet.types import FloatArray
 
@@ -33,6 +34,7 @@ class Surroundings:
     Attributes:
         image: Prepared slices, 0..1.
         probability: Stage 2's, fused.
+        marks: Stage 1's probability.
         phase: High-passed, radians; None where there is none.
         thickness_mm: Distance of slices.
         brain: bool; None where slices are not axial, and places in them not what was learned.
@@ -41,25 +43,32 @@ class Surroundings:
 
     image: FloatArray
     probability: FloatArray
+    marks: FloatArray
     phase: FloatArray | None
     thickness_mm: float
     brain: NDArray[np.bool_] | None = None
     pixel_mm: tuple[float, float] = (0.5, 0.5)
 
 
-def surroundings(
-    slices: PreparedSlices, probability: FloatArray, phase: FloatArray | None
-) -> Surroundings:
+def surroundings(slices: PreparedSlices, maps: StageMaps, phase: FloatArray | None) -> Surroundings:
     """Return what candidates lie in.
 
     Args:
         slices: Prepared, shape (S, R, C).
-        probability: Stage 2's, fused, same shape.
+        maps: Of both stages, same shape.
         phase: High-passed, radians, same shape; None where there is none.
     """
     grid = slices.grid
     brain = slices.brain if grid.axial else None
-    return Surroundings(slices.array, probability, phase, grid.thickness_mm, brain, grid.pixel_mm)
+    return Surroundings(
+        slices.array,
+        maps.outlines,
+        maps.marks,
+        phase,
+        grid.thickness_mm,
+        brain,
+        grid.pixel_mm,
+    )
 
 
 def candidate_centres(outlines: Outlines) -> NDArray[np.intp]:
@@ -107,6 +116,7 @@ def candidate_patches(
     ]
     if settings.place:
         parts.append(_place(around, centres, side))
+    parts.append(_planes(around.marks, centres, _slices(around, settings.mark_offsets_mm), side))
     return np.concatenate(parts, axis=1)
 
 

@@ -35,7 +35,7 @@ from mmocnet.predict.provenance import (
     provenance,
     read_beside,
 )
-from mmocnet.predict.second_stage import outlined
+from mmocnet.predict.second_stage import StageMaps, outlined
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.geometry import WorkingGrid, slice_axis
@@ -43,7 +43,7 @@ from mmocnet.prepare.neighbours import neighbour_step
 from mmocnet.prepare.phase import high_passed_phase
 from mmocnet.prepare.refuse import check_scan, check_values
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
-from mmocnet.types import FloatArray, Mask3D
+from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
 
 
@@ -94,13 +94,14 @@ def segment(
         brain = brain_mask(volume)
     warnings = [*scan.warnings, *check_scan(scan, brain)]
     slices = prepare_slices(volume, cascade.settings.preparation, brain)
-    fused = fused_probability(slices, engine, cascade.settings, progress)
+    maps = stage_maps(slices, engine, cascade.settings, progress)
+    fused = maps.outlines
     seen = phase if cascade.settings.reads_phase else None
     radians, doubts = phase_slices(
         seen, volume, brain, slices.grid, settings.phase_sign, phase_hint(scan)
     )
     warnings += doubts
-    around = surroundings(slices, fused, radians)
+    around = surroundings(slices, maps, radians)
     outlines = outline_candidates(fused)
     if cascade.settings.classifier is not None:
         outlines = with_classifier(outlines, around, engine, cascade.settings.classifier)
@@ -153,21 +154,17 @@ def phase_hint(scan: Scan) -> int | None:
     return None if scan.dicom is None else PHASE_SIGN.get(scan.dicom.vendor)
 
 
-def fused_probability(
+def stage_maps(
     slices: PreparedSlices,
     engine: Engine,
     settings: CascadeSettings,
     progress: Progress | None = None,
-) -> FloatArray:
-    """Return the cascade's probability on the working grid: stage 1, patches, stage 2, fusion.
-
-    Returns:
-        Shape (S, R, C); 0 outside every patch.
-    """
+) -> StageMaps:
+    """Return what both stages say: stage 1, patches, stage 2, fusion."""
     step = neighbour_step(slices.grid.thickness_mm)
     coarse = engine.detect(slices.array, slices.brain, progress, step)
     found = find_candidates(coarse, settings.candidate_threshold, settings.roi_size)
-    return outlined(engine, slices.array, found, settings.roi_size, step)
+    return StageMaps(coarse, outlined(engine, slices.array, found, settings.roi_size, step))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Stage 2 on a whole scan: candidates, patches, outlines, fusion."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float
 
@@ -7,6 +9,19 @@ from mmocnet.lesion import Candidate
 from mmocnet.predict.candidates import cut_rois, roi_around
 from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import paste_rois
+
+
+@dataclass(frozen=True)
+class StageMaps:
+    """What both stages say of each pixel of the working grid.
+
+    Attributes:
+        marks: Stage 1's probability, shape (S, R, C).
+        outlines: Stage 2's, fused, 0 outside every patch, same shape.
+    """
+
+    marks: Float[np.ndarray, "s r c"]
+    outlines: Float[np.ndarray, "s r c"]
 
 
 def outlined(

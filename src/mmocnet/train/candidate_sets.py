@@ -18,7 +18,7 @@ from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.classify import candidate_centres, candidate_patches, surroundings
 from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import outline_candidates
-from mmocnet.predict.pipeline import fused_probability, phase_slices
+from mmocnet.predict.pipeline import phase_slices, stage_maps
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
 from mmocnet.train.operate import lesions_hit
@@ -145,13 +145,13 @@ def _of_slices(
 ) -> CandidateSet:
     cascade, engine = model
     settings = _classifier_settings(cascade)
-    fused = fused_probability(slices, engine, cascade.settings)
-    outlines = outline_candidates(fused)
+    maps = stage_maps(slices, engine, cascade.settings)
+    outlines = outline_candidates(maps.outlines)
     hit = lesions_hit(outlines.labels, labels, len(outlines.confidence))
     false = np.cumsum(hit == 0) * (hit == 0)
     # The most probable come first.
     kept = np.flatnonzero(false <= MOST_FALSE)
-    around = surroundings(slices, fused, phase)
+    around = surroundings(slices, maps, phase)
     patches = candidate_patches(around, candidate_centres(outlines)[kept], settings, MARGIN_PX)
     references = int((np.unique(labels) > 0).sum())
     single = len(slices.array) == 1

@@ -109,13 +109,15 @@ class CandidateData:
         for count in (planes, planes, phases):
             parts.append(np.arange(start, start + count)[::-1])
             start += count
+        marks = channels - len(self.settings.mark_offsets_mm)
         # Thickness and place are the same upside down.
-        return np.concatenate([*parts, np.arange(start, channels)])
+        return np.concatenate([*parts, np.arange(start, marks), np.arange(marks, channels)[::-1]])
 
     def _changed(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         """Return turned patches of other intensities, some without phase or neighbours."""
         count, planes = len(images), len(self.settings.offsets_mm)
-        place = images.shape[1] - (PLACE_CHANNELS if self.settings.place else 0)
+        place = 2 * planes + len(self.settings.phase_offsets_mm) + 1
+        marks = place + (PLACE_CHANNELS if self.settings.place else 0)
         shape = (self.settings.size, self.settings.size)
         images, _ = warp(images, torch.zeros_like(images[:, :1]), shape, self.change, rng)
         seen = other_intensities(images[:, :planes], self.change, rng)
@@ -125,7 +127,7 @@ class CandidateData:
         alone = torch.from_numpy(rng.random(count) < self.hidden)
         images[alone] = images[alone] * self._of_single_slices()[:, None, None]
         if self.settings.place:
-            images[:, place:] = _other_places(images[:, place:], rng)
+            images[:, place:marks] = _other_places(images[:, place:marks], rng)
         return images.to(self.device)
 
     def _of_single_slices(self) -> Tensor:
@@ -133,7 +135,7 @@ class CandidateData:
         offsets = (*self.settings.offsets_mm, *self.settings.offsets_mm)
         offsets = (*offsets, *self.settings.phase_offsets_mm, np.inf)
         place = (0.0,) * PLACE_CHANNELS if self.settings.place else ()
-        return torch.tensor((*offsets, *place)) == 0
+        return torch.tensor((*offsets, *place, *self.settings.mark_offsets_mm)) == 0
 
 
 def _other_places(planes: Tensor, rng: np.random.Generator) -> Tensor:

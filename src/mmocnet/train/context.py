@@ -16,7 +16,7 @@ from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.context import context_features, expanded
 from mmocnet.predict.engine import make_engine
 from mmocnet.predict.fuse import outline_candidates
-from mmocnet.predict.pipeline import fused_probability
+from mmocnet.predict.pipeline import stage_maps
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.slices import prepare_slices
 from mmocnet.train.operate import lesions_hit
@@ -68,7 +68,7 @@ def collect(scan: DatasetScan, cascade: Cascade, device: str = "cpu") -> Collect
     crop = cascade.settings.preparation.pixel_mm is not None
     engine = make_engine(cascade, device, crop=crop)
     slices = prepare_slices(volume, cascade.settings.preparation, brain_mask(volume))
-    fused = fused_probability(slices, engine, cascade.settings)
+    fused = stage_maps(slices, engine, cascade.settings).outlines
     outlines = outline_candidates(fused)
     reference = read_nifti(scan.labels).array
     placed = np.rint(slices.grid.to_working(reference, order=0)).astype(np.int64)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmocnet.config import AugmentationSettings, LossSettings
-from mmocnet.nets.losses import joint_loss
+from mmocnet.nets.losses import stage_loss
 from mmocnet.train.augment import augment, source_margin
 from mmocnet.train.finetune_settings import FinetuneSettings
 from mmocnet.train.patches import PatchSampler
@@ -84,7 +84,7 @@ def tune(
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * share
         images, masks = (part.to(device) for part in draw(step))
-        value: Tensor = joint_loss(network(images), masks, loss)
+        value: Tensor = stage_loss(network(images), masks, loss)
         optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(parameters, CLIP_NORM)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mmocnet.config import LossSettings, TrainSettings
-from mmocnet.nets.losses import joint_loss
+from mmocnet.nets.losses import stage_loss
 from mmocnet.train.augment import augment, source_margin
 from mmocnet.train.patches import PatchSampler
 from mmocnet.train.trainer import Batch
@@ -81,7 +81,8 @@ def patch_scores(logits: Tensor, masks: Tensor, loss: LossSettings) -> dict[str,
 
     Returns:
         val_loss; val_sensitivity and val_dice at 0.5; and score, the best Dice over thresholds
-        from 0.1 to 0.9, or minus the loss where no patch has a lesion.
+        from 0.1 to 0.9, or minus the loss where no patch has a lesion or where marks, not
+        outlines, are learned.
     """
     probability = torch.sigmoid(logits)
     positives = int(masks.sum())
@@ -91,10 +92,10 @@ def patch_scores(logits: Tensor, masks: Tensor, loss: LossSettings) -> dict[str,
         found = int((probability >= level).sum())
         hit = int((inside >= level).sum())
         dice[level] = 2 * hit / (found + positives) if positives else float("nan")
-    value = float(joint_loss(logits, masks, loss))
+    value = float(stage_loss(logits, masks, loss))
     return {
         "val_loss": value,
         "val_sensitivity": int((inside >= 0.5).sum()) / positives if positives else float("nan"),
         "val_dice": dice[0.5],
-        "score": max(dice.values()) if positives else -value,
+        "score": max(dice.values()) if positives and loss.kind == "joint" else -value,
     }

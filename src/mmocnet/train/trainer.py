@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmocnet.config import StageSettings
 from mmocnet.errors import InputError, MmocnetError
-from mmocnet.nets.losses import joint_loss
+from mmocnet.nets.losses import stage_loss
 from mmocnet.nets.sync_norm import synchronise_norms
 from mmocnet.nets.train_state import (
     TrainState,
@@ -118,7 +118,7 @@ class Trainer:
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.parallel(images)
-        loss = joint_loss(logits, masks, self.settings.loss, self.reduce)
+        loss = stage_loss(logits, masks, self.settings.loss, self.reduce)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
