@@ -132,8 +132,20 @@ def test_without_a_found_lesion_there_is_no_point(
 def test_slices_keep_their_shares_of_found_lesions() -> None:
     given = np.linspace(0.01, 0.99, 99).tolist()
     points = slice_points([scan(logits(given), list(range(1, 100)), 120)])
-    assert points.report == pytest.approx(0.108, abs=1e-3)
+    assert points.balanced == pytest.approx(0.0296, abs=1e-3)
     assert points.screening == pytest.approx(0.0198, abs=1e-3)
+    sure = np.linspace(0.6, 0.99, 99).tolist()
+    report = slice_points([scan(logits(sure), list(range(1, 100)), 120)]).report
+    assert report == pytest.approx(0.639, abs=1e-3)
+
+
+@pytest.mark.parametrize("choose", [choose_points, slice_points])
+def test_nothing_is_definite_that_is_more_likely_no_microbleed(
+    choose: Callable[[list[ScoredScan]], Thresholds],
+) -> None:
+    points = choose([scan(logits([0.3, 0.35, 0.4]), [1, 2, 3], 3)])
+    assert points.balanced < 0.5
+    assert points.report == 0.5
 
 
 def test_folds_keep_subjects_together_and_spread_lesion_free_ones() -> None:

@@ -20,6 +20,8 @@ REPORT_PRECISION = 0.95
 """Share of the calls that are lesions which report wants .."""
 REPORT_KEPT = 0.5
 """.. unless it costs more than half of the lesions that have a candidate."""
+LEAST_DEFINITE = 0.5
+"""Report is never below: what a report calls definite is more likely a microbleed than not."""
 LOWEST_POINT = 0.05
 """Below it nineteen calls of twenty are false: no point goes there, whatever it would find."""
 SLICE_KEPT = {"screening": 0.99, "balanced": 0.98, "report": 0.90}
@@ -81,7 +83,7 @@ def choose_points(
     Balanced has the best lesion F1. Screening has the best F2, or keeps 97 % of the lesions that
     have a candidate if that takes a lower threshold. Report has the best F0.5, or a precision of
     0.95 if that takes a higher one and leaves half of the lesions that have a candidate. None is
-    below 0.05.
+    below 0.05, and report not below 0.5.
 
     Args:
         scans: Whole volumes, lesion-free ones included.
@@ -97,7 +99,7 @@ def choose_points(
     screening = min(balanced, curve.best_level(2.0), kept)
     enough = curve.found >= REPORT_KEPT * len(curve.best)
     precise = curve.levels[enough & (curve.found >= REPORT_PRECISION * curve.calls)]
-    report = max(balanced, curve.best_level(0.5), *precise[:1].tolist())
+    report = max(balanced, curve.best_level(0.5), LEAST_DEFINITE, *precise[:1].tolist())
     return Thresholds(
         *(max(_floored(level), LOWEST_POINT) for level in (screening, balanced, report))
     )
@@ -113,6 +115,8 @@ def slice_points(
 ) -> Thresholds:
     """Return the levels that keep the shares SLICE_KEPT of the lesions found on slices.
 
+    Report is not below 0.5 here either.
+
     Raises:
         InputError: If no candidate is a lesion.
     """
@@ -120,9 +124,9 @@ def slice_points(
     best = np.concatenate([np.zeros(0), *parts])
     if not len(best):
         raise InputError("expected at least one lesion to choose thresholds on, got none")
-    return Thresholds(
-        **{name: _floored(float(np.quantile(best, 1 - k))) for name, k in SLICE_KEPT.items()}
-    )
+    level = {name: float(np.quantile(best, 1 - kept)) for name, kept in SLICE_KEPT.items()}
+    level["report"] = max(level["report"], LEAST_DEFINITE)
+    return Thresholds(**{name: _floored(value) for name, value in level.items()})
 
 
 def decide(scans: Sequence[ScoredScan]) -> Decision:
