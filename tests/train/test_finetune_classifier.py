@@ -12,7 +12,7 @@ from mmocnet.config import (
     TrainSettings,
 )
 from mmocnet.errors import InputError
-from mmocnet.nets.checkpoint import Cascade
+from mmocnet.nets.checkpoint import Cascade, load_cascade
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
@@ -74,6 +74,15 @@ def test_its_line_is_fitted_and_nothing_else(rng: np.random.Generator) -> None:
 
 def test_patches_are_cut_as_the_model_reads_them() -> None:
     assert training_of(cascade()).cascade == SMALL
+
+
+@pytest.mark.parametrize("kind", ["joint", "marking"])
+def test_stage_1_is_tuned_with_the_loss_that_it_was_trained_with(kind: str) -> None:
+    one = cascade()
+    assert training_of(one).detector.loss.kind == "joint"
+    one.card = {"training": {"detector": {"loss": {"kind": kind}}}}
+    assert training_of(one).detector.loss.kind == kind
+    assert training_of(load_cascade("standard")).detector.loss.kind == "joint"
 
 
 def test_a_model_without_classifier_is_refused(rng: np.random.Generator) -> None:

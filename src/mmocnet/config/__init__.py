@@ -16,6 +16,7 @@ from mmocnet.config.cascade import (
 )
 from mmocnet.config.training import (
     AugmentationSettings,
+    LossKind,
     LossReduction,
     LossSettings,
     OptimiserName,
@@ -33,6 +34,7 @@ __all__ = [
     "ContextSettings",
     "DetectorSettings",
     "EngineName",
+    "LossKind",
     "LossReduction",
     "LossSettings",
     "Normalisation",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mmocnet.config import SegmentSettings, TrainPreset, TrainSettings, train_settings
+from mmocnet.config import LossKind, SegmentSettings, TrainPreset, TrainSettings, train_settings
 from mmocnet.errors import InputError
 from mmocnet.evaluate.lesions import ScanLesions, lesion_scores, outcome
 from mmocnet.evaluate.matching import pairing
@@ -215,10 +215,18 @@ def _tuned(
 
 
 def training_of(start: Cascade) -> TrainSettings:
-    """Return how patches of a model's scans are cut, as it reads them, and changed."""
+    """Return how patches of a model's scans are cut, as it reads them, and changed.
+
+    Stage 1 keeps the kind of loss that it was trained with, by the model's card: another gives
+    probabilities of another kind, and its candidate threshold would mean something else.
+    """
     article = start.settings.preparation.pixel_mm is None
     preset: TrainPreset = "standard" if start.classifier is not None else "compact"
-    return replace(train_settings("paper" if article else preset), cascade=start.settings)
+    training = replace(train_settings("paper" if article else preset), cascade=start.settings)
+    stage = start.card.get("training", {}).get("detector", {})
+    kind: LossKind = "marking" if stage.get("loss", {}).get("kind") == "marking" else "joint"
+    loss = replace(training.detector.loss, kind=kind)
+    return replace(training, detector=replace(training.detector, loss=loss))
 
 
 def _judge(
