@@ -34,7 +34,7 @@ def scene(slices: int = 21) -> tuple[PreparedSlices, Outlines]:
     array = np.where(ball | vein, 0.1, 0.5).astype(np.float32)
     probability = np.where((ball | vein) & (s == middle), 0.9, 0.0).astype(np.float32)
     probability[ball & (s == middle)] = 0.95
-    prepared = PreparedSlices(array, np.ones(shape, bool), grid)
+    prepared = PreparedSlices(array, np.ones(shape, bool), np.ones(shape, bool), grid)
     return prepared, outline_candidates(probability)
 
 

@@ -39,6 +39,18 @@ def test_masks_lie_on_the_grid_of_the_scan(phantom, head_affine, dark_spots):
     assert np.array_equal(result.labels.array > 0, scan.array == 100)
 
 
+def test_a_lesion_that_the_brain_mask_misses_is_within_its_margin(phantom, head_affine, dark_spots):
+    scan = phantom(head_affine, SHAPE, SPHERES)
+    left_mm = head_affine[0, 0] * np.arange(SHAPE[0]) + head_affine[0, 3]
+    # The leftmost ball reaches from -34.5 to -27.5 mm.
+    brain = (phantom(head_affine, SHAPE).array > 0) & (left_mm > -27)[:, None, None]
+    tight = segment(scan, cascade=dark_spots, brain=brain)
+    assert len(tight.lesions) == 2
+    preparation = replace(dark_spots.settings.preparation, margin_mm=9.0)
+    dark_spots.settings = replace(dark_spots.settings, preparation=preparation)
+    assert len(segment(scan, cascade=dark_spots, brain=brain).lesions) == 3
+
+
 ORIENTATIONS = list(
     zip(
         itertools.permutations(range(3)),

@@ -42,6 +42,19 @@ def test_the_skull_is_set_to_zero_only_where_asked(scan, brain):
     assert (whole.array[~whole.brain] > 0).any()
 
 
+def test_a_margin_shows_what_lies_around_the_brain(scan, brain):
+    tight = prepare_slices(scan, PreparationSettings(), brain)
+    np.testing.assert_array_equal(tight.shown, tight.brain)
+    wide = prepare_slices(scan, PreparationSettings(margin_mm=1.0), brain)
+    np.testing.assert_array_equal(wide.brain, tight.brain)
+    np.testing.assert_allclose(wide.array[wide.brain], tight.array[tight.brain])
+    reached = np.zeros(scan.shape, bool)
+    reached[18:62, 18:72, 1:4] = True
+    np.testing.assert_array_equal(wide.grid.to_input(wide.shown, order=0) > 0, reached)
+    assert (wide.array[wide.shown] > 0).all()
+    assert (wide.array[~wide.shown] == 0).all()
+
+
 def test_the_working_brain_is_the_brain(scan, brain):
     prepared = prepare_slices(scan, PreparationSettings(), brain)
     assert prepared.brain.sum() == brain.sum()

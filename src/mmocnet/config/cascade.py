@@ -87,6 +87,9 @@ class PreparationSettings:
     """minmax: each image to 0..1. median: the brain's median to 0.5, clipped to 0..1."""
     strip_skull: bool = True
     """Whether everything outside the brain is set to 0."""
+    margin_mm: float = 0.0
+    """Width around the brain, in its slices, that is kept and looked at: a black lesion at the
+    brain's edge is missing in the mask."""
 
 
 @dataclass(frozen=True)

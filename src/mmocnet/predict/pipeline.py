@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmocnet.config import CascadeSettings, PhaseSign, SegmentSettings
+from mmocnet.config import CascadeSettings, PhaseSign, SegmentSettings, Thresholds
 from mmocnet.io.dicom.vendors import PHASE_SIGN
 from mmocnet.io.read import Scan, read_scan
 from mmocnet.locate.locate import located
@@ -75,41 +75,92 @@ def segment(
 
     Research use only - not a medical device.
     """
-    scan = as_scan(scan)
     settings = SegmentSettings() if settings is None else settings
     if cascade is None:
         cascade = load_cascade(settings.model or default_model(), settings.device)
-    volume = scan.volume
-    limits = limits_for(cascade.settings, volume.shape[slice_axis(volume)])
-    threshold = operating_threshold(settings, limits)
-    engine = make_engine(
-        cascade,
-        settings.device,
-        crop=cascade.settings.preparation.pixel_mm is not None,
-        engine=settings.engine,
-    )
+    model = cascade, engine_of(cascade, settings)
+    staged = run_stages(scan, settings, model, brain=brain, phase=phase, progress=progress)
+    return conclude(staged, settings, model)
 
+
+@dataclasses.dataclass(frozen=True)
+class StagedScan:
+    """A scan after both stages, before its candidates have a confidence.
+
+    Attributes:
+        scan: As it was read.
+        brain: Brain mask, shape (I, J, K).
+        slices: What the stages saw.
+        maps: What they said.
+        phase: High-passed on the working grid, radians; None where there is none to be relied on.
+        warnings: So far.
+    """
+
+    scan: Scan
+    brain: Mask3D
+    slices: PreparedSlices
+    maps: StageMaps
+    phase: NDArray[np.float32] | None
+    warnings: tuple[str, ...]
+
+
+def engine_of(cascade: Cascade, settings: SegmentSettings) -> Engine:
+    """Return the engine that runs a cascade as the settings say."""
+    crop = cascade.settings.preparation.pixel_mm is not None
+    return make_engine(cascade, settings.device, crop=crop, engine=settings.engine)
+
+
+def run_stages(
+    scan: Scan | Volume,
+    settings: SegmentSettings,
+    model: tuple[Cascade, Engine],
+    *,
+    brain: Mask3D | None = None,
+    phase: Volume | None = None,
+    progress: Progress | None = None,
+) -> StagedScan:
+    """Prepare a scan and run both stages on it, which takes most of the time; see `segment`."""
+    scan, (cascade, engine) = as_scan(scan), model
+    volume = scan.volume
+    # A setting out of range is said before the work, not after it.
+    _thresholds(scan, settings, cascade)
     check_values(volume)
     if brain is None:
         brain = brain_mask(volume)
     warnings = [*scan.warnings, *check_scan(scan, brain)]
     slices = prepare_slices(volume, cascade.settings.preparation, brain)
     maps = stage_maps(slices, engine, cascade.settings, progress)
-    fused = maps.outlines
     seen = phase if cascade.settings.reads_phase else None
     radians, doubts = phase_slices(
         seen, volume, brain, slices.grid, settings.phase_sign, phase_hint(scan)
     )
-    warnings += doubts
-    around = surroundings(slices, maps, radians)
+    return StagedScan(scan, brain, slices, maps, radians, (*warnings, *doubts))
+
+
+def conclude(
+    staged: StagedScan, settings: SegmentSettings, model: tuple[Cascade, Engine]
+) -> Segmentation:
+    """Give the candidates of both stages their confidence, and list, measure and place them.
+
+    Args:
+        staged: By a cascade with the same stages and preparation.
+        settings: Operating point, location.
+        model: A cascade, for its confidence and thresholds, and its engine.
+    """
+    cascade, engine = model
+    scan, brain, fused = staged.scan, staged.brain, staged.maps.outlines
+    volume, grid = scan.volume, staged.slices.grid
+    limits, threshold = _thresholds(scan, settings, cascade)
     outlines = outline_candidates(fused)
     if cascade.settings.classifier is not None:
+        around = surroundings(staged.slices, staged.maps, staged.phase)
         outlines = with_classifier(outlines, around, engine, cascade.settings.classifier)
     else:
-        outlines = with_context(outlines, slices, cascade.settings.context)
-    labels, probability = place_on_input(outlines, fused, slices.grid)
+        outlines = with_context(outlines, staged.slices, cascade.settings.context)
+    labels, probability = place_on_input(outlines, fused, grid)
     findings = list_findings(volume.like(labels), outlines.confidence, brain, limits, threshold)
 
+    warnings = list(staged.warnings)
     if findings.siderosis:
         warnings.append(
             "possible cortical superficial siderosis: long thin superficial components were "
@@ -132,6 +183,14 @@ def segment(
         provenance=provenance(scan, settings, cascade, threshold) | {"Location": place.as_json()},
         dicom=scan.dicom,
     )
+
+
+def _thresholds(
+    scan: Scan, settings: SegmentSettings, cascade: Cascade
+) -> tuple[Thresholds, float]:
+    """Return a model's operating points for such a scan, and the confidence of the chosen one."""
+    limits = limits_for(cascade.settings, scan.volume.shape[slice_axis(scan.volume)])
+    return limits, operating_threshold(settings, limits)
 
 
 def phase_slices(
@@ -162,7 +221,7 @@ def stage_maps(
 ) -> StageMaps:
     """Return what both stages say: stage 1, patches, stage 2, fusion."""
     step = neighbour_step(slices.grid.thickness_mm)
-    coarse = engine.detect(slices.array, slices.brain, progress, step)
+    coarse = engine.detect(slices.array, slices.shown, progress, step)
     found = find_candidates(coarse, settings.candidate_threshold, settings.roi_size)
     return StageMaps(coarse, outlined(engine, slices.array, found, settings.roi_size, step))
 
@@ -208,8 +267,8 @@ def segment_file(
     reads_phase = cascade.settings.reads_phase
     beside = read_beside(path, scan, options, settings.phase_sign, reads_phase=reads_phase)
     scan = dataclasses.replace(scan, warnings=scan.warnings + beside.warnings)
-    limits = limits_for(cascade.settings, scan.volume.shape[slice_axis(scan.volume)])
-    expected = provenance(scan, settings, cascade, operating_threshold(settings, limits))
+    _, threshold = _thresholds(scan, settings, cascade)
+    expected = provenance(scan, settings, cascade, threshold)
     expected["Input"] |= beside.record
     if not options.overwrite and is_done(files, expected):
         return SegmentedFile(files, None)

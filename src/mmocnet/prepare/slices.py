@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mmocnet.config import PreparationSettings
 from mmocnet.errors import InputError
@@ -20,11 +21,13 @@ class PreparedSlices:
     Attributes:
         array: Shape (S, R, C), float32, 0..1.
         brain: Shape (S, R, C), bool; all True inside the scan where no brain was given.
+        shown: The brain with its margin, same shape: where microbleeds are looked for.
         grid: The way back to the input.
     """
 
     array: NDArray[np.float32]
     brain: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
     grid: WorkingGrid
 
 
@@ -50,11 +53,24 @@ def prepare_slices(
     source = np.asarray(volume.array, dtype=np.float32)
     inside = np.ones(volume.shape, dtype=bool) if brain is None else brain
     working_brain = grid.to_working(inside, order=1) >= 0.5
+    shown = _widened(working_brain, settings.margin_mm, grid.pixel_mm)
     if settings.normalisation == "median":
         source = normalise(source, brain, "median")
     array = grid.to_working(source, order=3)
     if settings.strip_skull:
-        array[~working_brain] = 0.0
+        array[~shown] = 0.0
     if settings.normalisation == "minmax":
         array = np.concatenate([normalise(plane[None], None, "minmax") for plane in array])
-    return PreparedSlices(np.clip(array, 0.0, 1.0), working_brain, grid)
+    return PreparedSlices(np.clip(array, 0.0, 1.0), working_brain, shown, grid)
+
+
+def _widened(
+    brain: NDArray[np.bool_], margin_mm: float, pixel_mm: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Return a mask (S, R, C) that reaches further along the rows and columns of its slices."""
+    wide = brain
+    for axis, side in enumerate(pixel_mm, start=1):
+        reach = round(margin_mm / side)
+        if reach:
+            wide = ndimage.maximum_filter1d(wide, 2 * reach + 1, axis=axis, mode="constant")
+    return wide

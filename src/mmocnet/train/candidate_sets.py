@@ -119,6 +119,7 @@ def _collected(scan: DatasetScan, cascade: Cascade, engine: Engine) -> Iterator[
             slices,
             array=slices.array[k : k + 1],
             brain=slices.brain[k : k + 1],
+            shown=slices.shown[k : k + 1],
         )
         part = None if phase is None else phase[k : k + 1]
         yield _of_slices(scan.subject, plane, labels[k : k + 1], part, (cascade, engine))

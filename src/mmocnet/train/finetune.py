@@ -6,7 +6,7 @@ attempt is judged on subjects that were not learned from, the user's and simulat
 best one is kept, or none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from mmocnet.io.dataset import DatasetScan, plain, write_json
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade, save_cascade
-from mmocnet.predict.pipeline import segment
+from mmocnet.predict.pipeline import StagedScan, conclude, engine_of, run_stages
 from mmocnet.train.finetune_classifier import tune_classifier
 from mmocnet.train.finetune_confidence import find, fitted, has_confidence
 from mmocnet.train.finetune_data import Labelled, Sides, split_for_tuning
@@ -92,9 +92,7 @@ def finetune(
     """
     sides = split_for_tuning(labelled.scans, settings.held_out_share, settings.seed)
     attempts = _attempts(start, (sides, replay), run, settings, told)
-    judged = tuple(
-        _judge(name, cascade, (sides, replay), settings, told) for name, cascade in attempts.items()
-    )
+    judged = _judge(attempts, (sides, replay), settings, told)
     kept, better = choose(judged, settings.force)
     counts = [len({scan.subject for scan in side}) for side in (sides.learn, sides.judge)]
     result = Outcome(run / "model", kept, better, judged, counts[0], counts[1])
@@ -169,18 +167,8 @@ def choose(judged: Sequence[Judged], force: bool = False) -> tuple[str, bool]:
     return start.name, False
 
 
-def score_scans(scans: Sequence[DatasetScan], cascade: Cascade, device: str) -> dict[str, float]:
-    """Return lesion scores at the balanced operating point, as `mmocnet evaluate` counts them.
-
-    Args:
-        scans: Each with its reference.
-        cascade: What segments them.
-        device: cpu or cuda.
-
-    Returns:
-        The scores named in SCORES and the number of lesions; undefined is NaN.
-    """
-    rows = [_outcome(scan, cascade, device) for scan in scans]
+def _scores(rows: Sequence[ScanLesions]) -> dict[str, float]:
+    """Return the scores named in SCORES, and the numbers of scans and lesions."""
     scores = lesion_scores(rows, draws=1)
     return {
         "scans": float(len(rows)),
@@ -189,14 +177,29 @@ def score_scans(scans: Sequence[DatasetScan], cascade: Cascade, device: str) -> 
     }
 
 
-def _outcome(scan: DatasetScan, cascade: Cascade, device: str) -> ScanLesions:
+def _outcomes(
+    scan: DatasetScan, attempts: Mapping[str, Cascade], device: str
+) -> dict[str, ScanLesions]:
+    """Return what each attempt finds in a scan, at its balanced operating point.
+
+    Attempts that have the same stages share their work.
+    """
     assert scan.labels is not None
     settings = SegmentSettings(device="cuda" if device == "cuda" else "cpu", location=False)
     phase = None if scan.phase is None else read_nifti(scan.phase)
-    found = segment(read_scan(scan.image), settings, cascade=cascade, phase=phase)
+    read = read_scan(scan.image)
     reference = np.rint(read_nifti(scan.labels).array).astype(np.int32)
-    pair = pairing(reference, found.labels.array.astype(np.int32), found.image.spacing_mm)
-    return outcome(pair, scan.subject, scan.image.name)
+    staged: dict[tuple[int, int], StagedScan] = {}
+    rows = {}
+    for name, cascade in attempts.items():
+        model = cascade, engine_of(cascade, settings)
+        stages = id(cascade.detector), id(cascade.segmenter)
+        if stages not in staged:
+            staged[stages] = run_stages(read, settings, model, phase=phase)
+        found = conclude(staged[stages], settings, model)
+        pair = pairing(reference, found.labels.array.astype(np.int32), found.image.spacing_mm)
+        rows[name] = outcome(pair, scan.subject, scan.image.name)
+    return rows
 
 
 def _tuned(
@@ -230,17 +233,24 @@ def training_of(start: Cascade) -> TrainSettings:
 
 
 def _judge(
-    name: str,
-    cascade: Cascade,
+    attempts: Mapping[str, Cascade],
     sides: tuple[Sides, Sides],
     settings: FinetuneSettings,
     told: Told | None,
-) -> Judged:
-    scores = []
-    for number, side in enumerate(sides):
-        _tell(told, f"Judging {name}", number, 2)
-        scores.append(score_scans(side.judge, cascade, settings.device))
-    return Judged(name, scores[0], scores[1])
+) -> tuple[Judged, ...]:
+    own, simulated = (side.judge for side in sides)
+    rows = []
+    for number, scan in enumerate((*own, *simulated)):
+        _tell(told, "Judging", number, len(own) + len(simulated))
+        rows.append(_outcomes(scan, attempts, settings.device))
+    return tuple(
+        Judged(
+            name,
+            _scores([row[name] for row in rows[: len(own)]]),
+            _scores([row[name] for row in rows[len(own) :]]),
+        )
+        for name in attempts
+    )
 
 
 def _write(

@@ -131,7 +131,7 @@ def _prepare(job: tuple[DatasetScan, _Cached], settings: PreparationSettings) ->
         "mimic_points": points.tolist(),
         "spacing_mm": [prepared.grid.thickness_mm, *prepared.grid.pixel_mm],
     }
-    _save(files.image, quantised(prepared.array, prepared.brain))
+    _save(files.image, quantised(prepared.array, prepared.shown))
     # Eight bits where they do: a cohort's labels are read from disk at random.
     narrow = np.uint8 if working.max() <= 255 else np.int16
     _save(files.labels, np.round(working).astype(narrow))
