@@ -57,6 +57,18 @@ def test_rotation_keeps_shapes_in_oblong_patches() -> None:
     assert float(turned.sum()) == pytest.approx(float(disc.sum()), rel=0.02)
 
 
+def test_stretch_changes_the_shape_and_not_the_area(rng: np.random.Generator) -> None:
+    rows, cols = np.mgrid[:96, :96] - 47.5
+    disc = torch.from_numpy((rows**2 + cols**2 < 12**2).astype(np.float32))
+    discs = disc[None, None].repeat(64, 1, 1, 1)
+    _, masks = warp(discs, discs, (64, 64), replace(STILL, stretch=1.8), rng)
+    areas = masks.sum(dim=(1, 2, 3))
+    np.testing.assert_allclose(areas, float(disc.sum()), rtol=0.06)
+    ratios = masks.amax(dim=2).sum(dim=(1, 2)) / masks.amax(dim=3).sum(dim=(1, 2))
+    assert 1 / 1.9 < float(ratios.min()) < 0.7
+    assert 1.4 < float(ratios.max()) < 1.9
+
+
 @pytest.mark.parametrize("zoom", [0.8, 1.25])
 def test_zoom_scales_areas_by_its_square(rng: np.random.Generator, zoom: float) -> None:
     rows, cols = np.meshgrid(np.arange(96) - 47.5, np.arange(96) - 47.5, indexing="ij")

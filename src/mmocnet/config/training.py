@@ -45,6 +45,8 @@ class AugmentationSettings:
     """Share of patches flipped, along each axis on its own."""
     zoom: tuple[float, float] = (1.0, 1.0)
     """Range of the in-plane magnification."""
+    stretch: float = 1.0
+    """Largest ratio of the magnifications along a patch's sides."""
     intensity_sd: float = 0.2
     """Scale is 1 +- this; shift is within plus and minus this, in standard deviations."""
     gamma: tuple[float, float] = (1.0, 1.0)
@@ -210,7 +212,9 @@ def train_settings(preset: TrainPreset) -> TrainSettings:
     seen = ClassifierSettings(place=True, mark_offsets_mm=(-4.5, -3.0, -1.5, 0.0, 1.5, 3.0, 4.5))
     return replace(
         compact,
-        cascade=replace(compact.cascade, classifier=seen),
+        cascade=replace(
+            compact.cascade, preparation=PreparationSettings(margin_mm=2.0), classifier=seen
+        ),
         detector=replace(compact.detector, loss=LossSettings(kind="marking")),
         detector_shares=PatchShares(lesion=0.5, mimic=0.15, brain=0.35),
         most_false_candidates=16.0,

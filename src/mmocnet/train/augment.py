@@ -18,7 +18,7 @@ FIELD_KNOTS = 4
 
 def source_margin(settings: AugmentationSettings) -> float:
     """Return how much larger than the patch its source must be, for `augment` to fill it."""
-    return 1.0 / min(1.0, settings.zoom[0])
+    return math.sqrt(settings.stretch) / min(1.0, settings.zoom[0])
 
 
 def augment(
@@ -71,17 +71,20 @@ def warp(
     settings: AugmentationSettings,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Return rotated, flipped and zoomed patches and masks, cut to `shape`."""
+    """Return rotated, flipped, zoomed and stretched patches and masks, cut to `shape`."""
     count, (height, width) = len(images), shape
     turns = rng.random(count) < settings.rotation_share
     angle = np.deg2rad(rng.uniform(-1, 1, count) * settings.rotation_deg) * turns
     flips = np.where(rng.random((2, count)) < settings.flip_share, -1.0, 1.0)
-    zoom = _log_uniform(rng, count, settings.zoom)
+    zoom = np.repeat(_log_uniform(rng, count, settings.zoom)[:, None], 2, axis=1)
+    if settings.stretch > 1:
+        ratio = _log_uniform(rng, count, (1 / settings.stretch, settings.stretch))
+        zoom *= np.sqrt(np.stack([ratio, 1 / ratio], axis=1))
     half = np.array([width, height]) / 2
     source_half = np.array([images.shape[3], images.shape[2]]) / 2
     # affine_grid maps output (x, y), each in -1..1 of the result, to the source's -1..1.
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = rotation.transpose(2, 0, 1) / zoom[:, None, None] * flips.T[:, None, :]
+    matrix = rotation.transpose(2, 0, 1) * (flips.T / zoom)[:, None, :]
     matrix = matrix * half[None, None, :] / source_half[None, :, None]
     # Where Hs - H is odd the middles differ by half a pixel; `source_shape` keeps it even.
     theta = np.concatenate([matrix, np.zeros((count, 2, 1))], axis=2)
