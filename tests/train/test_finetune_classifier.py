@@ -82,7 +82,7 @@ def test_stage_1_is_tuned_with_the_loss_that_it_was_trained_with(kind: str) -> N
     assert training_of(one).detector.loss.kind == "joint"
     one.card = {"training": {"detector": {"loss": {"kind": kind}}}}
     assert training_of(one).detector.loss.kind == kind
-    assert training_of(load_cascade("standard")).detector.loss.kind == "joint"
+    assert training_of(load_cascade("standard")).detector.loss.kind == "marking"
 
 
 def test_a_model_without_classifier_is_refused(rng: np.random.Generator) -> None:

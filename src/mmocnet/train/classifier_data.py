@@ -161,6 +161,15 @@ def _index(sets: Sequence[CandidateSet], positive: bool, single: int) -> list[tu
     ]
 
 
+def without_phase(
+    patches: NDArray[np.float16], settings: ClassifierSettings
+) -> NDArray[np.float16]:
+    """Return a copy of patches, (N, C, side, side), as they are where there is no phase."""
+    copy, first = np.array(patches), 2 * len(settings.offsets_mm)
+    copy[:, first : first + len(settings.phase_offsets_mm)] = 0
+    return copy
+
+
 def logits_of(network: nn.Module, patches: NDArray[np.float16], device: torch.device) -> Tensor:
     """Return a classifier's logits of patches that have a margin, shape (N,), on the CPU."""
     margin = MARGIN_PX

@@ -26,7 +26,7 @@ from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.predict.engine import make_engine
 from mmocnet.train.calibrate import ScoredScan
 from mmocnet.train.candidate_sets import CandidateSet, collect_candidates
-from mmocnet.train.classifier_data import CandidateData, logits_of
+from mmocnet.train.classifier_data import CandidateData, logits_of, without_phase
 from mmocnet.train.loop import fit
 from mmocnet.train.thresholds import settle
 
@@ -107,17 +107,23 @@ def by_subject(
 
 
 def scored(
-    sets: Sequence[CandidateSet], network: Classifier
+    sets: Sequence[CandidateSet], network: Classifier, *, with_phase: bool = True
 ) -> tuple[list[ScoredScan], list[ScoredScan]]:
     """Return what the classifier says of the candidates of single slices and of volumes.
 
     Its logits are not calibrated.
+
+    Args:
+        sets: The candidates.
+        network: The classifier.
+        with_phase: Whether it is shown the phase that is in them.
     """
     device = next(network.parameters()).device
     planes: list[ScoredScan] = []
     volumes: list[ScoredScan] = []
     for one in sets:
-        logit = logits_of(network, one.patches, device).numpy().astype(float)
+        patches = one.patches if with_phase else without_phase(one.patches, network.settings)
+        logit = logits_of(network, patches, device).numpy().astype(float)
         row = ScoredScan(one.subject, logit, one.hit, one.references)
         (planes if one.single else volumes).append(row)
     return planes, volumes
@@ -178,8 +184,9 @@ def add_classifier(
     natural = collect_all(scans.natural, cascade, found / "natural", device, progress)
     network = train_classifier(learn, folder, settings, device)
     _, kept = by_subject(learn, settings)
-    planes, _ = scored(kept, network)
-    _, volumes = scored(natural, network)
+    # Most scans come without phase.
+    planes, _ = scored(kept, network, with_phase=False)
+    _, volumes = scored(natural, network, with_phase=False)
     cascade.classifier = network
     cascade.card["classifier"] = {
         "subjects": len({one.subject for one in learn}),
