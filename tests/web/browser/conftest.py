@@ -131,9 +131,9 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def read_room(tmp_path_factory: pytest.TempPathFactory, scan: Path) -> Iterator[RoomServer]:
-    """A room with one study that was segmented; each test reads it as a reader of its own."""
+    """A room with one study, segmented for screening; each test is another reader."""
     server = RoomServer(tmp_path_factory.mktemp("served")).start()
-    server.study = server.upload(scan)  # type: ignore[attr-defined]
+    server.study = server.upload(scan, point="screening")  # type: ignore[attr-defined]
     found = server.wait(server.study)  # type: ignore[attr-defined]
     assert found["state"] == "ready", found
     yield server
