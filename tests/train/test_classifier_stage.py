@@ -34,6 +34,7 @@ from mmocnet.train.classifier_stage import (
     add_classifier,
     by_subject,
     collect_all,
+    scored,
     train_classifier,
 )
 from mmocnet.train.patches import Neighbours, TrainingScan
@@ -107,6 +108,24 @@ def test_the_classifier_learns_that_a_vein_goes_on(
     again = train_classifier(candidates(rng), tmp_path, how)
     for key, value in network.state_dict().items():
         assert torch.equal(value, again.state_dict()[key])
+
+
+def test_scores_without_phase_do_not_depend_on_it(rng: np.random.Generator) -> None:
+    network = Classifier(SEEN).eval()
+    one = candidates(rng, 1)[0]
+    phase = 2 * len(SEEN.offsets_mm)
+    other = replace(one, patches=one.patches.copy())
+    other.patches[:, phase] = rng.uniform(-1, 1, other.patches[:, phase].shape)
+    before = one.patches.copy()
+
+    def logits(some: CandidateSet, with_phase: bool) -> np.ndarray:
+        return scored([some], network, with_phase=with_phase)[1][0].logit
+
+    np.testing.assert_array_equal(logits(one, False), logits(other, False))
+    assert (logits(one, True) != logits(other, True)).any()
+    other.patches[:, phase] = 0
+    np.testing.assert_array_equal(logits(one, False), logits(other, True))
+    np.testing.assert_array_equal(one.patches, before)
 
 
 def test_a_step_always_draws_the_same_batch_and_hides_phase_in_half_of_it(

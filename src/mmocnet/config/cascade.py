@@ -99,7 +99,7 @@ class Thresholds:
     screening: float = 0.3
     """Sensitivity first."""
     balanced: float = 0.5
-    """Best lesion F1."""
+    """Best lesion F1, with few false calls a scan."""
     report: float = 0.7
     """Precision first; at or above it a lesion is definite."""
 

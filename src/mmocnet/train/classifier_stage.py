@@ -193,7 +193,8 @@ def add_classifier(
         "candidates": sum(len(one.hit) for one in learn),
         "microbleeds": sum(int((one.hit > 0).sum()) for one in learn),
     }
-    return settle(model, cascade, planes, volumes, scans.name, scans.simulated)
+    name = f"{scans.name}, without phase"
+    return settle(model, cascade, planes, volumes, name, scans.simulated)
 
 
 def _digest(cascade: Cascade) -> str:
