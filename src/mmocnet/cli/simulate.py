@@ -46,7 +46,7 @@ class Simulate:
     """Processes, each with one thread."""
     device: str = "cpu"
     """Torch device that simulates: cpu or cuda."""
-    test_set: Literal["v2"] | None = None
+    test_set: Literal["v3"] | None = None
     """Write this fixed test set; subjects, seed, protocol and the like then come from it."""
 
     implant: Path | None = None

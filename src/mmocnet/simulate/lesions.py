@@ -16,6 +16,9 @@ COUNT_MAX = 83
 COUNT_LOG_SD = 1.86
 CHI_LOG_MEDIAN_PPM, CHI_LOG_SD, CHI_RANGE_PPM = 1.6, 0.45, (0.4, 6.0)
 RADIUS_LOG_MEDIAN_MM, RADIUS_LOG_SD, RADIUS_RANGE_MM = 0.70, 0.38, (0.25, 3.5)
+ATRIUM_MNI_MM = (23.0, -40.0, 9.0)
+"""Where the choroid plexus of the right lateral ventricle is widest."""
+ATRIUM_REACH_MM = 14.0
 LOCATION_SHARES = {
     "subcortical white matter": 0.40,
     "cortex": 0.34,
@@ -121,12 +124,13 @@ def _calcifications(anatomy: Anatomy, rng: np.random.Generator) -> list[Source]:
     if rng.random() < 0.5:
         return []
     mni = [(0.0, -29.0, 3.0)]
+    points: list[FloatArray] = []
     for side in (-1, 1):
         if rng.random() < 0.6:
-            mni += [(side * (22 + rng.normal(0, 2)), -38 + rng.normal(0, 3), 8 + rng.normal(0, 3))]
+            points += list(_in_atrium(anatomy, side, 1, 3.0, rng))
         if rng.random() < 0.35:
             mni += [(side * 19.0, rng.normal(-3, 3), rng.normal(0, 2))] * int(rng.integers(1, 3))
-    points = list(anatomy.warp.to_subject(np.array(mni) + rng.normal(0, 1.0, (len(mni), 3))))
+    points += list(anatomy.warp.to_subject(np.array(mni) + rng.normal(0, 1.0, (len(mni), 3))))
     for _ in range(int(rng.integers(0, 6))):
         points += list(_places(anatomy, str(rng.choice(["cortex", "csf"])), 1, rng))
     sources = []
@@ -137,18 +141,40 @@ def _calcifications(anatomy: Anatomy, rng: np.random.Generator) -> list[Source]:
     return sources
 
 
+def _in_atrium(
+    anatomy: Anatomy, side: int, count: int, spread_mm: float, rng: np.random.Generator
+) -> FloatArray:
+    """Return points within the atrium of a lateral ventricle, (count or 0, 3) in subject mm.
+
+    Nearer to where its choroid plexus is widest they are more likely; no point is in the wall.
+    """
+    mni = np.array([[side * ATRIUM_MNI_MM[0], *ATRIUM_MNI_MM[1:]]]) + rng.normal(0, 2.0, 3)
+    middle = anatomy.warp.to_subject(mni)[0]
+    where = np.argwhere(np.asarray((anatomy.ventricle_mm <= 0).cpu()))
+    grid = anatomy.coarse
+    away = (where + 0.5) * grid.spacing_mm + grid.low_mm - middle
+    squared = (away**2).sum(axis=1)
+    near = squared <= ATRIUM_REACH_MM**2
+    if not near.any():
+        return np.zeros((0, 3))
+    weight = np.exp(-squared[near] / (2 * spread_mm**2)) + 1e-9
+    chosen = rng.choice(np.flatnonzero(near), size=count, p=weight / weight.sum())
+    points = middle + away[chosen] + rng.uniform(-0.4, 0.4, (count, 3)) * grid.spacing_mm
+    return np.asarray(points)
+
+
 def _choroid(anatomy: Anatomy, rng: np.random.Generator) -> list[Source]:
     """Return the choroid plexus of both atria: grapes of weakly paramagnetic bodies."""
     sources = []
     for side in (-1, 1):
-        centre = np.array([[side * (23 + rng.normal(0, 2)), -40 + rng.normal(0, 2), 9.0]])
+        points = _in_atrium(anatomy, side, int(rng.integers(3, 9)), 3.0, rng)
+        if len(points) == 0:
+            continue
         spheres: list[Sphere] = []
-        for _ in range(int(rng.integers(3, 9))):
-            x, y, z = rng.normal(0, (1.5, 3.0, 2.5))
+        for x, y, z in points - points.mean(axis=0):
             chi = float(rng.uniform(0.1, 0.6))
             spheres.append(((float(x), float(y), float(z)), float(rng.uniform(0.5, 1.4)), chi))
-        point = anatomy.warp.to_subject(centre)[0]
-        sources.append(Source("choroid plexus", point, tuple(spheres), 0.7))
+        sources.append(Source("choroid plexus", points.mean(axis=0), tuple(spheres), 0.7))
     return sources
 
 

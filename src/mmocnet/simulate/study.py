@@ -25,7 +25,7 @@ from mmocnet.simulate.settings import Protocol, StudySettings
 from mmocnet.types import IntTriple
 from mmocnet.volume import Volume
 
-SIMULATOR_VERSION = 2
+SIMULATOR_VERSION = 3
 """Changes with every change that alters a study of the same seed."""
 
 

@@ -125,7 +125,7 @@ def format_test_set(name: str, plans: tuple[SubjectPlan, ...]) -> str:
     )
 
 
-def load_test_set(name: str = "v2") -> tuple[SubjectPlan, ...]:
+def load_test_set(name: str = "v3") -> tuple[SubjectPlan, ...]:
     """Return a committed test set.
 
     Raises:
@@ -133,7 +133,7 @@ def load_test_set(name: str = "v2") -> tuple[SubjectPlan, ...]:
     """
     resource = files("mmocnet.simulate") / f"testset_{name}.json"
     if not resource.is_file():
-        raise InputError(f"expected a test set of this package, as v2, got {name!r}")
+        raise InputError(f"expected a test set of this package, as v3, got {name!r}")
     content = json.loads(resource.read_text(encoding="utf-8"))
     if content["simulator_version"] != SIMULATOR_VERSION:
         raise InputError(
