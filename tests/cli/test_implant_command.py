@@ -114,7 +114,7 @@ def test_images_swi_writes_what_training_reads(folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "words", [["--test-set", "v2"], ["--protocol", "dou"], ["--slab-mm", "9"], ["--te-ms", "0"]]
+    "words", [["--test-set", "v3"], ["--protocol", "dou"], ["--slab-mm", "9"], ["--te-ms", "0"]]
 )
 def test_options_that_do_not_apply_end_with_one_sentence(
     folder: Path, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,8 @@ import pytest
 
 from mmocnet.simulate.anatomy import Anatomy
 from mmocnet.simulate.lesions import (
+    ATRIUM_MNI_MM,
+    ATRIUM_REACH_MM,
     CHI_LOG_MEDIAN_PPM,
     CHI_RANGE_PPM,
     LOCATION_SHARES,
@@ -86,6 +88,20 @@ def test_mimics_are_as_common_and_of_the_sign_that_they_should_be(anatomy: Anato
     for source in (s for mimics in subjects for s in mimics):
         signs = {np.sign(chi) for _, _, chi in source.spheres}
         assert signs == ({-1.0} if source.kind == "calcification" else {1.0})
+
+
+def test_the_choroid_plexus_lies_in_its_ventricle(anatomy: Anatomy) -> None:
+    """A grape in white matter would be a microbleed in all but name."""
+    rng = np.random.default_rng(19)
+    mimics = [s for _ in range(40) for s in draw_mimics(anatomy, rng)]
+    plexus = [s for s in mimics if s.kind == "choroid plexus"]
+    grapes = [s.centre_mm + np.array(offset) for s in plexus for offset, _, _ in s.spheres]
+    assert len(plexus) == 80
+    assert {group_at(anatomy, grape) for grape in grapes} == {"csf"}
+    lateral = anatomy.warp.to_mni(np.array(grapes))
+    lateral[:, 0] = np.abs(lateral[:, 0])
+    assert (np.linalg.norm(lateral - ATRIUM_MNI_MM, axis=1) < ATRIUM_REACH_MM + 8).all()
+    assert lateral.std(axis=0).min() > 1
 
 
 def test_fluid_and_iron_list_bodies_of_no_and_of_positive_susceptibility(anatomy: Anatomy) -> None:

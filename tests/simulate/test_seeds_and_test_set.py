@@ -28,8 +28,8 @@ def test_training_and_test_seeds_never_meet(
     assert FIRST_TEST_SEED <= held_out_seed(set_seed, tested) < 2**53
 
 
-def test_no_seed_of_test_set_v2_is_a_training_seed() -> None:
-    tested = {plan.seed for plan in load_test_set("v2")}
+def test_no_seed_of_test_set_v3_is_a_training_seed() -> None:
+    tested = {plan.seed for plan in load_test_set("v3")}
     trained = {plan.seed for seed in (0, 1, 2022) for plan in plan_subjects(3000, seed)}
     assert min(tested) >= FIRST_TEST_SEED > max(trained)
     assert tested.isdisjoint(trained)
@@ -44,28 +44,28 @@ def test_a_seed_of_a_subject_does_not_depend_on_their_number() -> None:
     assert plan_subjects(50, 4)[:20] == plan_subjects(20, 4)
 
 
-def test_test_set_v2_has_sixty_subjects_and_eighteen_without_a_microbleed() -> None:
-    plans = load_test_set("v2")
+def test_test_set_v3_has_sixty_subjects_and_eighteen_without_a_microbleed() -> None:
+    plans = load_test_set("v3")
     assert [plan.subject for plan in plans] == list(range(1, 61))
     assert len({plan.seed for plan in plans}) == 60
     assert [plan.settings.lesion_free_share for plan in plans].count(1.0) == 18
     assert [plan.settings.lesion_free_share for plan in plans].count(0.0) == 42
 
 
-def test_test_set_v2_has_natural_counts_and_all_mimics_of_whole_heads() -> None:
-    for plan in load_test_set("v2"):
+def test_test_set_v3_has_natural_counts_and_all_mimics_of_whole_heads() -> None:
+    for plan in load_test_set("v3"):
         assert replace(plan.settings, protocol="random", lesion_free_share=0.3) == StudySettings()
 
 
-def test_test_set_v2_holds_each_protocol_as_often_as_planned() -> None:
-    protocols = [plan.settings.protocol for plan in load_test_set("v2")]
+def test_test_set_v3_holds_each_protocol_as_often_as_planned() -> None:
+    protocols = [plan.settings.protocol for plan in load_test_set("v3")]
     assert {name: protocols.count(name) for name in TEST_PROTOCOLS} == TEST_PROTOCOLS
     assert set(protocols) <= set(get_args(ProtocolName))
 
 
-def test_test_set_v2_is_what_its_seed_gives() -> None:
-    committed = (files("mmocnet.simulate") / "testset_v2.json").read_text(encoding="utf-8")
-    assert committed == format_test_set("v2", make_test_set(1))
+def test_test_set_v3_is_what_its_seed_gives() -> None:
+    committed = (files("mmocnet.simulate") / "testset_v3.json").read_text(encoding="utf-8")
+    assert committed == format_test_set("v3", make_test_set(1))
 
 
 def test_an_unknown_test_set_is_named_in_the_error() -> None:

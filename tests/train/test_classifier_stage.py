@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmocnet.config import (
+    AugmentationSettings,
     ClassifierSettings,
     DetectorSettings,
     LossSettings,
@@ -156,6 +157,34 @@ def test_a_quarter_of_volumes_are_shown_as_single_slices_are(rng: np.random.Gene
         assert (images[~hidden, plane].amax(dim=(1, 2)) > 0).all()
     for plane in (1, 4):
         assert (images[:, plane].amax(dim=(1, 2)) > 0).all()
+
+
+def test_single_slices_alone_are_stretched(rng: np.random.Generator) -> None:
+    """The side of a square, up and down over across, by its mean along each axis."""
+    how = settings()
+    how = replace(
+        how,
+        classifier=replace(how.classifier, batch_size=200),
+        augmentation=AugmentationSettings(
+            rotation_share=0, intensity_sd=0, noise_sd=0, stretch=1.8
+        ),
+        neighbours_hidden=0.0,
+    )
+    sets = candidates(rng)
+    middle = slice(SEEN.size // 2 + MARGIN_PX - 3, SEEN.size // 2 + MARGIN_PX + 3)
+    for one in sets:
+        one.patches[:, 4] = 0
+        one.patches[:, 4, middle, middle] = 1
+    ratios = {}
+    for single in (False, True):
+        some = [replace(one, single=single) for one in sets]
+        images, _ = CandidateData(some, [], SEEN, how).draw(0)
+        square = images[:, 4]
+        ratios[single] = (square.amax(dim=2).sum(dim=1) / square.amax(dim=1).sum(dim=1)).numpy()
+    assert ratios[False] == pytest.approx(np.ones(200), abs=0.02)
+    assert ratios[True].max() == pytest.approx(1.8, abs=0.25)
+    assert ratios[True].min() == pytest.approx(1 / 1.8, abs=0.15)
+    assert np.abs(np.log(ratios[True])).mean() == pytest.approx(np.log(1.8) / 2, abs=0.1)
 
 
 def with_places(rng: np.random.Generator) -> tuple[list[CandidateSet], np.ndarray]:

@@ -1,6 +1,7 @@
 """What the classifier is trained and scored on: batches of candidates by step."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,14 +71,16 @@ class CandidateData:
     def draw(self, step: int) -> Batch:
         """Return the changed patches of a step and whether each is a microbleed, (B, 1, 1, 1)."""
         rng = np.random.default_rng([self.seed, 3, step])
-        patches, truth = [], []
+        patches, truth, single = [], [], []
         for _ in range(self.stage.batch_size):
             kind = self.kinds[int(rng.choice(len(self.kinds), p=self.shares))]
             number, row = kind[int(rng.integers(len(kind)))]
             patches.append(self._moved(self.train[number].patches[row], rng))
             truth.append(self.train[number].hit[row] > 0)
+            single.append(self.train[number].single)
         images = torch.from_numpy(np.stack(patches).astype(np.float32))
-        return self._changed(images, rng), torch.tensor(truth).float()[:, None, None, None]
+        changed = self._changed(images, np.array(single), rng)
+        return changed, torch.tensor(truth).float()[:, None, None, None]
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the loss on all validation candidates, and the score: minus it."""
@@ -113,22 +116,36 @@ class CandidateData:
         # Thickness and place are the same upside down.
         return np.concatenate([*parts, np.arange(start, marks), np.arange(marks, channels)[::-1]])
 
-    def _changed(self, images: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return turned patches of other intensities, some without phase or neighbours."""
+    def _changed(
+        self, images: Tensor, single: NDArray[np.bool_], rng: np.random.Generator
+    ) -> Tensor:
+        """Return turned patches of other intensities, some without phase or neighbours.
+
+        Single slices alone are stretched: theirs may be any plane of any voxels, where the planes
+        of a volume are known to be its slices.
+        """
         count, planes = len(images), len(self.settings.offsets_mm)
         place = 2 * planes + len(self.settings.phase_offsets_mm) + 1
         marks = place + (PLACE_CHANNELS if self.settings.place else 0)
-        shape = (self.settings.size, self.settings.size)
-        images, _ = warp(images, torch.zeros_like(images[:, :1]), shape, self.change, rng)
+        alone = torch.from_numpy(single | (rng.random(count) < self.hidden))
+        images = self._turned(images, alone, rng)
         seen = other_intensities(images[:, :planes], self.change, rng)
         images = torch.cat([seen, images[:, planes:]], dim=1)
         without = torch.from_numpy(rng.random(count) < WITHOUT_PHASE)
         images[without, 2 * planes : place - 1] = 0.0
-        alone = torch.from_numpy(rng.random(count) < self.hidden)
         images[alone] = images[alone] * self._of_single_slices()[:, None, None]
         if self.settings.place:
             images[:, place:marks] = _other_places(images[:, place:marks], rng)
         return images.to(self.device)
+
+    def _turned(self, images: Tensor, alone: Tensor, rng: np.random.Generator) -> Tensor:
+        shape = (self.settings.size, self.settings.size)
+        turned = torch.empty(*images.shape[:2], *shape)
+        for part, change in ((alone, self.change), (~alone, replace(self.change, stretch=1.0))):
+            if part.any():
+                some = images[part]
+                turned[part], _ = warp(some, torch.zeros_like(some[:, :1]), shape, change, rng)
+        return turned
 
     def _of_single_slices(self) -> Tensor:
         """Return 1 for the channels that a single slice has, 0 for the others."""
