@@ -209,7 +209,9 @@ def train_settings(preset: TrainPreset) -> TrainSettings:
     if preset == "compact":
         return compact
     # Neighbouring slices are the classifier's alone: in the stages they did not pay.
-    seen = ClassifierSettings(place=True, mark_offsets_mm=(-4.5, -3.0, -1.5, 0.0, 1.5, 3.0, 4.5))
+    seen = ClassifierSettings(
+        place=True, mark_offsets_mm=(-4.5, -3.0, -1.5, 0.0, 1.5, 3.0, 4.5), mirrored=True
+    )
     return replace(
         compact,
         cascade=replace(

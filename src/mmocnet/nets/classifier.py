@@ -1,6 +1,12 @@
 """Stage 2's second opinion: is a candidate a microbleed?"""
 
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
 import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmocnet.config import ClassifierSettings
@@ -9,6 +15,10 @@ from mmocnet.nets.blocks import ResidualBlock, conv_norm_relu, output_conv
 
 PLACE_CHANNELS = 4
 """Numbers that say where in the brain a candidate lies, see `mmocnet.predict.place`."""
+PLAUSIBLE_LOGIT = -4.0
+"""Below it a candidate is none, and its mirror images are not looked at: few are above it."""
+
+Patches = Float[np.ndarray, "n channels side side"]
 
 
 class Classifier(nn.Module):
@@ -63,3 +73,39 @@ class Classifier(nn.Module):
         pooled = torch.cat([mean, highest], dim=1)
         logits: Tensor = self.output(pooled)
         return logits
+
+
+def upside_down(settings: ClassifierSettings) -> NDArray[np.intp]:
+    """Return the order of a classifier's channels that has all planes in reverse."""
+    planes, phases = len(settings.offsets_mm), len(settings.phase_offsets_mm)
+    # Thickness and place are the same upside down.
+    same = 1 + (PLACE_CHANNELS if settings.place else 0)
+    counts = (planes, planes, phases, *([1] * same), len(settings.mark_offsets_mm))
+    parts = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
+    return np.concatenate([part[::-1] for part in parts])
+
+
+def mean_logits(
+    classify: Callable[[Patches], Float[np.ndarray, " n"]],
+    patches: Patches,
+    settings: ClassifierSettings,
+) -> Float[np.ndarray, " n"]:
+    """Return a logit of each candidate, over its mirror images where the settings say so.
+
+    Args:
+        classify: The classifier: patches (N, C, H, W) in, logits (N,) out.
+        patches: As `Classifier` has them.
+        settings: Of the classifier.
+    """
+    logits = np.array(classify(patches), float)
+    if not settings.mirrored:
+        return logits
+    plausible = np.flatnonzero(logits >= PLAUSIBLE_LOGIT)
+    some, turned = patches[plausible], upside_down(settings)
+    views = [
+        view[:, :, ::rows, ::cols]
+        for view, rows, cols in product((some, some[:, turned]), (1, -1), (1, -1))
+    ]
+    others = [classify(np.ascontiguousarray(view)) for view in views[1:]]
+    logits[plausible] = np.mean([logits[plausible], *others], axis=0)
+    return logits

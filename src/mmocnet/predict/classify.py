@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmocnet.config import ClassifierSettings
-from mmocnet.nets.classifier import PLACE_CHANNELS
+from mmocnet.nets.classifier import PLACE_CHANNELS, mean_logits
 from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import Outlines
 from mmocnet.predict.place import places
@@ -179,4 +179,4 @@ def classifier_logits(
 ) -> Float[np.ndarray, " n"]:
     """Return the classifier's logit of each candidate, not calibrated."""
     patches = candidate_patches(around, candidate_centres(outlines), settings)
-    return np.asarray(engine.classify(patches), float)
+    return mean_logits(engine.classify, patches, settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mmocnet.config import ClassifierSettings
 from mmocnet.errors import InputError
@@ -20,14 +21,18 @@ from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import outline_candidates
 from mmocnet.predict.pipeline import phase_slices, stage_maps
 from mmocnet.prepare.brain import brain_mask
+from mmocnet.prepare.geometry import WorkingGrid, slice_axis
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
 from mmocnet.train.operate import lesions_hit
-from mmocnet.types import FloatArray
+from mmocnet.types import FloatArray, Mask3D
+from mmocnet.volume import Volume
 
 MARGIN_PX = 4
 """Largest shift of a training patch along each axis."""
-PLANES = 6
-"""Single slices of a scan that are collected beside its volume, most of them with a lesion."""
+PLANES = 4, 2
+"""Slices of a scan that are also collected alone: with a lesion, and without."""
+ACROSS_PLANES = 6, 2
+"""Likewise planes of each other direction, where a microbleed is as long as slices are thick."""
 MOST_FALSE = 250
 """False candidates kept of one scan."""
 
@@ -105,16 +110,16 @@ def _keep(about: Path, sets: Sequence[CandidateSet]) -> None:
 def _collected(scan: DatasetScan, cascade: Cascade, engine: Engine) -> Iterator[CandidateSet]:
     if scan.labels is None:
         raise InputError(f"expected a reference of {scan.image.name}, got none")
-    volume = read_scan(scan.image).volume
+    volume, model = read_scan(scan.image).volume, (cascade, engine)
     brain = brain_mask(volume)
     slices = prepare_slices(volume, cascade.settings.preparation, brain)
     phase, _ = phase_slices(
         None if scan.phase is None else read_nifti(scan.phase), volume, brain, slices.grid
     )
-    placed = np.rint(slices.grid.to_working(read_nifti(scan.labels).array, order=0))
-    labels = placed.astype(np.int64)
-    yield _of_slices(scan.subject, slices, labels, phase, (cascade, engine))
-    for k in _chosen_planes(labels, slices.brain):
+    reference = volume.like(np.rint(read_nifti(scan.labels).array).astype(np.int64))
+    labels = _placed(reference.array, slices.grid)
+    yield _of_slices(scan.subject, slices, labels, phase, model)
+    for k in _chosen_planes(labels, slices.brain, PLANES):
         plane = replace(
             slices,
             array=slices.array[k : k + 1],
@@ -122,16 +127,54 @@ def _collected(scan: DatasetScan, cascade: Cascade, engine: Engine) -> Iterator[
             shown=slices.shown[k : k + 1],
         )
         part = None if phase is None else phase[k : k + 1]
-        yield _of_slices(scan.subject, plane, labels[k : k + 1], part, (cascade, engine))
+        yield _of_slices(scan.subject, plane, labels[k : k + 1], part, model)
+    for plane, labels in planes_across(volume, brain, reference.array, cascade):
+        yield _of_slices(scan.subject, plane, labels, None, model)
 
 
-def _chosen_planes(labels: NDArray[np.int64], brain: NDArray[np.bool_]) -> list[int]:
-    """Return the slices that are also taken alone: evenly spread ones with a lesion, two others."""
-    with_lesion = np.flatnonzero((labels > 0).any(axis=(1, 2)))
+def planes_across(
+    volume: Volume, brain: Mask3D, reference: NDArray[np.int64], cascade: Cascade
+) -> Iterator[tuple[PreparedSlices, NDArray[np.int64]]]:
+    """Yield planes across a scan's slices, each prepared as a scan of one slice, and their labels.
+
+    Args:
+        volume: The scan.
+        brain: Its brain mask, shape (I, J, K).
+        reference: Its lesions, same shape, numbered.
+        cascade: Whose preparation.
+    """
+    for axis in sorted({0, 1, 2} - {slice_axis(volume)}):
+        labels, inside = np.moveaxis(reference, axis, 0), np.moveaxis(brain, axis, 0)
+        for k in _chosen_planes(labels, inside, ACROSS_PLANES):
+            image, mask, lesions = (
+                array.take([k], axis) for array in (volume.array, brain, reference)
+            )
+            cut = Volume(image, volume.affine, volume.name)
+            plane = prepare_slices(cut, cascade.settings.preparation, mask)
+            yield plane, _placed(lesions, plane.grid)
+
+
+def _placed(labels: NDArray[np.int64], grid: WorkingGrid) -> NDArray[np.int64]:
+    return np.rint(grid.to_working(labels, order=0)).astype(np.int64)
+
+
+def _chosen_planes(
+    labels: NDArray[np.int64], brain: NDArray[np.bool_], counts: tuple[int, int]
+) -> list[int]:
+    """Return evenly spread planes along the first axis.
+
+    Args:
+        labels: Numbered lesions.
+        brain: Same shape.
+        counts: Of planes through the middle of a lesion, and of planes without any.
+    """
+    numbers = np.setdiff1d(labels, 0)
+    middles = ndimage.center_of_mass(labels > 0, labels, numbers)
     area = brain.sum(axis=(1, 2))
-    others = np.setdiff1d(np.flatnonzero(area > 0.5 * area.max()), with_lesion)
+    free = (area > 0.5 * area.max()) & ~(labels > 0).any(axis=(1, 2))
     chosen: list[int] = []
-    for places, count in ((with_lesion, PLANES - 2), (others, 2)):
+    through = np.unique([round(middle[0]) for middle in middles]).astype(int)
+    for places, count in zip((through, np.flatnonzero(free)), counts, strict=True):
         at = np.unique(np.linspace(0, len(places) - 1, count).round().astype(int))
         chosen += places[at].tolist() if len(places) else []
     return chosen

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmocnet.config import ClassifierSettings, TrainSettings
 from mmocnet.errors import InputError
-from mmocnet.nets.classifier import PLACE_CHANNELS
+from mmocnet.nets.classifier import PLACE_CHANNELS, upside_down
 from mmocnet.nets.losses import joint_loss
 from mmocnet.train.augment import other_intensities, warp
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
@@ -87,7 +87,7 @@ class CandidateData:
         logits, truth = [], []
         for one in self.validation:
             if len(one.hit):
-                logits.append(logits_of(network, one.patches, self.device))
+                logits.append(logits_of(network, without_margin(one.patches), self.device))
                 truth.append(torch.from_numpy(one.hit > 0).float())
         loss = float(
             joint_loss(
@@ -103,18 +103,7 @@ class CandidateData:
         side = patch.shape[-1] - MARGIN_PX
         row, col = rng.integers(0, MARGIN_PX + 1, 2)
         patch = patch[:, row : row + side, col : col + side]
-        return patch[self._reversed(len(patch))] if rng.random() < 0.5 else patch
-
-    def _reversed(self, channels: int) -> NDArray[np.intp]:
-        """Return the channels with all planes in reverse order."""
-        planes, phases = len(self.settings.offsets_mm), len(self.settings.phase_offsets_mm)
-        parts, start = [], 0
-        for count in (planes, planes, phases):
-            parts.append(np.arange(start, start + count)[::-1])
-            start += count
-        marks = channels - len(self.settings.mark_offsets_mm)
-        # Thickness and place are the same upside down.
-        return np.concatenate([*parts, np.arange(start, marks), np.arange(marks, channels)[::-1]])
+        return patch[upside_down(self.settings)] if rng.random() < 0.5 else patch
 
     def _changed(
         self, images: Tensor, single: NDArray[np.bool_], rng: np.random.Generator
@@ -187,13 +176,16 @@ def without_phase(
     return copy
 
 
-def logits_of(network: nn.Module, patches: NDArray[np.float16], device: torch.device) -> Tensor:
-    """Return a classifier's logits of patches that have a margin, shape (N,), on the CPU."""
-    margin = MARGIN_PX
+def without_margin(patches: NDArray[np.float16]) -> NDArray[np.float16]:
+    """Return the middle of patches (N, C, side, side) that have a margin, a view."""
+    return patches[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+
+
+def logits_of(network: nn.Module, patches: NDArray[Any], device: torch.device) -> Tensor:
+    """Return a classifier's logits of patches without a margin, shape (N,), on the CPU."""
     parts = []
     with torch.inference_mode():
         for start in range(0, len(patches), 64):
-            inner = patches[start : start + 64, :, margin:-margin, margin:-margin]
-            batch = torch.from_numpy(np.ascontiguousarray(inner, np.float32)).to(device)
-            parts.append(network(batch).reshape(-1).float().cpu())
+            batch = np.ascontiguousarray(patches[start : start + 64], np.float32)
+            parts.append(network(torch.from_numpy(batch).to(device)).reshape(-1).float().cpu())
     return torch.cat(parts) if parts else torch.zeros(0)

@@ -5,9 +5,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from mmocnet.config import Thresholds, TrainSettings
@@ -21,12 +23,17 @@ from mmocnet.nets.checkpoint import (
     start_from,
     weight_file,
 )
-from mmocnet.nets.classifier import Classifier
+from mmocnet.nets.classifier import Classifier, mean_logits
 from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.predict.engine import make_engine
 from mmocnet.train.calibrate import ScoredScan
 from mmocnet.train.candidate_sets import CandidateSet, collect_candidates
-from mmocnet.train.classifier_data import CandidateData, logits_of, without_phase
+from mmocnet.train.classifier_data import (
+    CandidateData,
+    logits_of,
+    without_margin,
+    without_phase,
+)
 from mmocnet.train.loop import fit
 from mmocnet.train.thresholds import settle
 
@@ -119,11 +126,15 @@ def scored(
         with_phase: Whether it is shown the phase that is in them.
     """
     device = next(network.parameters()).device
+
+    def classify(some: NDArray[Any]) -> NDArray[np.float32]:
+        return logits_of(network, some, device).numpy()
+
     planes: list[ScoredScan] = []
     volumes: list[ScoredScan] = []
     for one in sets:
         patches = one.patches if with_phase else without_phase(one.patches, network.settings)
-        logit = logits_of(network, patches, device).numpy().astype(float)
+        logit = mean_logits(classify, without_margin(patches), network.settings)
         row = ScoredScan(one.subject, logit, one.hit, one.references)
         (planes if one.single else volumes).append(row)
     return planes, volumes
