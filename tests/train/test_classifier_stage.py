@@ -37,7 +37,7 @@ from mmocnet.train.candidate_sets import (
     CandidateSet,
     planes_across,
 )
-from mmocnet.train.classifier_data import PLACE_SD, CandidateData
+from mmocnet.train.classifier_data import HARD_SHARE, PLACE_SD, CandidateData
 from mmocnet.train.classifier_stage import (
     ClassifierScans,
     add_classifier,
@@ -284,6 +284,42 @@ def test_a_classifier_goes_on_from_one_that_knew_no_place(
     with torch.inference_mode():
         expected = load_cascade(str(tmp_path / "before")).classifier(x[:, :CHANNELS])
         assert torch.allclose(network(x), expected, atol=1e-5)
+
+
+class _Bright(torch.nn.Module):
+    """A network that takes what is bright below for a microbleed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor(8.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.slope * (x[:, :1].mean(dim=(2, 3), keepdim=True) - 0.5)
+        return logits
+
+
+def test_what_the_network_before_took_for_microbleeds_is_drawn_more_often(
+    rng: np.random.Generator,
+) -> None:
+    how = settings()
+    how = replace(how, classifier=replace(how.classifier, batch_size=2000), seed=1)
+    how = replace(how, augmentation=AugmentationSettings(), neighbours_hidden=0.0)
+    sets = candidates(rng)
+    for one in sets:
+        # One in ten of the others is bright below, and so are all microbleeds.
+        bright = (one.hit > 0) | (np.cumsum(one.hit == 0) % 10 == 1)
+        one.patches[:, :3] = bright[:, None, None, None]
+    bright_share = {}
+    for before in (None, _Bright()):
+        images, truth = CandidateData(sets, [], SEEN, how, before).draw(0)
+        others = images[truth.flatten() == 0, :3].mean(dim=(1, 2, 3))
+        bright_share[before is None] = (others > 0.5).float().mean()
+        assert truth.mean() == pytest.approx(0.25, abs=0.03)
+    assert bright_share[True] == pytest.approx(0.1, abs=0.025)
+    # 0.98 and 0.02 are their probabilities.
+    likely = 0.1 * 0.982 / (0.1 * 0.982 + 0.9 * 0.018)
+    expected = (1 - HARD_SHARE) * 0.1 + HARD_SHARE * likely
+    assert bright_share[False] == pytest.approx(expected, abs=0.03)
 
 
 def test_subjects_stay_together_and_one_is_too_few(rng: np.random.Generator) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from mmocnet.config import ClassifierSettings, TrainSettings
@@ -16,11 +17,15 @@ from mmocnet.nets.losses import joint_loss
 from mmocnet.train.augment import other_intensities, warp
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
 from mmocnet.train.trainer import Batch
+from mmocnet.types import FloatArray
 
 POSITIVE_SHARE = 0.25
 """Share of microbleeds in a batch."""
-SINGLE_SHARE = 0.2
+SINGLE_SHARE = 0.35
 """Share of candidates of single slices in a batch."""
+HARD_SHARE = 0.3
+"""Share of the others that are drawn by how likely the network that training starts from takes
+them for microbleeds: most are easily told, and teach nothing."""
 WITHOUT_PHASE = 0.5
 """Share of patches whose phase is hidden: most users have none."""
 WITHOUT_PLACE = 0.2
@@ -37,6 +42,7 @@ class CandidateData:
         validation: Of other subjects.
         settings: Of the classifier.
         how: Batch size, loss, what is changed; everything random comes from its seed and the step.
+        before: The network that training starts from, if it has learned something; in eval mode.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class CandidateData:
         validation: Sequence[CandidateSet],
         settings: ClassifierSettings,
         how: TrainSettings,
+        before: nn.Module | None = None,
     ) -> None:
         self.train, self.settings, self.stage = train, settings, how.classifier
         self.change, self.seed, self.hidden = how.augmentation, how.seed, how.neighbours_hidden
@@ -67,14 +74,26 @@ class CandidateData:
         )
         self.shares = shares / shares.sum()
         self.validation = validation
+        self.cumulative: list[FloatArray | None] = [None] * len(self.kinds)
+        if before is not None:
+            logits = [logits_of(before, without_margin(one.patches)).numpy() for one in train]
+            self.cumulative = [
+                None if is_hit else _by_likeness(np.array([logits[n][row] for n, row in kind]))
+                for kind, is_hit in zip(self.kinds, positive, strict=True)
+            ]
 
     def draw(self, step: int) -> Batch:
         """Return the changed patches of a step and whether each is a microbleed, (B, 1, 1, 1)."""
         rng = np.random.default_rng([self.seed, 3, step])
         patches, truth, single = [], [], []
         for _ in range(self.stage.batch_size):
-            kind = self.kinds[int(rng.choice(len(self.kinds), p=self.shares))]
-            number, row = kind[int(rng.integers(len(kind)))]
+            chosen = int(rng.choice(len(self.kinds), p=self.shares))
+            kind, cumulative = self.kinds[chosen], self.cumulative[chosen]
+            if cumulative is None:
+                at = int(rng.integers(len(kind)))
+            else:
+                at = int(np.searchsorted(cumulative, rng.random(), side="right"))
+            number, row = kind[at]
             patches.append(self._moved(self.train[number].patches[row], rng))
             truth.append(self.train[number].hit[row] > 0)
             single.append(self.train[number].single)
@@ -87,7 +106,7 @@ class CandidateData:
         logits, truth = [], []
         for one in self.validation:
             if len(one.hit):
-                logits.append(logits_of(network, without_margin(one.patches), self.device))
+                logits.append(logits_of(network, without_margin(one.patches)))
                 truth.append(torch.from_numpy(one.hit > 0).float())
         loss = float(
             joint_loss(
@@ -167,6 +186,14 @@ def _index(sets: Sequence[CandidateSet], positive: bool, single: int) -> list[tu
     ]
 
 
+def _by_likeness(logits: NDArray[np.float32]) -> FloatArray:
+    """Return cumulative chances, of which HARD_SHARE follows the probability; the last is 1."""
+    probability = expit(logits.astype(float))
+    hard = probability / probability.sum()
+    chances = np.cumsum((1 - HARD_SHARE) / len(hard) + HARD_SHARE * hard)
+    return np.asarray(chances / chances[-1])
+
+
 def without_phase(
     patches: NDArray[np.float16], settings: ClassifierSettings
 ) -> NDArray[np.float16]:
@@ -181,8 +208,9 @@ def without_margin(patches: NDArray[np.float16]) -> NDArray[np.float16]:
     return patches[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
 
 
-def logits_of(network: nn.Module, patches: NDArray[Any], device: torch.device) -> Tensor:
+def logits_of(network: nn.Module, patches: NDArray[Any]) -> Tensor:
     """Return a classifier's logits of patches without a margin, shape (N,), on the CPU."""
+    device = next(network.parameters()).device
     parts = []
     with torch.inference_mode():
         for start in range(0, len(patches), 64):

@@ -87,7 +87,8 @@ def train_classifier(
         load_weights(network, path)
         return network.eval()
     train, validation = by_subject(sets, settings)
-    data = CandidateData(train, validation, settings.cascade.classifier, settings)
+    learned = None if before is None else network.eval()
+    data = CandidateData(train, validation, settings.cascade.classifier, settings, learned)
     data.device = next(network.parameters()).device
     fit(network, data.draw, data.validate, settings.classifier, folder)
     state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
@@ -125,10 +126,9 @@ def scored(
         network: The classifier.
         with_phase: Whether it is shown the phase that is in them.
     """
-    device = next(network.parameters()).device
 
     def classify(some: NDArray[Any]) -> NDArray[np.float32]:
-        return logits_of(network, some, device).numpy()
+        return logits_of(network, some).numpy()
 
     planes: list[ScoredScan] = []
     volumes: list[ScoredScan] = []
