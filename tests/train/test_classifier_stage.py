@@ -7,8 +7,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from mmocnet.config import (
     AugmentationSettings,
@@ -30,13 +28,7 @@ from mmocnet.nets.checkpoint import (
 from mmocnet.nets.classifier import PLACE_CHANNELS, Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.losses import joint_loss
-from mmocnet.prepare.slices import PreparedSlices
-from mmocnet.train.candidate_sets import (
-    ACROSS_PLANES,
-    MARGIN_PX,
-    CandidateSet,
-    planes_across,
-)
+from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
 from mmocnet.train.classifier_data import HARD_SHARE, PLACE_SD, CandidateData
 from mmocnet.train.classifier_stage import (
     ClassifierScans,
@@ -47,7 +39,6 @@ from mmocnet.train.classifier_stage import (
     train_classifier,
 )
 from mmocnet.train.patches import Neighbours, TrainingScan
-from mmocnet.volume import Volume
 
 SEEN = ClassifierSettings(
     offsets_mm=(-2.0, 0.0, 2.0), phase_offsets_mm=(0.0,), size=16, widths=(8, 16), blocks=1
@@ -367,40 +358,6 @@ def test_a_cascade_gets_a_calibrated_classifier_of_scans_on_disk(
     hits = volume.patches[volume.hit > 0].astype(float)
     assert len(hits) >= 3
     assert hits[:, 4, 10:14, 10:14].max(axis=(1, 2)).min() > 0.05
-
-
-def test_planes_across_pass_through_the_middles_of_lesions_and_through_none(
-    rng: np.random.Generator,
-) -> None:
-    shape = (60, 70, 16)
-    image = rng.uniform(90, 110, shape).astype(np.float32)
-    reference = np.zeros(shape, np.int64)
-    reference[20:25, 30:33, 6:8] = 1
-    reference[40:43, 40:45, 9:11] = 2
-    volume = Volume(image, np.diag([0.5, 0.5, 2.0, 1.0]), "scan")
-    brain = np.zeros(shape, bool)
-    brain[4:56, 4:66] = True
-    cascade = load_cascade("compact")
-    planes = list(planes_across(volume, brain, reference, cascade))
-    per_direction: dict[int, list[tuple[PreparedSlices, NDArray[np.int64]]]] = {0: [], 1: []}
-    for plane, labels in planes:
-        assert plane.array.shape == plane.brain.shape == labels.shape
-        assert len(plane.array) == 1
-        assert not plane.grid.axial
-        per_direction[plane.grid.axes[0]].append((plane, labels))
-    for axis, sides in ((0, (1, 2)), (1, (0, 2))):
-        found = per_direction[axis]
-        assert sum(not labels.any() for _, labels in found) == ACROSS_PLANES[1]
-        with_lesion = [labels[0] for _, labels in found if labels.any()]
-        assert len(with_lesion) == 2
-        for labels in with_lesion:
-            (number,) = np.setdiff1d(labels, 0)
-            box = ndimage.find_objects((labels == number).astype(int))[0]
-            seen = tuple(part.stop - part.start for part in box)
-            lesion = ndimage.find_objects((reference == number).astype(int))[0]
-            voxels = [lesion[side].stop - lesion[side].start for side in sides]
-            # Two millimetres of a slice are four pixels.
-            assert seen == (voxels[0], voxels[1] * 4)
 
 
 def test_a_network_that_sees_neighbours_starts_as_the_one_that_sees_none(

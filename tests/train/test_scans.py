@@ -4,6 +4,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mmocnet.config import PreparationSettings
 from mmocnet.errors import InputError
@@ -17,7 +18,9 @@ SHAPE = (80, 90, 6)
 MIMIC_VOXEL = np.array([30, 50, 4])
 
 
-def write_dataset(folder: Path, subjects: int = 2) -> None:
+def write_dataset(
+    folder: Path, subjects: int = 2, mimic: NDArray[np.integer] = MIMIC_VOXEL
+) -> None:
     rng = np.random.default_rng(3)
     at = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
     brain = ((at[0] - 40) / 30) ** 2 + ((at[1] - 45) / 38) ** 2 < 1
@@ -35,7 +38,7 @@ def write_dataset(folder: Path, subjects: int = 2) -> None:
         nib.save(nib.Nifti1Image(labels, AFFINE), reference / f"{name}_desc-cmb_dseg.nii.gz")
         mask = nib.Nifti1Image(brain.astype(np.uint8), AFFINE)
         nib.save(mask, reference / f"{name}_desc-brain_mask.nii.gz")
-        rows = [(1, "microbleed", (39.5, 44.5, 2.5)), (0, "calcification", MIMIC_VOXEL)]
+        rows = [(1, "microbleed", (39.5, 44.5, 2.5)), (0, "calcification", mimic)]
         with (reference / f"{name}_desc-cmb_dseg.tsv").open("w", newline="") as file:
             writer = csv.writer(file, delimiter="\t")
             writer.writerow(["index", "kind", "x_mm", "y_mm", "z_mm"])
@@ -68,6 +71,46 @@ def test_mimics_lie_where_their_table_says(dataset: Path, tmp_path: Path) -> Non
     assert scan.mimic_points[0, 0] == pytest.approx(4)
     assert row * 0.5 == pytest.approx(-(30 - 39.5) * 0.8, abs=0.3)
     assert col * 0.5 == pytest.approx((50 - 44.5) * 0.9, abs=0.3)
+
+
+def test_planes_across_follow_their_scan(dataset: Path, tmp_path: Path) -> None:
+    alone = load_training_scans(dataset, SETTINGS, tmp_path)
+    told: list[tuple[int, int]] = []
+    scans = load_training_scans(
+        dataset, SETTINGS, tmp_path, progress=lambda *n: told.append(n), across=True
+    )
+    assert told == [(1, 2), (2, 2)]
+    assert [(s.subject, s.across) for s in scans] == [
+        ("00", False),
+        ("00", True),
+        ("01", False),
+        ("01", True),
+    ]
+    for scan, again, planes in zip(alone, scans[::2], scans[1::2], strict=True):
+        np.testing.assert_array_equal(scan.image, again.image)
+        # One lesion and two planes without, of each direction.
+        assert planes.labels.any(axis=(1, 2)).tolist() == [True, False, False] * 2
+        assert planes.name == f"{scan.name}-across"
+        assert np.median(planes.image[planes.labels > 0]) < 0.3 * np.median(
+            planes.image[planes.image > 0]
+        )
+        # Slices of 2 mm are up and down in the plane: 12 mm of 0.5 mm pixels hold all of it.
+        rows, cols = np.nonzero(planes.image[0])
+        assert (rows.max() - rows.min(), cols.max() - cols.min()) == pytest.approx((136, 23), abs=3)
+
+
+def test_mimics_are_on_the_planes_that_cut_them(tmp_path: Path) -> None:
+    # Near the middle of the lesion along the first axis, beside it along the others.
+    middle = np.array([39, 59, 4])
+    folder = tmp_path / "set"
+    write_dataset(folder, 1, middle)
+    planes = load_training_scans(folder, SETTINGS, tmp_path / "cache", across=True)[1]
+    at = planes.mimic_points
+    assert len(at) == 1
+    assert at[0, 0] == 0  # the plane through the lesion, the first
+    lesion = np.argwhere(planes.labels[0] > 0).mean(axis=0)
+    mm = (middle - (39.5, 44.5, 2.5)) * np.array([0.8, 0.9, 2.0])
+    np.testing.assert_allclose((at[0, 1:] - lesion) * 0.5, mm[1:], atol=0.3)
 
 
 def test_a_second_time_the_cache_is_read(dataset: Path, tmp_path: Path) -> None:

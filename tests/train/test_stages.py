@@ -72,6 +72,16 @@ def test_no_subject_is_on_both_sides(subjects: list[int], share: float, seed: in
     assert len(split.train) + len(split.validation) == len(scans)
 
 
+def test_planes_across_are_on_the_side_of_their_subject() -> None:
+    scans = [scan_named(str(i), str(i)) for i in range(10)]
+    planes = [replace(scan, name=f"{scan.name}-across", across=True) for scan in scans]
+    split = split_by_subject([*planes, *scans], 0.3, 2)
+    for side, across in zip(split.sides, split.across, strict=True):
+        assert [s.subject for s in side] == [s.subject for s in across]
+        assert not any(s.across for s in side)
+        assert all(s.across for s in across)
+
+
 def test_the_split_depends_on_the_seed_but_not_on_the_order() -> None:
     scans = [scan_named(str(i), str(i)) for i in range(40)]
 
@@ -111,6 +121,20 @@ def test_stages_run_apart_as_together(make_toy_scan: MakeScan, tmp_path: Path) -
     both, apart = (load_cascade(tmp_path / name / "model") for name in ("both", "apart"))
     assert both.settings == apart.settings
     assert both.sha256 == apart.sha256
+
+
+def test_planes_across_teach_stage_1_and_choose_nothing(
+    make_toy_scan: MakeScan, tmp_path: Path
+) -> None:
+    scans = scans_of(make_toy_scan, 3, (6, 48, 48))
+    planes = [replace(s, name=f"{s.name}-across", across=True) for s in scans]
+    train_cascade(scans, tmp_path / "without", tiny(), "1")
+    train_cascade([*scans, *planes], tmp_path / "with", tiny(), "1")
+    runs = [tmp_path / name / "stage1" for name in ("without", "with")]
+    weights = [(run / "detector.safetensors").read_bytes() for run in runs]
+    assert weights[0] != weights[1]
+    mined = [json.loads((run / "mined.json").read_text("utf-8")) for run in runs]
+    assert mined[0]["scans"] == mined[1]["scans"]
 
 
 def test_a_finished_run_is_not_trained_again(make_toy_scan: MakeScan, tmp_path: Path) -> None:

@@ -219,4 +219,5 @@ class Train:
                 self.out / "cache" if self.cache is None else self.cache,
                 self.workers,
                 lambda done, total: bar.update(task, completed=done, total=total),
+                settings.planes_across,
             )

@@ -140,6 +140,8 @@ class TrainSettings:
     )
     neighbours_hidden: float = 0.25
     """Share of patches whose neighbouring slices are hidden, so that one slice suffices too."""
+    planes_across: bool = False
+    """Whether stage 1 also learns from planes across the slices of its scans."""
     start_from: str | None = None
     """Model (a shipped name or a folder) whose weights training starts from; None: random."""
     crop_shape: tuple[int, int] = (176, 224)
@@ -221,5 +223,6 @@ def train_settings(preset: TrainPreset) -> TrainSettings:
         detector_shares=PatchShares(lesion=0.5, mimic=0.15, brain=0.35),
         # Planes of other directions through thick slices show microbleeds as ovals.
         augmentation=replace(compact.augmentation, stretch=1.8),
+        planes_across=True,
         most_false_candidates=16.0,
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from mmocnet.config import ClassifierSettings
 from mmocnet.errors import InputError
@@ -21,18 +20,15 @@ from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import outline_candidates
 from mmocnet.predict.pipeline import phase_slices, stage_maps
 from mmocnet.prepare.brain import brain_mask
-from mmocnet.prepare.geometry import WorkingGrid, slice_axis
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
 from mmocnet.train.operate import lesions_hit
-from mmocnet.types import FloatArray, Mask3D
-from mmocnet.volume import Volume
+from mmocnet.train.planes_across import chosen_planes, placed, planes_across
+from mmocnet.types import FloatArray
 
 MARGIN_PX = 4
 """Largest shift of a training patch along each axis."""
 PLANES = 4, 2
 """Slices of a scan that are also collected alone: with a lesion, and without."""
-ACROSS_PLANES = 6, 2
-"""Likewise planes of each other direction, where a microbleed is as long as slices are thick."""
 MOST_FALSE = 250
 """False candidates kept of one scan."""
 
@@ -117,9 +113,9 @@ def _collected(scan: DatasetScan, cascade: Cascade, engine: Engine) -> Iterator[
         None if scan.phase is None else read_nifti(scan.phase), volume, brain, slices.grid
     )
     reference = volume.like(np.rint(read_nifti(scan.labels).array).astype(np.int64))
-    labels = _placed(reference.array, slices.grid)
+    labels = placed(reference.array, slices.grid)
     yield _of_slices(scan.subject, slices, labels, phase, model)
-    for k in _chosen_planes(labels, slices.brain, PLANES):
+    for k in chosen_planes(labels, slices.brain, PLANES):
         plane = replace(
             slices,
             array=slices.array[k : k + 1],
@@ -128,56 +124,8 @@ def _collected(scan: DatasetScan, cascade: Cascade, engine: Engine) -> Iterator[
         )
         part = None if phase is None else phase[k : k + 1]
         yield _of_slices(scan.subject, plane, labels[k : k + 1], part, model)
-    for plane, labels in planes_across(volume, brain, reference.array, cascade):
-        yield _of_slices(scan.subject, plane, labels, None, model)
-
-
-def planes_across(
-    volume: Volume, brain: Mask3D, reference: NDArray[np.int64], cascade: Cascade
-) -> Iterator[tuple[PreparedSlices, NDArray[np.int64]]]:
-    """Yield planes across a scan's slices, each prepared as a scan of one slice, and their labels.
-
-    Args:
-        volume: The scan.
-        brain: Its brain mask, shape (I, J, K).
-        reference: Its lesions, same shape, numbered.
-        cascade: Whose preparation.
-    """
-    for axis in sorted({0, 1, 2} - {slice_axis(volume)}):
-        labels, inside = np.moveaxis(reference, axis, 0), np.moveaxis(brain, axis, 0)
-        for k in _chosen_planes(labels, inside, ACROSS_PLANES):
-            image, mask, lesions = (
-                array.take([k], axis) for array in (volume.array, brain, reference)
-            )
-            cut = Volume(image, volume.affine, volume.name)
-            plane = prepare_slices(cut, cascade.settings.preparation, mask)
-            yield plane, _placed(lesions, plane.grid)
-
-
-def _placed(labels: NDArray[np.int64], grid: WorkingGrid) -> NDArray[np.int64]:
-    return np.rint(grid.to_working(labels, order=0)).astype(np.int64)
-
-
-def _chosen_planes(
-    labels: NDArray[np.int64], brain: NDArray[np.bool_], counts: tuple[int, int]
-) -> list[int]:
-    """Return evenly spread planes along the first axis.
-
-    Args:
-        labels: Numbered lesions.
-        brain: Same shape.
-        counts: Of planes through the middle of a lesion, and of planes without any.
-    """
-    numbers = np.setdiff1d(labels, 0)
-    middles = ndimage.center_of_mass(labels > 0, labels, numbers)
-    area = brain.sum(axis=(1, 2))
-    free = (area > 0.5 * area.max()) & ~(labels > 0).any(axis=(1, 2))
-    chosen: list[int] = []
-    through = np.unique([round(middle[0]) for middle in middles]).astype(int)
-    for places, count in zip((through, np.flatnonzero(free)), counts, strict=True):
-        at = np.unique(np.linspace(0, len(places) - 1, count).round().astype(int))
-        chosen += places[at].tolist() if len(places) else []
-    return chosen
+    for across in planes_across(volume, brain, reference.array, cascade.settings.preparation):
+        yield _of_slices(scan.subject, across.slices, across.labels, None, model)
 
 
 def _of_slices(

@@ -35,6 +35,7 @@ class TrainingScan:
         mimic_points: Shape (N, 3), working-grid slice, row, column of known mimics.
         spacing_mm: Of slice, row, column.
         name: What errors and cards call the scan.
+        across: Whether its slices are single planes across those of a scan, from here and there.
     """
 
     subject: str
@@ -43,6 +44,7 @@ class TrainingScan:
     mimic_points: NDArray[np.floating]
     spacing_mm: Triple
     name: str = "scan"
+    across: bool = False
 
     @property
     def step(self) -> int:

@@ -20,15 +20,30 @@ from mmocnet.io.dataset import DatasetScan, read_dataset, read_tsv, stem
 from mmocnet.io.nifti import read_nifti
 from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.prepare.brain import brain_mask
-from mmocnet.prepare.geometry import WorkingGrid
+from mmocnet.prepare.geometry import PAD_MULTIPLE, WorkingGrid, working_grid
 from mmocnet.prepare.slices import prepare_slices
 from mmocnet.train.patches import TrainingScan
-from mmocnet.types import FloatArray
+from mmocnet.train.planes_across import placed, planes_across
+from mmocnet.types import FloatArray, Mask3D
 from mmocnet.volume import Volume
 
 CACHE_VERSION = 2
 """Raised whenever what is cached changes."""
 MICROBLEED = "microbleed"
+ACROSS = "-across"
+"""Ends the names of planes across a scan's slices."""
+MIMIC_REACH_VOXELS = 2.0
+"""Distance from a plane within which a mimic's middle is on it."""
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """A scan, its brain mask, its numbered lesions, and voxels of known mimics (N, 3)."""
+
+    volume: Volume
+    brain: Mask3D
+    reference: NDArray[np.int64]
+    mimics: FloatArray
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class _Cached:
     image: Path
     labels: Path
     about: Path
+    across: bool
 
 
 def load_training_scans(
@@ -46,6 +62,7 @@ def load_training_scans(
     cache_folder: Path,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    across: bool = False,
 ) -> tuple[TrainingScan, ...]:
     """Return every scan of a dataset that has a reference, as `prepare_training_scans` does.
 
@@ -55,6 +72,7 @@ def load_training_scans(
         cache_folder: Made if missing.
         workers: Processes.
         progress: Told what is done and what there is to do, in scans.
+        across: Whether planes across its slices follow each scan.
 
     Raises:
         InputError: If no scan has a reference, or a scan cannot be prepared.
@@ -62,7 +80,7 @@ def load_training_scans(
     scans = [scan for scan in read_dataset(dataset) if scan.labels is not None]
     if not scans:
         raise InputError(f"expected scans with a reference, got none in {dataset.name}")
-    return prepare_training_scans(scans, settings, cache_folder, workers, progress)
+    return prepare_training_scans(scans, settings, cache_folder, workers, progress, across)
 
 
 def prepare_training_scans(
@@ -71,6 +89,7 @@ def prepare_training_scans(
     cache_folder: Path,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    across: bool = False,
 ) -> tuple[TrainingScan, ...]:
     """Return scans that have a reference on the working grid, in their order.
 
@@ -84,19 +103,20 @@ def prepare_training_scans(
         cache_folder: Made if missing; scans prepared otherwise are prepared anew.
         workers: Processes.
         progress: Told what is done and what there is to do, in scans.
+        across: Whether planes across its slices follow each scan, as a scan of their own.
 
     Raises:
         InputError: If a scan cannot be prepared.
     """
     cache_folder.mkdir(parents=True, exist_ok=True)
-    files = [_cached(scan, settings, cache_folder) for scan in scans]
-    missing = [i for i, file in enumerate(files) if not file.about.exists()]
+    kinds = (False, True) if across else (False,)
+    jobs = [(scan, _cached(scan, settings, cache_folder, kind)) for scan in scans for kind in kinds]
+    missing = [job for job in jobs if not job[1].about.exists()]
     work = partial(_prepare, settings=settings)
-    jobs = _map(work, [(scans[i], files[i]) for i in missing], workers)
-    for done, _ in enumerate(jobs, start=len(scans) - len(missing) + 1):
+    for done, _ in enumerate(_map(work, missing, workers), start=len(jobs) - len(missing) + 1):
         if progress is not None:
-            progress(done, len(scans))
-    return tuple(_load(scan, file) for scan, file in zip(scans, files, strict=True))
+            progress(done // len(kinds), len(scans))
+    return tuple(_load(*job) for job in jobs)
 
 
 def working_points(grid: WorkingGrid, voxels: FloatArray) -> FloatArray:
@@ -124,19 +144,51 @@ def _prepare(job: tuple[DatasetScan, _Cached], settings: PreparationSettings) ->
             f"expected the reference on the grid of {volume.name}, {volume.shape}, "
             f"got {labels.shape}"
         )
-    prepared = prepare_slices(volume, settings, brain)
-    working = prepared.grid.to_working(labels.array, order=0)
-    points = working_points(prepared.grid, _mimic_voxels(scan, volume))
-    about = {
-        "mimic_points": points.tolist(),
-        "spacing_mm": [prepared.grid.thickness_mm, *prepared.grid.pixel_mm],
-    }
-    _save(files.image, quantised(prepared.array, prepared.shown))
+    marked = _Marked(
+        volume, brain, np.rint(labels.array).astype(np.int64), _mimic_voxels(scan, volume)
+    )
+    image, working, about = (_across if files.across else _along)(marked, settings)
+    _save(files.image, image)
     # Eight bits where they do: a cohort's labels are read from disk at random.
-    narrow = np.uint8 if working.max() <= 255 else np.int16
-    _save(files.labels, np.round(working).astype(narrow))
+    _save(files.labels, working.astype(np.uint8 if working.max() <= 255 else np.int16))
     with replacing(files.about) as path:
         path.write_text(json.dumps(about), encoding="utf-8")
+
+
+def _along(
+    scan: _Marked, settings: PreparationSettings
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, Any]]:
+    """Return a scan's slices, their lesions and what else is kept of them."""
+    prepared = prepare_slices(scan.volume, settings, scan.brain)
+    points = working_points(prepared.grid, scan.mimics)
+    about = _about(points, prepared.grid)
+    return quantised(prepared.array, prepared.shown), placed(scan.reference, prepared.grid), about
+
+
+def _across(
+    scan: _Marked, settings: PreparationSettings
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, Any]]:
+    """Return the same of planes across a scan's slices, each in a corner of its own slice."""
+    planes = list(planes_across(scan.volume, scan.brain, scan.reference, settings))
+    sides = [plane.labels.shape[1:] for plane in planes]
+    # Where there are none, an empty one: it has no brain, and no patch is drawn there.
+    shape = max(len(planes), 1), *np.max([(PAD_MULTIPLE, PAD_MULTIPLE), *sides], axis=0)
+    image, labels = np.zeros(shape, np.uint8), np.zeros(shape, np.int64)
+    points: list[FloatArray] = [np.zeros((0, 3))]
+    for s, plane in enumerate(planes):
+        rows, cols = plane.labels.shape[1:]
+        image[s, :rows, :cols] = quantised(plane.slices.array, plane.slices.shown)[0]
+        labels[s, :rows, :cols] = plane.labels[0]
+        on = np.abs(scan.mimics[:, plane.axis] - plane.index) < MIMIC_REACH_VOXELS
+        at = working_points(plane.slices.grid, scan.mimics[on])
+        at[:, 0] = s
+        points.append(at)
+    grid = planes[0].slices.grid if planes else working_grid(scan.volume, settings.pixel_mm)
+    return image, labels, _about(np.concatenate(points), grid)
+
+
+def _about(points: FloatArray, grid: WorkingGrid) -> dict[str, Any]:
+    return {"mimic_points": points.tolist(), "spacing_mm": [grid.thickness_mm, *grid.pixel_mm]}
 
 
 def _mimic_voxels(scan: DatasetScan, volume: Volume) -> FloatArray:
@@ -156,11 +208,14 @@ def _load(scan: DatasetScan, files: _Cached) -> TrainingScan:
         labels=np.load(files.labels, mmap_mode="r", allow_pickle=False),
         mimic_points=np.array(about["mimic_points"], np.float32).reshape(-1, 3),
         spacing_mm=(thickness, row, col),
-        name=stem(scan.image.name),
+        name=stem(scan.image.name) + (ACROSS if files.across else ""),
+        across=files.across,
     )
 
 
-def _cached(scan: DatasetScan, settings: PreparationSettings, folder: Path) -> _Cached:
+def _cached(
+    scan: DatasetScan, settings: PreparationSettings, folder: Path, across: bool
+) -> _Cached:
     """Return the files of a scan, named by all that they depend on."""
     parts: list[Any] = [CACHE_VERSION, settings_to_json(settings)]
     for path in (scan.image, scan.labels, scan.table, scan.brain):
@@ -168,9 +223,12 @@ def _cached(scan: DatasetScan, settings: PreparationSettings, folder: Path) -> _
             status = path.stat()
             parts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
-    name = f"{stem(scan.image.name)}-{key}"
+    name = f"{stem(scan.image.name)}-{key}" + (ACROSS if across else "")
     return _Cached(
-        folder / f"{name}-image.npy", folder / f"{name}-labels.npy", folder / f"{name}.json"
+        folder / f"{name}-image.npy",
+        folder / f"{name}-labels.npy",
+        folder / f"{name}.json",
+        across,
     )
 
 

@@ -11,10 +11,17 @@ from mmocnet.train.patches import TrainingScan
 
 @dataclass(frozen=True)
 class Split:
-    """Scans to train on and to validate on; no subject is in both."""
+    """Scans to train on and to validate on; no subject is in both.
+
+    Attributes:
+        train: Scans.
+        validation: Scans of other subjects.
+        across: Planes across the slices of the training scans, and of the validation scans.
+    """
 
     train: tuple[TrainingScan, ...]
     validation: tuple[TrainingScan, ...]
+    across: tuple[tuple[TrainingScan, ...], tuple[TrainingScan, ...]] = ((), ())
 
     @property
     def sides(self) -> tuple[tuple[TrainingScan, ...], tuple[TrainingScan, ...]]:
@@ -40,7 +47,11 @@ def split_by_subject(scans: Sequence[TrainingScan], share: float, seed: int) -> 
     count = int(np.clip(round(share * len(subjects)), 1, len(subjects) - 1))
     kept = {subjects[i] for i in order[:count]}
     ordered = sorted(scans, key=lambda scan: (scan.subject, scan.name))
-    return Split(
-        train=tuple(scan for scan in ordered if scan.subject not in kept),
-        validation=tuple(scan for scan in ordered if scan.subject in kept),
+    (train, validation), across = (
+        [
+            tuple(s for s in ordered if s.across == planes and (s.subject in kept) == validates)
+            for validates in (False, True)
+        ]
+        for planes in (False, True)
     )
+    return Split(train, validation, (across[0], across[1]))

@@ -154,7 +154,8 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
         start_from(detector, model_folder(settings.start_from) / weight_file("detector"))
     detector.checkpointing = settings.detector.gradient_checkpointing
     reach = (LESION_REACH * settings.crop_shape[0], LESION_REACH * settings.crop_shape[1])
-    places = [{"lesion": lesion_places(s), "mimic": mimic_places(s)} for s in split.sides]
+    sides = [scans + across for scans, across in zip(split.sides, split.across, strict=True)]
+    places = [{"lesion": lesion_places(s), "mimic": mimic_places(s)} for s in sides]
     samplers = [
         PatchSampler(
             scans,
@@ -168,7 +169,7 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
             ),
         )
         for scans, kinds, hidden in zip(
-            split.sides, places, (settings.neighbours_hidden, 0.0), strict=True
+            sides, places, (settings.neighbours_hidden, 0.0), strict=True
         )
     ]
     data = StageData(samplers[0], samplers[1], settings, stage=1)
