@@ -8,8 +8,8 @@ import pytest
 
 from mmocnet.cli import main
 from mmocnet.nets.checkpoint import load_cascade
-from mmocnet.simulate.testset import SubjectPlan, plan_subjects
-from mmocnet.train.finetune_data import REPLAY_STUDY
+from mmocnet.simulate.testset import SubjectPlan
+from mmocnet.train.finetune_data import replay_plans
 
 AFFINE = np.diag([0.5, 0.5, 2.0, 1.0])
 SHAPE = (96, 112, 10)
@@ -64,7 +64,7 @@ def test_scans_become_a_model_that_says_what_it_is_worth(
 ) -> None:
     for label in ("01", "02", "03", "04"):
         write_scan(tmp_path / "set", label)
-    for plan in plan_subjects(2, 0, REPLAY_STUDY):
+    for plan in sum(replay_plans(2, 0), ()):
         write_replay(tmp_path / "run" / "replay", plan)
     words = ["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--from", "compact"]
     options = ["--steps", "1", "2", "0", "--replay-subjects", "2", "--device", "cpu"]

@@ -1,8 +1,10 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from mmocnet.config import (
     CascadeSettings,
@@ -19,7 +21,7 @@ from mmocnet.nets.segmenter import Segmenter
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
 from mmocnet.train.finetune import training_of
 from mmocnet.train.finetune_classifier import tune_classifier
-from mmocnet.train.finetune_confidence import Found, fitted, rows_of
+from mmocnet.train.finetune_confidence import Found, confidence, fitted, rows_of, start_weights
 from mmocnet.train.finetune_settings import FinetuneSettings
 
 SEEN = ClassifierSettings(
@@ -62,7 +64,7 @@ def test_a_tuned_classifier_knows_the_users_candidates(rng: np.random.Generator)
 
 def test_its_line_is_fitted_and_nothing_else(rng: np.random.Generator) -> None:
     start = cascade()
-    changed = fitted(start, candidates(rng), Found(), FinetuneSettings(ridge=0.0))
+    changed = fitted(start, candidates(rng), Found(), FinetuneSettings(ridge=0.0), start)
     assert changed.classifier is start.classifier
     line = changed.settings.classifier
     assert line is not None
@@ -70,6 +72,24 @@ def test_its_line_is_fitted_and_nothing_else(rng: np.random.Generator) -> None:
     # A third of the candidates are microbleeds: the mean confidence says so.
     score = rows_of(candidates(rng), start).x @ np.array([line.slope, line.intercept])
     assert (1 / (1 + np.exp(-score))).mean() == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_simulated_candidates_keep_the_confidence_from_before_the_tuning(
+    rng: np.random.Generator,
+) -> None:
+    start, own, replay = cascade(), candidates(rng), candidates(rng)
+    tuned = replace(start, classifier=copy.deepcopy(start.classifier))
+    assert tuned.classifier is not None
+    with torch.no_grad():  # a tuning that makes it surer of everything
+        list(tuned.classifier.parameters())[-1].add_(2.0)
+    settings = FinetuneSettings(ridge=0.0, replay_weight=1e6)
+
+    def believed(model: Cascade) -> NDArray[np.floating]:
+        return confidence(rows_of(replay, model).x, start_weights(model.settings))
+
+    assert believed(tuned).mean() > believed(start).mean() + 0.1
+    kept = fitted(tuned, own, replay, settings, start)
+    np.testing.assert_allclose(believed(kept), believed(start), atol=1e-3)
 
 
 def test_patches_are_cut_as_the_model_reads_them() -> None:

@@ -14,6 +14,7 @@ from mmocnet.io.reviewed import Judged, Review, Source, Verdict, write_review
 from mmocnet.train.finetune_data import (
     count_lesions,
     read_labelled,
+    replay_plans,
     simulate_replay,
     split_for_tuning,
 )
@@ -137,6 +138,16 @@ def test_too_little_is_refused(
     scans = dataset(lesions)
     with pytest.raises(InputError, match="at least 3 subjects with microbleeds and 10 microbl"):
         split_for_tuning(scans, 0.34, 0)
+
+
+@pytest.mark.parametrize("phase", [True, False])
+def test_slabs_teach_and_heads_as_patients_have_them_judge(phase: bool) -> None:
+    learn, judge = replay_plans(48, 3, phase)
+    assert (len(learn), len(judge)) == (32, 16)
+    assert len({plan.label for plan in (*learn, *judge)}) == 48
+    assert all(plan.settings.slab_mm and plan.settings.lesion_count for plan in learn)
+    assert not any(plan.settings.slab_mm or plan.settings.lesion_count for plan in judge)
+    assert {plan.settings.images for plan in (*learn, *judge)} == {"phase" if phase else "swi"}
 
 
 def test_replay_needs_two_subjects(tmp_path: Path) -> None:

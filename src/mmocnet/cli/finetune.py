@@ -34,7 +34,7 @@ class Finetune:
     learning_rate: float = 2e-4
     """Highest learning rate."""
     replay_subjects: int = 48
-    """Simulated slabs, a third of them to see whether anything is forgotten."""
+    """Simulated subjects: slabs to learn from, and a third whole heads, which only judge."""
     held_out_share: float = 0.34
     """Share of the subjects that are not learned from."""
     force: bool = False

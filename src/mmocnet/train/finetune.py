@@ -130,7 +130,7 @@ def _with_confidence(
         _tell(told, "Finding candidates", number, 2)
         found.append(find(side.learn, cascade, settings.device))
     both = found[0], found[1]
-    made = {"confidence": fitted(cascade, *both, settings)}
+    made = {"confidence": fitted(cascade, *both, settings, cascade)}
     if cascade.classifier is not None and settings.steps[2]:
         tuned = tune_classifier(
             cascade,
@@ -139,7 +139,7 @@ def _with_confidence(
             settings,
             lambda done, total: _tell(told, "Tuning the classifier", done, total),
         )
-        made["classifier"] = fitted(tuned, *both, settings)
+        made["classifier"] = fitted(tuned, *both, settings, cascade)
     return made
 
 

@@ -109,21 +109,26 @@ def rows_of(found: Found, cascade: Cascade) -> Rows:
     )
 
 
-def fitted(cascade: Cascade, own: Found, replay: Found, settings: FinetuneSettings) -> Cascade:
-    """Return a cascade with its confidence fitted to candidates of its own.
+def fitted(
+    cascade: Cascade, own: Found, replay: Found, settings: FinetuneSettings, before: Cascade
+) -> Cascade:
+    """Return a cascade with its confidence fitted to a user's candidates.
 
     Args:
-        cascade: What found them.
+        cascade: What is fitted.
         own: The user's.
         replay: Of simulated scans.
         settings: How.
+        before: Whose confidence the simulated ones keep: the cascade as it was before its
+            classifier was tuned, with the same stages.
 
     Raises:
         InputError: If the user's candidates are all of a kind, or there is nothing to fit.
     """
     start = start_weights(cascade.settings)
     mine, others = rows_of(own, cascade), rows_of(replay, cascade)
-    weights = fit_weights(mine, others, start, confidence(others.x, start), settings)
+    kept = confidence(rows_of(replay, before).x, start_weights(before.settings))
+    weights = fit_weights(mine, others, start, kept, settings)
     return replace(cascade, settings=with_weights(cascade.settings, weights))
 
 

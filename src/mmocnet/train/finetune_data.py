@@ -12,15 +12,16 @@ from mmocnet.io.nifti import read_nifti, write_nifti
 from mmocnet.io.reviewed import Review, find_review, review_path
 from mmocnet.simulate.dataset import WriteSettings, write_subjects
 from mmocnet.simulate.settings import StudySettings
-from mmocnet.simulate.testset import plan_subjects
+from mmocnet.simulate.testset import SubjectPlan, plan_subjects
 from mmocnet.train.finetune_settings import LEAST_LESIONS, LEAST_SUBJECTS
 from mmocnet.train.scans import MICROBLEED
 
 REJECTED = "rejected"
-REPLAY_STUDY = StudySettings(
-    lesion_free_share=0.1, lesion_count=(4, 24), slab_mm=30.0, images="swi"
-)
-"""Many microbleeds and mimics in little space, each subject by another protocol."""
+REPLAY_STUDY = StudySettings(lesion_free_share=0.1, lesion_count=(4, 24), slab_mm=30.0)
+"""To learn from: many microbleeds and mimics in little space, each subject by another protocol."""
+REPLAY_JUDGE = StudySettings()
+"""To judge by: whole heads with as many microbleeds as patients have, some without any. Between
+many microbleeds what a tuned model calls without reason counts for little."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,9 @@ def simulate_replay(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sides:
-    """Make simulated slabs that keep what a model knew; a third of them only judges.
+    """Make simulated scans that keep what a model knew: slabs to learn from, heads to judge by.
+
+    A third of the subjects judges.
 
     Args:
         folder: Of the dataset; subjects that are there are not made again.
@@ -166,16 +169,41 @@ def simulate_replay(
     Raises:
         InputError: If fewer than 2 subjects are asked for or could be made.
     """
-    if subjects < 2:
-        raise InputError(f"expected at least 2 simulated subjects, got {subjects}")
-    study = replace(REPLAY_STUDY, images="phase") if phase else REPLAY_STUDY
-    plans = plan_subjects(subjects, seed, study)
-    for done, _ in enumerate(write_subjects(folder, plans, WriteSettings(workers)), 1):
+    plans = replay_plans(subjects, seed, phase)
+    jobs = write_subjects(folder, (*plans[0], *plans[1]), WriteSettings(workers))
+    for done, _ in enumerate(jobs, 1):
         if progress is not None:
             progress(done, subjects)
-    wanted = {plan.label for plan in plans}
-    scans = [s for s in read_dataset(folder) if s.subject in wanted and s.labels is not None]
-    if len(scans) < 2:
-        raise InputError(f"expected at least 2 simulated subjects, {len(scans)} could be made")
-    learn = len(scans) - max(1, round(len(scans) / 3))
-    return Sides(tuple(scans[:learn]), tuple(scans[learn:]))
+    scans = {s.subject: s for s in read_dataset(folder) if s.labels is not None}
+    learn, judge = (
+        tuple(scans[plan.label] for plan in side if plan.label in scans) for side in plans
+    )
+    if not learn or not judge:
+        raise InputError(
+            "expected simulated subjects to learn from and to judge by, "
+            f"got {len(learn)} and {len(judge)}"
+        )
+    return Sides(learn, judge)
+
+
+def replay_plans(
+    subjects: int, seed: int, phase: bool = False
+) -> tuple[tuple[SubjectPlan, ...], tuple[SubjectPlan, ...]]:
+    """Return the simulated subjects to learn from, and those that judge: about a third.
+
+    Args:
+        subjects: At least 2.
+        seed: Of the dataset.
+        phase: Whether they have phase images.
+
+    Raises:
+        InputError: If there are fewer than 2.
+    """
+    if subjects < 2:
+        raise InputError(f"expected at least 2 simulated subjects, got {subjects}")
+    learn = subjects - max(1, round(subjects / 3))
+    slabs, heads = (
+        plan_subjects(subjects, seed, replace(study, images="phase" if phase else "swi"))
+        for study in (REPLAY_STUDY, REPLAY_JUDGE)
+    )
+    return slabs[:learn], heads[learn:]

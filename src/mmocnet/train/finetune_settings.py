@@ -16,7 +16,7 @@ class FinetuneSettings:
     replay_share: float = 0.5
     """Share of each batch that comes from simulated scans, so that what was known stays known."""
     replay_subjects: int = 48
-    """Simulated slabs, each of another subject, made for this."""
+    """Simulated subjects: two thirds slabs to learn from, one third heads that judge."""
     replay_weight: float = 3.0
     """Weight of the candidates of simulated scans in the fit of the confidence, over that of the
     user's; they are to keep the confidence that they had."""
