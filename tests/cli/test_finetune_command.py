@@ -84,6 +84,21 @@ def test_scans_become_a_model_that_says_what_it_is_worth(
     assert f"better on held-out scans: {record['kept']}" in said or not record["better"]
 
 
+def test_a_scan_that_cannot_be_segmented_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("01", "02", "03", "04"):
+        write_scan(tmp_path / "set", label)
+    (mask,) = (tmp_path / "set").glob("sub-03/anat/*_T2starw.nii.gz")
+    image = nib.load(mask)
+    nib.save(nib.Nifti1Image((image.get_fdata() > 0).astype(np.uint8), image.affine), mask)
+    words = ["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "different values as in a mask in sub-03" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_too_few_scans_are_refused_before_anything_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan, read_dataset
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.reviewed import Judged, Review, Source, Verdict, write_review
+from mmocnet.simulate.settings import StudySettings
 from mmocnet.train.finetune_data import (
     count_lesions,
     read_labelled,
@@ -148,6 +149,21 @@ def test_slabs_teach_and_heads_as_patients_have_them_judge(phase: bool) -> None:
     assert all(plan.settings.slab_mm and plan.settings.lesion_count for plan in learn)
     assert not any(plan.settings.slab_mm or plan.settings.lesion_count for plan in judge)
     assert {plan.settings.images for plan in (*learn, *judge)} == {"phase" if phase else "swi"}
+
+
+def test_heads_that_segment_refuses_do_not_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low = StudySettings(protocol="reference3t", slab_mm=12)
+    for name in ("REPLAY_STUDY", "REPLAY_JUDGE"):
+        monkeypatch.setattr(f"mmocnet.train.finetune_data.{name}", low)
+    sides = simulate_replay(tmp_path, 2, 0)
+    assert [len(side) for side in (sides.learn, sides.judge)] == [1, 1]
+    image = nib.load(sides.judge[0].image)
+    flat = nib.Nifti1Image((image.get_fdata() > 0).astype(np.uint8), image.affine)
+    nib.save(flat, sides.judge[0].image)
+    with pytest.raises(InputError, match="to learn from and to judge by, got 1 and 0"):
+        simulate_replay(tmp_path, 2, 0)
 
 
 def test_replay_needs_two_subjects(tmp_path: Path) -> None:

@@ -56,14 +56,20 @@ class Finetune:
         from mmocnet.nets.card import default_model
         from mmocnet.nets.checkpoint import load_cascade
         from mmocnet.train.finetune import finetune
-        from mmocnet.train.finetune_data import read_labelled, simulate_replay, split_for_tuning
+        from mmocnet.train.finetune_data import (
+            check_scans,
+            read_labelled,
+            simulate_replay,
+            split_for_tuning,
+        )
 
         settings = self.settings()
         labelled = read_labelled(self.dataset, self.out / "reference")
         for name in labelled.unfinished:
             print(f"left out, its review is not complete: {name}")
-        # Too few of them are refused before anything takes time.
+        # What cannot do is refused before anything takes time.
         split_for_tuning(labelled.scans, settings.held_out_share, settings.seed)
+        check_scans(labelled.scans)
         start = load_cascade(self.start or default_model(), settings.device)
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("Fine-tuning", total=None)

@@ -9,7 +9,10 @@ import numpy as np
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan, read_dataset, write_tsv
 from mmocnet.io.nifti import read_nifti, write_nifti
+from mmocnet.io.read import read_scan
 from mmocnet.io.reviewed import Review, find_review, review_path
+from mmocnet.prepare.brain import brain_mask
+from mmocnet.prepare.refuse import check_scan
 from mmocnet.simulate.dataset import WriteSettings, write_subjects
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.testset import SubjectPlan, plan_subjects
@@ -102,6 +105,28 @@ def _by_review(dataset: Path, scan: DatasetScan, review: Review, folder: Path) -
     return replace(scan, labels=labels, table=table)
 
 
+def check_scans(scans: Sequence[DatasetScan]) -> None:
+    """Refuse scans that `segment` refuses, before anything takes time.
+
+    Raises:
+        InputError: Of the first of them.
+    """
+    for scan in scans:
+        reason = refusal(scan)
+        if reason is not None:
+            raise reason
+
+
+def refusal(scan: DatasetScan) -> InputError | None:
+    """Return why `segment` refuses a scan, None where it does not."""
+    try:
+        read = read_scan(scan.image)
+        check_scan(read, brain_mask(read.volume))
+    except InputError as error:
+        return error
+    return None
+
+
 def count_lesions(scan: DatasetScan) -> int:
     """Return the number of reference lesions of a scan, 0 without a reference."""
     if scan.labels is None:
@@ -156,7 +181,7 @@ def simulate_replay(
 ) -> Sides:
     """Make simulated scans that keep what a model knew: slabs to learn from, heads to judge by.
 
-    A third of the subjects judges.
+    A third of the subjects judges, less those whose random protocol gave what `segment` refuses.
 
     Args:
         folder: Of the dataset; subjects that are there are not made again.
@@ -178,6 +203,7 @@ def simulate_replay(
     learn, judge = (
         tuple(scans[plan.label] for plan in side if plan.label in scans) for side in plans
     )
+    judge = tuple(scan for scan in judge if refusal(scan) is None)
     if not learn or not judge:
         raise InputError(
             "expected simulated subjects to learn from and to judge by, "
