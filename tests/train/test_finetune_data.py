@@ -147,7 +147,9 @@ def test_slabs_teach_and_heads_as_patients_have_them_judge(phase: bool) -> None:
     assert (len(learn), len(judge)) == (32, 16)
     assert len({plan.label for plan in (*learn, *judge)}) == 48
     assert all(plan.settings.slab_mm and plan.settings.lesion_count for plan in learn)
-    assert not any(plan.settings.slab_mm or plan.settings.lesion_count for plan in judge)
+    assert all(plan.settings.slab_mm is None for plan in judge)
+    # About what patients have: a head and not a slab, and few in it.
+    assert {plan.settings.lesion_count for plan in judge} == {(1, 7)}
     assert {plan.settings.images for plan in (*learn, *judge)} == {"phase" if phase else "swi"}
 
 

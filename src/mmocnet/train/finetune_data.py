@@ -22,9 +22,9 @@ from mmocnet.train.scans import MICROBLEED
 REJECTED = "rejected"
 REPLAY_STUDY = StudySettings(lesion_free_share=0.1, lesion_count=(4, 24), slab_mm=30.0)
 """To learn from: many microbleeds and mimics in little space, each subject by another protocol."""
-REPLAY_JUDGE = StudySettings()
-"""To judge by: whole heads with as many microbleeds as patients have, some without any. Between
-many microbleeds what a tuned model calls without reason counts for little."""
+REPLAY_JUDGE = StudySettings(lesion_count=(1, 7))
+"""To judge by: whole heads with about as many microbleeds as patients have, evenly spread over the
+heads, and some without any. Among many microbleeds false calls count for little."""
 
 
 @dataclass(frozen=True)
