@@ -127,7 +127,8 @@ def fitted(
     """
     start = start_weights(cascade.settings)
     mine, others = rows_of(own, cascade), rows_of(replay, cascade)
-    kept = confidence(rows_of(replay, before).x, start_weights(before.settings))
+    seen = others if before is cascade else rows_of(replay, before)
+    kept = confidence(seen.x, start_weights(before.settings))
     weights = fit_weights(mine, others, start, kept, settings)
     return replace(cascade, settings=with_weights(cascade.settings, weights))
 
