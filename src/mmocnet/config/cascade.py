@@ -132,6 +132,9 @@ class CascadeSettings:
     """Side of a region of interest in pixels of the working grid: 16, 32, 64 or 128."""
     candidate_threshold: float = 0.5
     """Stage-1 probability at or above which a pixel belongs to a candidate."""
+    contrast_share: float | None = None
+    """Share of a candidate's contrast that its voxels have more of, above 0 and below 1; None
+    leaves the outline of stage 2, where its probability is at least one half."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     slice_thresholds: Thresholds | None = None
     """For fewer than 8 slices, which have no context; None takes `thresholds`."""

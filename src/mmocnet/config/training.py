@@ -194,6 +194,8 @@ def train_settings(preset: TrainPreset) -> TrainSettings:
         cascade=CascadeSettings(
             detector=DetectorSettings(widths=(8, 16, 32, 64, 128), output_bias=-4.0),
             segmenter=SegmenterSettings(output_bias=-2.0),
+            # Half of the contrast is best on simulated scans, a little less on real planes.
+            contrast_share=0.45,
         ),
         segmenter=StageSettings(batch_size=16, steps_per_epoch=500, max_epochs=30),
         augmentation=AugmentationSettings(

@@ -23,6 +23,7 @@ from mmocnet.nets.checkpoint import Cascade, load_cascade
 from mmocnet.predict.candidates import find_candidates
 from mmocnet.predict.classify import surroundings, with_classifier
 from mmocnet.predict.context import limits_for, with_context
+from mmocnet.predict.contrast import outline_by_contrast
 from mmocnet.predict.engine import Engine, Progress, make_engine
 from mmocnet.predict.findings import list_findings
 from mmocnet.predict.fuse import outline_candidates, place_on_input
@@ -158,6 +159,9 @@ def conclude(
     else:
         outlines = with_context(outlines, staged.slices, cascade.settings.context)
     labels, probability = place_on_input(outlines, fused, grid)
+    share = cascade.settings.contrast_share
+    if share is not None:
+        labels = outline_by_contrast(labels, volume.array, brain, volume.spacing_mm, share)
     findings = list_findings(volume.like(labels), outlines.confidence, brain, limits, threshold)
 
     warnings = list(staged.warnings)
