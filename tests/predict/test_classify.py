@@ -3,13 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmocnet.config import ClassifierSettings, PreparationSettings
+from mmocnet.config import ClassifierSettings, LocalConfidence, PreparationSettings
 from mmocnet.nets.classifier import PLACE_CHANNELS, Classifier
 from mmocnet.predict.classify import (
     THICKNESS_SCALE_MM,
     Surroundings,
     candidate_centres,
     candidate_patches,
+    confidence_line,
     surroundings,
     with_classifier,
 )
@@ -123,17 +124,43 @@ def test_confidence_is_the_calibrated_probability() -> None:
     probability[1, 4:7, 4:7] = 0.9
     probability[1, 14:17, 14:17] = 0.8
     outlines = outline_candidates(probability)
-    settings = ClassifierSettings(slope=2.0, intercept=-1.0)
     scan = Surroundings(probability, probability, probability, None, 2.0)
-    found = with_classifier(outlines, scan, _Fixed([1.0, -1.0]), settings)
+    engine, settings = _Fixed([1.0, -1.0]), ClassifierSettings()
+    found = with_classifier(outlines, scan, engine, settings, (2.0, -1.0))
     assert found.confidence == pytest.approx(1 / (1 + np.exp([-1.0, 3.0])))
     assert np.array_equal(found.labels, outlines.labels)
 
 
-def test_a_single_slice_has_a_calibration_of_its_own() -> None:
-    probability = np.zeros((1, 20, 24), np.float32)
-    probability[0, 4:7, 4:7] = 0.9
-    settings = ClassifierSettings(slope=2.0, intercept=-1.0, slice_slope=0.5, slice_intercept=0.25)
-    scan = Surroundings(probability, probability, probability, None, 2.0)
-    found = with_classifier(outline_candidates(probability), scan, _Fixed([1.0]), settings)
-    assert found.confidence == pytest.approx(1 / (1 + np.exp(-0.75)))
+LINES = ClassifierSettings(
+    slope=2.0,
+    intercept=-1.0,
+    slice_slope=0.5,
+    slice_intercept=0.25,
+    local=(
+        LocalConfidence(((0.5, 0.5, 2.0), (0.5, 0.8, 4.0)), 3.0, 1.0),
+        LocalConfidence(((0.5, 0.5, 2.0),), 4.0, 4.0),
+        LocalConfidence(((0.9, 0.9, 3.0),), 5.0, 5.0),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "line"),
+    [
+        ((64, 64, 20), (0.6, 0.6, 2.0), (2.0, -1.0)),
+        ((64, 64, 1), (0.5, 0.5, 2.0), (0.5, 0.25)),
+        ((64, 64, 20), (0.5, 0.5, 2.0), (3.0, 1.0)),
+        ((64, 64, 20), (0.51, 0.49, 2.05), (3.0, 1.0)),
+        ((64, 64, 20), (0.51, 0.49, 2.15), (2.0, -1.0)),
+        # Sides in the slice, whichever way it lies.
+        ((20, 64, 64), (4.0, 0.8, 0.5), (3.0, 1.0)),
+        ((64, 64, 20), (0.9, 0.9, 3.0), (5.0, 5.0)),
+    ],
+)
+def test_slices_and_protocols_that_were_learned_have_a_calibration_of_their_own(
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    line: tuple[float, float],
+) -> None:
+    volume = Volume(np.zeros(shape, np.float32), np.diag([*spacing, 1.0]))
+    assert confidence_line(volume, LINES) == line

@@ -21,7 +21,7 @@ from mmocnet.nets.segmenter import Segmenter
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
 from mmocnet.train.finetune import training_of
 from mmocnet.train.finetune_classifier import tune_classifier
-from mmocnet.train.finetune_confidence import Found, confidence, fitted, rows_of, start_weights
+from mmocnet.train.finetune_confidence import Found, confidence, fitted, rows_of
 from mmocnet.train.finetune_settings import FinetuneSettings
 
 SEEN = ClassifierSettings(
@@ -62,34 +62,64 @@ def test_a_tuned_classifier_knows_the_users_candidates(rng: np.random.Generator)
     assert loss(start, unseen) == pytest.approx(before)
 
 
-def test_its_line_is_fitted_and_nothing_else(rng: np.random.Generator) -> None:
-    start = cascade()
-    changed = fitted(start, candidates(rng), Found(), FinetuneSettings(ridge=0.0), start)
+def own_candidates(rng: np.random.Generator) -> Found:
+    return replace(candidates(rng), voxels_mm=((0.5, 0.5, 2.0),))
+
+
+def local_line(model: Cascade) -> NDArray[np.floating]:
+    assert model.settings.classifier is not None
+    local = model.settings.classifier.local[0]
+    return np.array([local.slope, local.intercept])
+
+
+def test_a_line_for_the_users_voxels_is_fitted_and_nothing_else(rng: np.random.Generator) -> None:
+    start, own = cascade(), own_candidates(rng)
+    changed = fitted(start, own, candidates(rng), FinetuneSettings(ridge=0.0), start)
     assert changed.classifier is start.classifier
-    line = changed.settings.classifier
-    assert line is not None
-    assert line.slope > 0
+    assert changed.settings.classifier is not None
+    assert replace(changed.settings.classifier, local=()) == SEEN
+    (local,) = changed.settings.classifier.local
+    assert local.voxels_mm == own.voxels_mm
+    assert local.slope > 0
     # A third of the candidates are microbleeds: the mean confidence says so.
-    score = rows_of(candidates(rng), start).x @ np.array([line.slope, line.intercept])
+    score = rows_of(candidates(rng), start).x @ local_line(changed)
     assert (1 / (1 + np.exp(-score))).mean() == pytest.approx(1 / 3, abs=0.05)
 
 
-def test_simulated_candidates_keep_the_confidence_from_before_the_tuning(
+def test_a_second_tuning_replaces_the_line_of_the_same_voxels(rng: np.random.Generator) -> None:
+    start, settings = cascade(), FinetuneSettings()
+    other = replace(candidates(rng), voxels_mm=((1.0, 1.0, 3.0),))
+    model = fitted(start, own_candidates(rng), Found(), settings, start)
+    model = fitted(model, other, Found(), settings, model)
+    model = fitted(model, own_candidates(rng), Found(), settings, model)
+    assert model.settings.classifier is not None
+    voxels = [one.voxels_mm for one in model.settings.classifier.local]
+    assert voxels == [((0.5, 0.5, 2.0),), ((1.0, 1.0, 3.0),)]
+
+
+def test_other_candidates_keep_the_confidence_from_before_the_tuning(
     rng: np.random.Generator,
 ) -> None:
-    start, own, replay = cascade(), candidates(rng), candidates(rng)
+    start, own, replay = cascade(), own_candidates(rng), candidates(rng)
+    planes = replace(candidates(rng).sets[0], single=True)
+    replay = replace(replay, sets=(*replay.sets, planes))
     tuned = replace(start, classifier=copy.deepcopy(start.classifier))
     assert tuned.classifier is not None
     with torch.no_grad():  # a tuning that makes it surer of everything
         list(tuned.classifier.parameters())[-1].add_(2.0)
-    settings = FinetuneSettings(ridge=0.0, replay_weight=1e6)
 
-    def believed(model: Cascade) -> NDArray[np.floating]:
-        return confidence(rows_of(replay, model).x, start_weights(model.settings))
+    def believed(model: Cascade, single: bool) -> NDArray[np.floating]:
+        line = model.settings.classifier
+        assert line is not None
+        weights = (
+            (line.slice_slope, line.slice_intercept) if single else (line.slope, line.intercept)
+        )
+        return confidence(rows_of(replay, model, single=single).x, np.array(weights))
 
-    assert believed(tuned).mean() > believed(start).mean() + 0.1
-    kept = fitted(tuned, own, replay, settings, start)
-    np.testing.assert_allclose(believed(kept), believed(start), atol=1e-3)
+    kept = fitted(tuned, own, replay, FinetuneSettings(ridge=0.0), start)
+    for single in (False, True):
+        assert believed(tuned, single).mean() > believed(start, single).mean() + 0.1
+        np.testing.assert_allclose(believed(kept, single), believed(start, single), atol=1e-3)
 
 
 def test_patches_are_cut_as_the_model_reads_them() -> None:

@@ -42,6 +42,18 @@ class SegmenterSettings:
 
 
 @dataclass(frozen=True)
+class LocalConfidence:
+    """A classifier's calibration for volumes like those that it was fine-tuned on."""
+
+    voxels_mm: tuple[tuple[float, float, float], ...]
+    """Voxels of those volumes: the smaller and the larger side in the slice, the thickness."""
+    slope: float
+    """What the logit is multiplied with."""
+    intercept: float
+    """What is then added."""
+
+
+@dataclass(frozen=True)
 class ClassifierSettings:
     """Stage 2's second opinion: is a candidate of a volume or of a slice a microbleed?
 
@@ -74,6 +86,8 @@ class ClassifierSettings:
     """The same for a single slice, on which more of what is found is a vein, .."""
     slice_intercept: float = 0.0
     """.. and which was chosen by someone for what is on it."""
+    local: tuple[LocalConfidence, ...] = ()
+    """For volumes with such voxels, in place of slope and intercept; the first that fits."""
 
 
 @dataclass(frozen=True)

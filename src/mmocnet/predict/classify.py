@@ -18,13 +18,17 @@ from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import Outlines
 from mmocnet.predict.place import places
 from mmocnet.predict.second_stage import StageMaps
+from mmocnet.prepare.geometry import slice_axis
 from mmocnet.prepare.slices import PreparedSlices
-from mmocnet.types import FloatArray
+from mmocnet.types import FloatArray, Triple
+from mmocnet.volume import Volume
 
 THICKNESS_SCALE_MM = 4.0
 """The thickness channel is the slice thickness over this; 0 says that there is one slice."""
 PHASE_SCALE = np.pi
 """Radians of phase that are 1 in its channels."""
+SAME_VOXEL = 0.05
+"""Voxels whose sides differ by less than this share are of one protocol."""
 
 
 @dataclass(frozen=True)
@@ -160,16 +164,49 @@ def _planes(
     return planes
 
 
+def voxel_of(volume: Volume) -> Triple:
+    """Return the smaller and the larger side of a voxel in its slice, and the thickness.
+
+    In mm, rounded to a micrometre: files hold the same sides with another last digit.
+
+    >>> voxel_of(Volume(np.zeros((9, 9, 4)), np.diag([0.6, 0.5, 2.0, 1.0])))
+    (0.5, 0.6, 2.0)
+    """
+    axis = slice_axis(volume)
+    smaller, larger = sorted(np.delete(volume.spacing_mm, axis).tolist())
+    return round(smaller, 3), round(larger, 3), round(float(volume.spacing_mm[axis]), 3)
+
+
+def confidence_line(volume: Volume, settings: ClassifierSettings) -> tuple[float, float]:
+    """Return slope and intercept that make a logit the log odds of a microbleed in such a scan."""
+    if volume.shape[slice_axis(volume)] == 1:
+        return settings.slice_slope, settings.slice_intercept
+    voxel = voxel_of(volume)
+    for local in settings.local:
+        if any(np.allclose(voxel, other, rtol=SAME_VOXEL, atol=0) for other in local.voxels_mm):
+            return local.slope, local.intercept
+    return settings.slope, settings.intercept
+
+
 def with_classifier(
-    outlines: Outlines, around: Surroundings, engine: Engine, settings: ClassifierSettings
+    outlines: Outlines,
+    around: Surroundings,
+    engine: Engine,
+    settings: ClassifierSettings,
+    line: tuple[float, float],
 ) -> Outlines:
-    """Return the candidates with the classifier's calibrated probability as confidence."""
+    """Return the candidates with the classifier's calibrated probability as confidence.
+
+    Args:
+        outlines: The candidates.
+        around: What they lie in.
+        engine: Runs the classifier.
+        settings: Of the classifier.
+        line: From `confidence_line`.
+    """
     if len(outlines.confidence) == 0:
         return outlines
     logits = classifier_logits(outlines, around, engine, settings)
-    line = settings.slope, settings.intercept
-    if len(around.image) == 1:
-        line = settings.slice_slope, settings.slice_intercept
     calibrated = line[0] * logits + line[1]
     return replace(outlines, confidence=1 / (1 + np.exp(-np.clip(calibrated, -30, 30))))
 

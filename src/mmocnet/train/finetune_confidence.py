@@ -1,10 +1,11 @@
-"""Fit a model's confidence to a user's scans, and leave it as it was on simulated ones.
+"""Fit a model's confidence to a user's scans, and leave it as it was on others.
 
 The confidence is a logistic function of a few numbers a candidate: measures of its surroundings
 (`predict.context`), or the classifier's logit. On the user's scans the truth is learned; on
 simulated scans the confidence that the model gave before is (learning without forgetting, Li and
-Hoiem, 2017), so that no prior of the simulated scans comes in. The operating points stay: they
-are probabilities, and mean what they meant.
+Hoiem, 2017), so that no prior of the simulated scans comes in. A classifier has both apart: a line
+for volumes with the user's voxels, and that for all others. The operating points stay: they are
+probabilities, and mean what they meant.
 """
 
 from collections.abc import Sequence
@@ -14,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mmocnet.config import CascadeSettings
+from mmocnet.config import CascadeSettings, ClassifierSettings, LocalConfidence
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan
+from mmocnet.io.nifti import read_nifti
 from mmocnet.nets.checkpoint import Cascade
+from mmocnet.predict.classify import voxel_of
 from mmocnet.predict.context import expanded
 from mmocnet.predict.engine import make_engine
 from mmocnet.train.candidate_sets import CandidateSet, collect_candidates
 from mmocnet.train.classifier_stage import scored
 from mmocnet.train.context import Collected, collect
 from mmocnet.train.finetune_settings import FinetuneSettings
-from mmocnet.types import FloatArray
+from mmocnet.types import FloatArray, Triple
 
 LOWEST_SLOPE = 0.05
 """A higher score of the classifier never means a lower confidence."""
@@ -50,10 +53,12 @@ class Found:
     Attributes:
         in_context: For a confidence in context, one a scan.
         sets: For a classifier, one a volume and one each of some of its slices.
+        voxels_mm: Which voxels the volumes have, as `LocalConfidence` has them.
     """
 
     in_context: tuple[Collected, ...] = ()
     sets: tuple[CandidateSet, ...] = ()
+    voxels_mm: tuple[Triple, ...] = ()
 
 
 def has_confidence(settings: CascadeSettings) -> bool:
@@ -71,15 +76,16 @@ def start_weights(settings: CascadeSettings) -> FloatArray:
 
 
 def with_weights(settings: CascadeSettings, weights: FloatArray) -> CascadeSettings:
-    """Return a model's settings with other weights of its confidence."""
-    if settings.classifier is not None:
-        slope, intercept = max(float(weights[0]), LOWEST_SLOPE), float(weights[1])
-        line = replace(settings.classifier, slope=slope, intercept=intercept)
-        return replace(settings, classifier=line)
+    """Return a model's settings with other weights of its confidence in context."""
     if settings.context is None:
-        raise InputError("expected a model with a confidence in context or a classifier, got none")
+        raise InputError("expected a model with a confidence in context, got none")
     context = replace(settings.context, weights=tuple(weights.tolist()))
     return replace(settings, context=context)
+
+
+def _line(weights: FloatArray) -> tuple[float, float]:
+    """Return a slope and an intercept from weights that were fitted."""
+    return max(float(weights[0]), LOWEST_SLOPE), float(weights[1])
 
 
 def find(scans: Sequence[DatasetScan], cascade: Cascade, device: str = "cpu") -> Found:
@@ -89,15 +95,23 @@ def find(scans: Sequence[DatasetScan], cascade: Cascade, device: str = "cpu") ->
     crop = cascade.settings.preparation.pixel_mm is not None
     engine = make_engine(cascade, device, crop=crop)
     sets = [one for scan in scans for one in collect_candidates(scan, cascade, engine)]
-    return Found(sets=tuple(sets))
+    volumes = [read_nifti(scan.image) for scan in scans]
+    voxels = {voxel_of(one) for one in volumes if 1 not in one.shape}
+    return Found(sets=tuple(sets), voxels_mm=tuple(sorted(voxels)))
 
 
-def rows_of(found: Found, cascade: Cascade) -> Rows:
-    """Return what the weights of a model's confidence weigh, of candidates of volumes."""
+def rows_of(found: Found, cascade: Cascade, *, single: bool = False) -> Rows:
+    """Return what the weights of a model's confidence weigh, of candidates of volumes.
+
+    Args:
+        found: The candidates.
+        cascade: Whose classifier or context.
+        single: Whether those that the classifier saw as single slices are wanted instead.
+    """
     settings = cascade.settings
     parts: list[tuple[FloatArray, NDArray[np.bool_]]] = []
     if cascade.classifier is not None:
-        for one in scored(found.sets, cascade.classifier)[1]:
+        for one in scored(found.sets, cascade.classifier)[0 if single else 1]:
             parts.append((np.stack([one.logit, np.ones(len(one.logit))], axis=1), one.hit > 0))
     elif settings.context is not None:
         for volume in found.in_context:
@@ -125,22 +139,57 @@ def fitted(
     Raises:
         InputError: If the user's candidates are all of a kind, or there is nothing to fit.
     """
-    start = start_weights(cascade.settings)
-    mine, others = rows_of(own, cascade), rows_of(replay, cascade)
-    seen = others if before is cascade else rows_of(replay, before)
-    kept = confidence(seen.x, start_weights(before.settings))
-    weights = fit_weights(mine, others, start, kept, settings)
-    return replace(cascade, settings=with_weights(cascade.settings, weights))
+    start = start_weights(before.settings)
+    mine = rows_of(own, cascade)
+    if cascade.settings.classifier is None:
+        others = rows_of(replay, cascade)
+        held = confidence(others.x, start)
+        weights = fit_weights(mine, others, start, held, settings)
+        return replace(cascade, settings=with_weights(cascade.settings, weights))
+    changed = cascade.settings.classifier
+    if before is not cascade:
+        changed = _held(cascade, replay, settings, before)
+    slope, intercept = _line(fit_weights(mine, None, start, None, settings))
+    local = LocalConfidence(own.voxels_mm, slope, intercept)
+    kept = (one for one in changed.local if not set(one.voxels_mm) <= set(local.voxels_mm))
+    changed = replace(changed, local=(local, *kept))
+    return replace(cascade, settings=replace(cascade.settings, classifier=changed))
+
+
+def _held(
+    cascade: Cascade, replay: Found, settings: FinetuneSettings, before: Cascade
+) -> ClassifierSettings:
+    """Return a classifier's settings with lines that give simulated candidates what they had."""
+    line, then = cascade.settings.classifier, before.settings.classifier
+    assert line is not None
+    assert then is not None
+    starts = (then.slope, then.intercept), (then.slice_slope, then.slice_intercept)
+    fits = []
+    for single, start in zip((False, True), np.array(starts), strict=True):
+        now, seen = (rows_of(replay, one, single=single) for one in (cascade, before))
+        fits.append(_line(_minimised([(now.x, confidence(seen.x, start), 1.0)], start, settings)))
+    (slope, intercept), (slice_slope, slice_intercept) = fits
+    return replace(
+        line,
+        slope=slope,
+        intercept=intercept,
+        slice_slope=slice_slope,
+        slice_intercept=slice_intercept,
+    )
 
 
 def fit_weights(
-    own: Rows, replay: Rows, start: FloatArray, before: FloatArray, settings: FinetuneSettings
+    own: Rows,
+    replay: Rows | None,
+    start: FloatArray,
+    before: FloatArray | None,
+    settings: FinetuneSettings,
 ) -> FloatArray:
     """Return the weights of the confidence that fit the user's candidates and keep the others.
 
     Args:
         own: The user's candidates, with their truth.
-        replay: Simulated ones.
+        replay: Simulated ones; None where they have weights of their own.
         start: The weights so far, shape (F,); what is fitted stays near them.
         before: Confidence that the simulated candidates are to keep, shape (N,).
         settings: How near, and how much the simulated ones count.
@@ -150,18 +199,27 @@ def fit_weights(
     """
     if own.truth.all() or not own.truth.any():
         raise InputError("expected microbleeds and others among the candidates to fit on")
-    parts = [(own.x, own.truth.astype(float), 1 / len(own.x))]
-    if len(replay.x):
-        parts.append((replay.x, before, settings.replay_weight / len(replay.x)))
+    parts = [(own.x, own.truth.astype(float), 1.0)]
+    if replay is not None and before is not None:
+        parts.append((replay.x, before, settings.replay_weight))
+    return _minimised(parts, start, settings)
+
+
+def _minimised(
+    parts: Sequence[tuple[FloatArray, FloatArray, float]],
+    start: FloatArray,
+    settings: FinetuneSettings,
+) -> FloatArray:
+    """Return the weights of least log loss on rows (N, F) with targets (N,), parts weighted."""
 
     def loss(weights: FloatArray) -> tuple[float, FloatArray]:
         away = settings.ridge * (weights - start)
         away[-1] = 0.0
         value, slope = 0.5 * float(away @ (weights - start)), away
         for x, truth, weight in parts:
-            score = x @ weights
-            value += weight * float((np.logaddexp(0, score) - truth * score).sum())
-            slope = slope + weight * ((confidence(x, weights) - truth) @ x)
+            score, each = x @ weights, weight / max(len(x), 1)
+            value += each * float((np.logaddexp(0, score) - truth * score).sum())
+            slope = slope + each * ((confidence(x, weights) - truth) @ x)
         return value, slope
 
     return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x)
