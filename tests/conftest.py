@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from mmocnet.volume import Volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+# A busy machine is no failure, and what fails once fails again.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 _KINDS = {
     "swi": (["ORIGINAL", "PRIMARY", "M", "SWI"], "t2_swi3d_tra", 3),

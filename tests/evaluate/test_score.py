@@ -137,6 +137,19 @@ def test_a_mask_named_after_the_subject_only_is_found(folders):
     assert report.cases[0].lesions[Rule.OVERLAP].found == 1
 
 
+def test_links_to_folders_are_followed_once(folders, tmp_path):
+    prediction, reference = folders
+    links = tmp_path / "links"
+    links.mkdir()
+    for subject in ("sub-01", "sub-02"):
+        (links / subject).symlink_to(prediction / subject, target_is_directory=True)
+    (links / "round").symlink_to(links, target_is_directory=True)
+    linked, _ = pair_files(links, reference)
+    plain, _ = pair_files(prediction, reference)
+    assert [one.name for one in linked] == [one.name for one in plain]
+    assert all(one.lesions is not None for one in linked)
+
+
 def test_what_is_ignored_counts_for_nothing(folders, tmp_path):
     ignore = tmp_path / "ignore" / "sub-01_acq-swi_desc-ignore_mask.nii.gz"
     save(ignore, cube(10, 10, 3) + cube(15, 15, 5))

@@ -95,6 +95,12 @@ def test_a_macrohaemorrhage_is_not_counted():
     )
 
 
+def test_sizes_are_a_range_only_where_they_differ():
+    assert "4.0 mm" in _report((_lesion(1),))
+    assert "\u2013" not in _report((_lesion(1), _lesion(2, diameter_mm=4.04)))
+    assert "2.5\u20134.0 mm" in _report((_lesion(1), _lesion(2, diameter_mm=2.5)))
+
+
 def test_an_undefined_size_is_n_a():
     page = _report((_lesion(1, diameter_mm=float("nan")),))
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()

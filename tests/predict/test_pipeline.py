@@ -4,6 +4,7 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from mmocnet.config import SegmentSettings
@@ -37,6 +38,25 @@ def test_masks_lie_on_the_grid_of_the_scan(phantom, head_affine, dark_spots):
         assert volume.shape == scan.shape
         assert np.array_equal(volume.affine, scan.affine)
     assert np.array_equal(result.labels.array > 0, scan.array == 100)
+
+
+def test_outlines_follow_the_image_where_the_model_says_so(phantom, head_affine, dark_spots):
+    scan = phantom(head_affine, SHAPE, SPHERES)
+    # Half-way from the ball to the tissue lies 300: a rim of 350 is tissue, not ball.
+    rim = ndimage.binary_dilation(scan.array == 100) & (scan.array > 100)
+    scan = scan.like(np.where(rim, np.float32(350), scan.array))
+    # A rule that calls all below 400 of a brain at 500.
+    dark_spots.segmenter.level = dark_spots.detector.level = 0.4
+    wide = segment(scan, cascade=dark_spots)
+    assert np.array_equal(wide.labels.array > 0, scan.array * (scan.array < 400) > 0)
+    dark_spots.settings = replace(dark_spots.settings, contrast_share=0.5)
+    tight = segment(scan, cascade=dark_spots)
+    assert np.array_equal(tight.labels.array > 0, scan.array == 100)
+    assert np.array_equal(tight.probability.array, wide.probability.array)
+    assert [a.confidence for a in tight.lesions] == [b.confidence for b in wide.lesions]
+    assert all(
+        a.volume_mm3 < b.volume_mm3 for a, b in zip(tight.lesions, wide.lesions, strict=True)
+    )
 
 
 def test_a_lesion_that_the_brain_mask_misses_is_within_its_margin(phantom, head_affine, dark_spots):

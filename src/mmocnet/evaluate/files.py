@@ -1,5 +1,6 @@
 """Which prediction belongs to which reference, by the files' names."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,17 +80,30 @@ def key_and_role(path: Path) -> tuple[str, Role | None] | None:
     return name[: len(name) - len(ending)], role
 
 
+def _files_under(folder: Path) -> list[Path]:
+    """Return all files in a folder, through links to folders too, each folder once, in order."""
+    found, seen = [], set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        found += [Path(root, name) for name in names]
+    return sorted(path for path in found if path.is_file())
+
+
 def _index(folder: Path) -> dict[str, dict[Role, Path]]:
     if folder.is_file():
         files = [folder]
     elif folder.is_dir():
         # Hidden folders hold what an interrupted `segment` had not finished.
-        files = sorted(
+        files = [
             path
-            for path in folder.rglob("*")
-            if path.is_file()
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        )
+            for path in _files_under(folder)
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        ]
     else:
         raise InputError(f"expected a file or folder, got {folder.name!r}, which is none")
     found: dict[str, dict[Role, Path]] = {}
@@ -175,6 +189,6 @@ def pair_files(
 
 def _mask_index(folder: Path) -> dict[str, Path]:
     """Return masks by what they are called, however their names end: as the references too."""
-    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
-    named = ((key_and_role(path), path) for path in files if path.is_file())
+    files = [folder] if folder.is_file() else _files_under(folder)
+    named = ((key_and_role(path), path) for path in files)
     return {name[0]: path for name, path in named if name is not None}

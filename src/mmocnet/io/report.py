@@ -140,7 +140,8 @@ def facts(report: Report) -> list[tuple[str, str, str]]:
     number = counted(report.lesions)
     small = microbleeds(report.lesions)
     sizes = sorted(one.diameter_mm for one in small if math.isfinite(one.diameter_mm))
-    span = f"{sizes[0]:.1f}\u2013{sizes[-1]:.1f} mm" if sizes else "n/a"
+    ends = dict.fromkeys(f"{size:.1f}" for size in sizes[:1] + sizes[-1:])
+    span = "\u2013".join(ends) + " mm" if sizes else "n/a"
     volume_mm3 = math.fsum(one.volume_mm3 for one in small)
     cards = [
         ("total", str(len(small)), "microbleeds"),

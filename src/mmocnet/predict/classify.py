@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmocnet.config import ClassifierSettings
+from mmocnet.config import ClassifierSettings, LocalConfidence
 from mmocnet.nets.classifier import PLACE_CHANNELS, mean_logits
 from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import Outlines
@@ -177,15 +177,23 @@ def voxel_of(volume: Volume) -> Triple:
     return round(smaller, 3), round(larger, 3), round(float(volume.spacing_mm[axis]), 3)
 
 
+def local_confidence(volume: Volume, settings: ClassifierSettings) -> LocalConfidence | None:
+    """Return the calibration that was fine-tuned for such voxels; None where there is none."""
+    if volume.shape[slice_axis(volume)] == 1:
+        return None
+    voxel = voxel_of(volume)
+    for local in settings.local:
+        if any(np.allclose(voxel, other, rtol=SAME_VOXEL, atol=0) for other in local.voxels_mm):
+            return local
+    return None
+
+
 def confidence_line(volume: Volume, settings: ClassifierSettings) -> tuple[float, float]:
     """Return slope and intercept that make a logit the log odds of a microbleed in such a scan."""
     if volume.shape[slice_axis(volume)] == 1:
         return settings.slice_slope, settings.slice_intercept
-    voxel = voxel_of(volume)
-    for local in settings.local:
-        if any(np.allclose(voxel, other, rtol=SAME_VOXEL, atol=0) for other in local.voxels_mm):
-            return local.slope, local.intercept
-    return settings.slope, settings.intercept
+    line = local_confidence(volume, settings) or settings
+    return line.slope, line.intercept
 
 
 def with_classifier(

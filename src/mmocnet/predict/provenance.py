@@ -17,6 +17,7 @@ from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import read_picture
 from mmocnet.io.read import Scan, read_scan
 from mmocnet.nets.checkpoint import Cascade, file_sha256
+from mmocnet.predict.classify import local_confidence
 from mmocnet.predict.context import limits_for
 from mmocnet.predict.fuse import CANDIDATE_FLOOR
 from mmocnet.predict.outputs import OutputFiles, read_summary
@@ -169,6 +170,8 @@ def provenance(
     """Return the record of a run, plain JSON values; times and file options come later."""
     scan_slices = scan.volume.shape[slice_axis(scan.volume)]
     point = "given" if settings.threshold is not None else settings.operating_point
+    seen = cascade.settings.classifier
+    local = None if seen is None else local_confidence(scan.volume, seen)
     return {
         "Version": __version__,
         "Model": {"Name": cascade.name, "SHA256": cascade.sha256, "Card": cascade.card},
@@ -177,6 +180,7 @@ def provenance(
         "OperatingPoint": point,
         "Threshold": threshold,
         "Thresholds": asdict(limits_for(cascade.settings, scan_slices)),
+        "LocalConfidence": None if local is None else asdict(local),
         "CandidateFloor": CANDIDATE_FLOOR,
         "Device": settings.device,
         "Engine": settings.engine,

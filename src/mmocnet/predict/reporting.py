@@ -144,6 +144,8 @@ def _provenance(record: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _measured(record: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what the threshold in use was measured to mean; nothing where that is not known."""
+    if record.get("LocalConfidence") is not None:
+        return [("Confidence", "fine-tuned for voxels of this size")]
     limits = record["Thresholds"]
     volume = limits == record["Settings"]["thresholds"]
     meaning = point_sentence(record["Model"]["Card"], record["Threshold"]) if volume else None
