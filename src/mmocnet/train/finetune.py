@@ -125,13 +125,16 @@ def _with_confidence(
     cascade: Cascade, sides: tuple[Sides, Sides], settings: FinetuneSettings, told: Told | None
 ) -> dict[str, Cascade]:
     """Return a cascade with its confidence fitted, then the same with its classifier tuned."""
+    tuning = cascade.classifier is not None and settings.steps[2] > 0
     found = []
     for number, side in enumerate(sides):
         _tell(told, "Finding candidates", number, 2)
-        found.append(find(side.learn, cascade, settings.device))
+        # The line of a classifier for the user's voxels is fitted without the simulated ones.
+        wanted = number == 0 or tuning or cascade.classifier is None
+        found.append(find(side.learn if wanted else (), cascade, settings.device))
     both = found[0], found[1]
     made = {"confidence": fitted(cascade, *both, settings, cascade)}
-    if cascade.classifier is not None and settings.steps[2]:
+    if tuning:
         tuned = tune_classifier(
             cascade,
             both,
