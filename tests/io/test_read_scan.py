@@ -1,4 +1,5 @@
 import hashlib
+import math
 
 import nibabel as nib
 import numpy as np
@@ -24,6 +25,22 @@ def save_picture(path, pixels):
 def save_nifti(path, array, spacing=(0.5, 0.5, 2.0)):
     nib.save(nib.Nifti1Image(array, np.diag([*spacing, 1.0])), path)
     return path
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "echo_s"),
+    [
+        ('{"EchoTime": 0.022}', 0.022),
+        ('{"EchoTime": "22"}', math.nan),
+        ("[", math.nan),
+        (None, math.nan),
+    ],
+)
+def test_the_echo_time_is_the_sidecar_s(tmp_path, sidecar, echo_s):
+    path = save_nifti(tmp_path / "a.nii.gz", np.arange(1600, dtype=np.int16).reshape(20, 20, 4))
+    if sidecar is not None:
+        (tmp_path / "a.json").write_text(sidecar, encoding="utf-8")
+    assert read_scan(path).echo_s == pytest.approx(echo_s, nan_ok=True)
 
 
 def test_a_picture_lies_with_its_top_in_front(tmp_path, pixels):

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -36,6 +37,19 @@ def test_a_t1_is_refused(t1_template):
     scan = Scan(t1_template, "volume", "nifti", "")
     with pytest.raises(InputError, match="T1-weighted"):
         check_scan(scan, brain_mask(t1_template))
+
+
+@pytest.mark.parametrize("echo_s", [0.003, 3.0, math.nan])
+def test_no_other_echo_time_makes_a_t1_acceptable(t1_template, echo_s):
+    scan = Scan(t1_template, "volume", "nifti", "", echo_s=echo_s)
+    with pytest.raises(InputError, match="T1-weighted"):
+        check_scan(scan, brain_mask(t1_template))
+
+
+def test_a_long_echo_time_is_believed_more_than_the_contrast(t1_template):
+    scan = Scan(t1_template, "volume", "nifti", "", echo_s=0.022)
+    # Its pixels of 2 mm are another doubt.
+    assert "echo time of 22 ms" in check_scan(scan, brain_mask(t1_template))[-1]
 
 
 def test_a_noisy_t1_is_refused(rng, t1_template):

@@ -10,6 +10,7 @@ from mmocnet.config import (
     CascadeSettings,
     ClassifierSettings,
     DetectorSettings,
+    LocalConfidence,
     SegmenterSettings,
     TrainSettings,
 )
@@ -101,6 +102,8 @@ def test_other_candidates_keep_the_confidence_from_before_the_tuning(
     rng: np.random.Generator,
 ) -> None:
     start, own, replay = cascade(), own_candidates(rng), candidates(rng)
+    earlier = LocalConfidence(((1.0, 1.0, 3.0),), 2.0, 0.5)
+    start.settings = replace(SMALL, classifier=replace(SEEN, local=(earlier,)))
     planes = replace(candidates(rng).sets[0], single=True)
     replay = replace(replay, sets=(*replay.sets, planes))
     tuned = replace(start, classifier=copy.deepcopy(start.classifier))
@@ -120,6 +123,15 @@ def test_other_candidates_keep_the_confidence_from_before_the_tuning(
     for single in (False, True):
         assert believed(tuned, single).mean() > believed(start, single).mean() + 0.1
         np.testing.assert_allclose(believed(kept, single), believed(start, single), atol=1e-3)
+    # What an earlier tuning gave for other voxels is what it was, too.
+    before, after = (rows_of(replay, one).x for one in (start, kept))
+    assert kept.settings.classifier is not None
+    now = kept.settings.classifier.local[1]
+    np.testing.assert_allclose(
+        confidence(after, np.array([now.slope, now.intercept])),
+        confidence(before, np.array([earlier.slope, earlier.intercept])),
+        atol=1e-3,
+    )
 
 
 def test_patches_are_cut_as_the_model_reads_them() -> None:

@@ -46,7 +46,8 @@ class LocalConfidence:
     """A classifier's calibration for volumes like those that it was fine-tuned on."""
 
     voxels_mm: tuple[tuple[float, float, float], ...]
-    """Voxels of those volumes: the smaller and the larger side in the slice, the thickness."""
+    """Voxels of those volumes: the smaller and the larger side in the slice, the thickness. A
+    volume is like them if each side is within 5 % of one's."""
     slope: float
     """What the logit is multiplied with."""
     intercept: float

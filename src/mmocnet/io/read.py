@@ -1,6 +1,7 @@
 """Read whatever holds one scan: DICOM, a NIfTI volume, or a slice as NIfTI, PNG or TIFF."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import numpy as np
 from mmocnet.errors import InputError
 from mmocnet.io import nifti, picture
 from mmocnet.io.dicom.source import DicomSource
+from mmocnet.io.sidecar import read_acquisition
 from mmocnet.volume import Volume
 
 MIN_SIDE_VOXELS = 16
@@ -30,6 +32,7 @@ class Scan:
         sha256: Hash of the file's bytes; of a DICOM series, of its instance UIDs and pixels.
         warnings: One sentence for each doubt.
         dicom: The files of a DICOM series, else None.
+        echo_s: Echo time by the DICOM header or the sidecar, seconds; NaN where it is not stated.
     """
 
     volume: Volume
@@ -38,6 +41,7 @@ class Scan:
     sha256: str
     warnings: tuple[str, ...] = ()
     dicom: DicomSource | None = None
+    echo_s: float = math.nan
 
 
 def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = None) -> Scan:
@@ -64,7 +68,8 @@ def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = 
         scan = _read_dicom(path, series)
     elif path.name.lower().endswith(nifti.SUFFIXES):
         volume, doubts = nifti.read_nifti_warned(path)
-        scan = Scan(volume, "volume", "nifti", _sha256(path), doubts)
+        echo_s = read_acquisition(path).get("EchoTime", math.nan)
+        scan = Scan(volume, "volume", "nifti", _sha256(path), doubts, echo_s=echo_s)
     else:
         if spacing_mm is None:
             raise InputError(f"a picture has no spacing: give --spacing-mm for {path.name}")
@@ -87,7 +92,9 @@ def _read_dicom(path: Path, wanted: str | None) -> Scan:
     swi = choose_swi(found, wanted)
     volume, source, warnings = read_series(swi)
     source = replace(source, phase=matching_phase(found, swi))
-    return Scan(volume, "volume", "dicom", source.sha256, warnings, source)
+    echo_s = source.technique.get("EchoTime")
+    echo_s = echo_s if isinstance(echo_s, float) else math.nan
+    return Scan(volume, "volume", "dicom", source.sha256, warnings, source, echo_s)
 
 
 def _check_path(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mmocnet.io.nifti import read_nifti
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import read_picture
 from mmocnet.io.read import Scan, read_scan
+from mmocnet.io.sidecar import read_acquisition
 from mmocnet.nets.checkpoint import Cascade, file_sha256
 from mmocnet.predict.classify import local_confidence
 from mmocnet.predict.context import limits_for
@@ -26,9 +26,6 @@ from mmocnet.prepare.geometry import slice_axis
 from mmocnet.prepare.phase import check_grid, to_radians
 from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
-
-ACQUISITION_KEYS = ("MagneticFieldStrength", "EchoTime", "RepetitionTime", "FlipAngle")
-SIDECAR_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -206,27 +203,6 @@ def given_record(
         sha256 = file_sha256(options.phase)
         given["Phase"] = {"Name": options.phase.name, "SHA256": sha256, "Sign": phase_sign}
     return given
-
-
-def read_acquisition(path: Path) -> dict[str, float]:
-    """Return the acquisition's numbers in the BIDS sidecar beside a scan, where there is one.
-
-    Only the numbers of `ACQUISITION_KEYS` are taken: nothing of a patient.
-    """
-    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    try:
-        if sidecar.stat().st_size > SIDECAR_BYTES:
-            return {}
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        # A scan is segmented without its sidecar all the same.
-        return {}
-    values = content.items() if isinstance(content, dict) else ()
-    return {
-        key: value
-        for key, value in values
-        if key in ACQUISITION_KEYS and isinstance(value, int | float) and math.isfinite(value)
-    }
 
 
 def is_done(files: OutputFiles, expected: dict[str, Any]) -> bool:

@@ -34,6 +34,10 @@ GRE), magnitude and SWI at most 0.0007."""
 BRAIN_RANGE_MM = (45.0, 230.0)
 """Diameter of a disc as large as the brain's largest cross-section: adults 120 to 160, a rat 17."""
 
+T2STAR_ECHO_S = (0.010, 0.100)
+"""Echo times of SWI and T2*-weighted images; T1-weighted ones have 2 to 5 ms. Over it another unit
+was meant."""
+
 MIN_LEVELS = 16
 """Fewer different values are a mask or labels."""
 
@@ -53,19 +57,26 @@ def check_scan(scan: Scan, brain: Mask3D | None) -> tuple[str, ...]:
         One sentence for each doubt, those of reading not among them.
 
     Raises:
-        InputError: If it is phase, a map with negative values, looks T1-weighted, has no brain,
-            or one that cannot be human.
+        InputError: If it is phase, a map with negative values, looks T1-weighted and has no long
+            echo time to say otherwise, has no brain, or one that cannot be human.
     """
     check_values(scan.volume)
     warnings = _grid_warnings(scan)
-    if brain is not None:
-        warnings += _brain_warnings(scan.volume, brain)
-        if is_t1_like(scan.volume, brain):
-            raise InputError(
-                "expected SWI or T2*-weighted magnitude, "
-                f"got what looks T1-weighted in {scan.volume.name}"
-            )
-    return warnings
+    if brain is None:
+        return warnings
+    warnings += _brain_warnings(scan.volume, brain)
+    if not is_t1_like(scan.volume, brain):
+        return warnings
+    if not T2STAR_ECHO_S[0] <= scan.echo_s <= T2STAR_ECHO_S[1]:
+        raise InputError(
+            "expected SWI or T2*-weighted magnitude, "
+            f"got what looks T1-weighted in {scan.volume.name}"
+        )
+    doubt = (
+        f"{scan.volume.name} has the contrast of a T1-weighted image; with its echo time of "
+        f"{1000 * scan.echo_s:.3g} ms it is taken as T2*-weighted"
+    )
+    return (*warnings, doubt)
 
 
 def check_values(volume: Volume) -> None:

@@ -95,7 +95,7 @@ def find(scans: Sequence[DatasetScan], cascade: Cascade, device: str = "cpu") ->
     crop = cascade.settings.preparation.pixel_mm is not None
     engine = make_engine(cascade, device, crop=crop)
     sets = [one for scan in scans for one in collect_candidates(scan, cascade, engine)]
-    volumes = [read_nifti(scan.image) for scan in scans]
+    volumes = (read_nifti(scan.image) for scan in scans)
     voxels = {voxel_of(one) for one in volumes if 1 not in one.shape}
     return Found(sets=tuple(sets), voxels_mm=tuple(sorted(voxels)))
 
@@ -159,7 +159,10 @@ def fitted(
 def _held(
     cascade: Cascade, replay: Found, settings: FinetuneSettings, before: Cascade
 ) -> ClassifierSettings:
-    """Return a classifier's settings with lines that give simulated candidates what they had."""
+    """Return a classifier's settings with lines that give simulated candidates what they had.
+
+    Lines that were fine-tuned before, for other voxels, go the same way as that of volumes.
+    """
     line, then = cascade.settings.classifier, before.settings.classifier
     assert line is not None
     assert then is not None
@@ -169,8 +172,17 @@ def _held(
         now, seen = (rows_of(replay, one, single=single) for one in (cascade, before))
         fits.append(_line(_minimised([(now.x, confidence(seen.x, start), 1.0)], start, settings)))
     (slope, intercept), (slice_slope, slice_intercept) = fits
+    local = tuple(
+        replace(
+            one,
+            slope=one.slope * slope / then.slope,
+            intercept=one.intercept + one.slope * (intercept - then.intercept) / then.slope,
+        )
+        for one in line.local
+    )
     return replace(
         line,
+        local=local,
         slope=slope,
         intercept=intercept,
         slice_slope=slice_slope,

@@ -1,0 +1,29 @@
+"""The BIDS sidecar beside a scan: how it was acquired, nothing of whom."""
+
+import json
+import math
+from pathlib import Path
+
+ACQUISITION_KEYS = ("MagneticFieldStrength", "EchoTime", "RepetitionTime", "FlipAngle")
+SIDECAR_BYTES = 2**20
+
+
+def read_acquisition(path: Path) -> dict[str, float]:
+    """Return the acquisition's numbers in the BIDS sidecar beside a scan, where there is one.
+
+    Only the numbers of `ACQUISITION_KEYS` are taken: nothing of a patient.
+    """
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    try:
+        if sidecar.stat().st_size > SIDECAR_BYTES:
+            return {}
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        # A scan is segmented without its sidecar all the same.
+        return {}
+    values = content.items() if isinstance(content, dict) else ()
+    return {
+        key: value
+        for key, value in values
+        if key in ACQUISITION_KEYS and isinstance(value, int | float) and math.isfinite(value)
+    }
