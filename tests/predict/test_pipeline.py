@@ -132,6 +132,19 @@ def test_intensity_scale_does_not_matter(phantom, head_affine, dark_spots):
     assert [one.centre_voxel for one in lesions] == [one.centre_voxel for one in other]
 
 
+def test_a_single_slice_has_a_candidate_threshold_of_its_own(phantom, head_affine, dark_spots):
+    scan = phantom(head_affine, SHAPE, SPHERES)
+    # The balls' probability is nearly 1, but no more than 1.
+    for threshold, in_volume, in_slice in ((None, 3, 1), (1.0, 3, 0)):
+        dark_spots.settings = replace(dark_spots.settings, slice_candidate_threshold=threshold)
+        assert len(segment(scan, cascade=dark_spots).lesions) == in_volume
+        k = round((6.0 - head_affine[2, 3]) / head_affine[2, 2])
+        affine = head_affine.copy()
+        affine[2, 3] += k * head_affine[2, 2]
+        plane = Volume(scan.array[:, :, k : k + 1], affine)
+        assert len(segment(plane, cascade=dark_spots).lesions) == in_slice
+
+
 def test_a_single_slice_is_segmented_and_measured_as_a_slice(phantom, head_affine, dark_spots):
     whole = phantom(head_affine, SHAPE, [((20.0, -30.0, -1.5), 6.0)])
     affine = head_affine.copy()

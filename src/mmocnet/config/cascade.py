@@ -147,6 +147,8 @@ class CascadeSettings:
     """Side of a region of interest in pixels of the working grid: 16, 32, 64 or 128."""
     candidate_threshold: float = 0.5
     """Stage-1 probability at or above which a pixel belongs to a candidate."""
+    slice_candidate_threshold: float | None = None
+    """The same for a single slice, on which less tells candidates apart; None takes that."""
     contrast_share: float | None = None
     """Share of a candidate's contrast that its voxels have more of, above 0 and below 1; None
     leaves the outline of stage 2, where its probability is at least one half."""

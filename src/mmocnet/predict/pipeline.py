@@ -228,7 +228,10 @@ def stage_maps(
     """Return what both stages say: stage 1, patches, stage 2, fusion."""
     step = neighbour_step(slices.grid.thickness_mm)
     coarse = engine.detect(slices.array, slices.shown, progress, step)
-    found = find_candidates(coarse, settings.candidate_threshold, settings.roi_size)
+    threshold = settings.candidate_threshold
+    if len(slices.array) == 1 and settings.slice_candidate_threshold is not None:
+        threshold = settings.slice_candidate_threshold
+    found = find_candidates(coarse, threshold, settings.roi_size)
     return StageMaps(coarse, outlined(engine, slices.array, found, settings.roi_size, step))
 
 
