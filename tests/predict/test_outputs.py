@@ -9,7 +9,9 @@ from PIL import Image
 
 from mmocnet.config import (
     CascadeSettings,
+    ClassifierSettings,
     DetectorSettings,
+    LocalConfidence,
     PreparationSettings,
     SegmenterSettings,
     SegmentSettings,
@@ -18,6 +20,7 @@ from mmocnet.errors import InputError
 from mmocnet.io.dataset import read_tsv
 from mmocnet.io.tables import CANDIDATE_COLUMNS, LESION_COLUMNS, read_lesions
 from mmocnet.nets.checkpoint import Cascade, load_cascade, save_cascade
+from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
 from mmocnet.predict import outputs
@@ -116,6 +119,25 @@ def test_the_report_tells_what_the_operating_point_was_measured_to_mean(scan, da
     settings = SegmentSettings(threshold=0.123)
     done = segment_file(scan, tmp_path / "other", settings, cascade=dark_spots)
     assert "80 simulated volumes" not in done.files.report.read_text()
+
+
+@pytest.mark.parametrize(("thickness_mm", "said"), [(3.0, True), (4.0, False)])
+def test_a_confidence_fine_tuned_for_such_voxels_is_recorded_and_told(
+    scan, dark_spots, tmp_path, thickness_mm, said
+):
+    local = LocalConfidence(((1.5, 1.5, thickness_mm),), 0.0, 4.0)
+    seen = ClassifierSettings(size=16, widths=(4, 4), blocks=1, slope=0.0, local=(local,))
+    dark_spots.settings = dataclasses.replace(dark_spots.settings, classifier=seen)
+    dark_spots.classifier = Classifier(seen).eval()
+    done = segment_file(scan, tmp_path / "out", SegmentSettings(threshold=0.9), cascade=dark_spots)
+    assert (done.result.provenance["LocalConfidence"] is not None) == said
+    assert ("fine-tuned for voxels of this size" in done.files.report.read_text()) == said
+    # Whatever the network says, its slope of 0 leaves the line's intercept.
+    confidence = 1 / (1 + math.exp(-4.0 if said else 0.0))
+    assert len(done.result.candidates) > 0
+    assert [one.confidence for one in done.result.candidates] == pytest.approx(
+        [confidence] * len(done.result.candidates)
+    )
 
 
 def test_no_lesion_gives_all_files_with_no_rows(phantom, head_affine, dark_spots, tmp_path):
