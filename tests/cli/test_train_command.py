@@ -68,12 +68,38 @@ def test_a_budget_lifts_the_limit_of_epochs() -> None:
 
 
 def test_options_reach_the_settings() -> None:
-    command = Train(Path("a"), Path("b"), preset="paper", roi_size=64, epochs=(3, 4), seed=9)
+    command = Train(
+        Path("a"),
+        Path("b"),
+        preset="paper",
+        roi_size=64,
+        crop_shape=(128, 96),
+        mining_slices=400,
+        epochs=(3, 4),
+        seed=9,
+    )
     settings = command.settings()
     assert settings.cascade.roi_size == 64
+    assert (settings.crop_shape, settings.mining_slices) == ((128, 96), 400)
     assert (settings.detector.max_epochs, settings.segmenter.max_epochs) == (3, 4)
     assert settings.detector.loss.sensitivity_weight == 10.0
     assert settings.seed == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--crop-shape", "100", "128"], "two multiples of 16, got 100 128"),
+        (["--crop-shape", "0", "128"], "two multiples of 16, got 0 128"),
+        (["--mining-slices", "0"], "at least 1, got 0"),
+    ],
+)
+def test_amounts_that_cannot_be_end_with_2(
+    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(tmp_path / "set"), "-o", str(tmp_path / "run"), *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("before", "share"), [(None, 1.0), ("compact", 1.0), ("standard", 0.5)])

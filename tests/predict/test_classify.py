@@ -3,14 +3,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmocnet.config import ClassifierSettings, LocalConfidence, PreparationSettings
+from mmocnet.config import (
+    BurdenSettings,
+    ClassifierSettings,
+    LocalConfidence,
+    PreparationSettings,
+)
 from mmocnet.nets.classifier import PLACE_CHANNELS, Classifier
 from mmocnet.predict.classify import (
     THICKNESS_SCALE_MM,
     Surroundings,
     candidate_centres,
     candidate_patches,
-    confidence_line,
+    confidence_of,
     surroundings,
     with_classifier,
 )
@@ -119,14 +124,21 @@ class _Fixed:
         return self.logits
 
 
+def volume(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float] = (0.5, 0.5, 2.0)
+) -> Volume:
+    return Volume(np.zeros(shape, np.float32), np.diag([*spacing, 1.0]))
+
+
 def test_confidence_is_the_calibrated_probability() -> None:
     probability = np.zeros((3, 20, 24), np.float32)
     probability[1, 4:7, 4:7] = 0.9
     probability[1, 14:17, 14:17] = 0.8
     outlines = outline_candidates(probability)
     scan = Surroundings(probability, probability, probability, None, 2.0)
-    engine, settings = _Fixed([1.0, -1.0]), ClassifierSettings()
-    found = with_classifier(outlines, scan, engine, settings, (2.0, -1.0))
+    engine = _Fixed([1.0, -1.0])
+    settings = ClassifierSettings(slope=2.0, intercept=-1.0)
+    found = with_classifier(outlines, scan, engine, settings, volume((20, 24, 3)))
     assert found.confidence == pytest.approx(1 / (1 + np.exp([-1.0, 3.0])))
     assert np.array_equal(found.labels, outlines.labels)
 
@@ -162,5 +174,18 @@ def test_slices_and_protocols_that_were_learned_have_a_calibration_of_their_own(
     spacing: tuple[float, float, float],
     line: tuple[float, float],
 ) -> None:
-    volume = Volume(np.zeros(shape, np.float32), np.diag([*spacing, 1.0]))
-    assert confidence_line(volume, LINES) == line
+    logits = np.array([-2.0, 0.0, 1.5])
+    slope, intercept = line
+    given = confidence_of(logits, volume(shape, spacing), LINES)
+    assert given == pytest.approx(1 / (1 + np.exp(-(slope * logits + intercept))))
+
+
+def test_volumes_and_not_slices_know_of_their_other_candidates() -> None:
+    burdened = replace(LINES, burden=BurdenSettings(weight=0.5))
+    logits = np.array([2.0, 2.0, 0.5])
+    for spacing in ((0.6, 0.6, 2.0), (0.5, 0.5, 2.0)):
+        scan = volume((64, 64, 20), spacing)
+        before, given = confidence_of(logits, scan, LINES), confidence_of(logits, scan, burdened)
+        assert (given > before).all()
+    one = volume((64, 64, 1))
+    assert np.array_equal(confidence_of(logits, one, LINES), confidence_of(logits, one, burdened))

@@ -3,16 +3,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mmocnet.config import Thresholds
+from mmocnet.config import BurdenSettings, Thresholds
 from mmocnet.errors import InputError
+from mmocnet.predict.confidence import probability
 from mmocnet.train.calibrate import (
     Decision,
     ScoredScan,
     counted,
     cross_fit,
+    fit_burden,
     fit_platt,
     fold_of,
-    probability,
 )
 from mmocnet.train.points import choose_points, decide, slice_points
 
@@ -204,3 +205,51 @@ def test_scores_of_other_subjects_are_calibrated_too(rng: np.random.Generator) -
     assert abs(measured.probability.mean() - measured.is_lesion.mean()) < 0.01
     found = {name: sum(row.found for row in rows) for name, rows in measured.rows.items()}
     assert found["screening"] > found["balanced"] > found["report"]
+
+
+def people(
+    rng: np.random.Generator, scale: float, offset: float, weight: float
+) -> list[ScoredScan]:
+    """400 heads of 40 candidates whose truth is drawn with a burden; many heads have none."""
+    scans = []
+    for n in range(400):
+        mean = rng.choice([-5.0, -2.0, 2.0])
+        logit = rng.normal(mean, 2.5, 40)
+        given = probability(logit, 1.0, 0.0, BurdenSettings(scale, offset, weight))
+        truth = rng.random(40) < given
+        hit = np.where(truth, np.arange(40) + 1, 0)
+        scans.append(ScoredScan(str(n), logit, hit, int(truth.sum())))
+    return scans
+
+
+@pytest.mark.parametrize(("scale", "offset", "weight"), [(0.9, -1.2, 0.3), (1.0, 0.0, 0.0)])
+def test_a_burden_is_recovered(
+    rng: np.random.Generator, scale: float, offset: float, weight: float
+) -> None:
+    fitted = fit_burden(people(rng, scale, offset, weight), 1.0, 0.0)
+    assert fitted.scale == pytest.approx(scale, abs=0.06)
+    assert fitted.offset == pytest.approx(offset, abs=0.2)
+    assert fitted.weight == pytest.approx(weight, abs=0.04)
+
+
+def test_a_decision_by_burden_is_calibrated_and_used_throughout(rng: np.random.Generator) -> None:
+    scans = people(rng, 0.9, -1.2, 0.3)
+    decision = decide(scans, by_burden=True)
+    assert decision.burden is not None
+    given = np.concatenate([decision.probability(scan) for scan in scans])
+    truth = np.concatenate([scan.hit > 0 for scan in scans])
+    assert given.mean() == pytest.approx(truth.mean(), abs=2e-3)
+    plain = decide(scans)
+    assert plain.burden is None
+    before = np.concatenate([plain.probability(scan) for scan in scans])
+
+    def log_loss(p: np.ndarray) -> float:
+        return float(-np.log(np.where(truth, p, 1 - p)).mean())
+
+    assert log_loss(given) < log_loss(before) - 0.002
+    assert decision.points != plain.points
+
+
+def test_without_a_candidate_there_is_no_burden() -> None:
+    with pytest.raises(InputError, match="candidates to fit the burden on, got none"):
+        fit_burden(free(3), 1.0, 0.0)

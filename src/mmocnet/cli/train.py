@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 WARM_RATE = 0.5
 """Share of the learning rate with which trained weights are trained on: they are not to be lost."""
 
+CROP_STEP = 16
+"""Stage 1 halves its input four times."""
+
 
 @dataclass(frozen=True)
 class Train:
@@ -51,6 +54,12 @@ class Train:
     budget."""
     roi_size: Literal[16, 32, 64, 128] = 32
     """Side of stage 2's patches in pixels."""
+    crop_shape: tuple[int, int] | None = None
+    """Left-right and front-back pixels of what stage 1 trains on, multiples of 16; None takes the
+    preset's. Crops of 128 128 bring the paper preset within a CPU's reach."""
+    mining_slices: int | None = None
+    """Training slices on which stage 1's candidates are collected for stage 2; None takes the
+    preset's."""
     gradient_checkpointing: bool = False
     """Recompute activations to halve the memory, at a third more time."""
     pretrained_encoder: Path | None = None
@@ -168,7 +177,7 @@ class Train:
         """Return the preset with this command's changes."""
         from mmocnet.nets.checkpoint import classifier_of
 
-        preset = train_settings(self.preset)
+        preset = self._with_amounts(train_settings(self.preset))
         budgets = (
             self.budget_minutes_stage1,
             self.budget_minutes_stage2,
@@ -204,6 +213,17 @@ class Train:
             pretrained_encoder=pretrained,
             seed=self.seed,
         )
+
+    def _with_amounts(self, preset: TrainSettings) -> TrainSettings:
+        crop = preset.crop_shape if self.crop_shape is None else self.crop_shape
+        slices = preset.mining_slices if self.mining_slices is None else self.mining_slices
+        if min(crop) < CROP_STEP or any(side % CROP_STEP for side in crop):
+            raise InputError(
+                f"expected --crop-shape as two multiples of {CROP_STEP}, got {crop[0]} {crop[1]}"
+            )
+        if slices < 1:
+            raise InputError(f"expected --mining-slices of at least 1, got {slices}")
+        return replace(preset, crop_shape=crop, mining_slices=slices)
 
     def _scans(self, settings: TrainSettings) -> "tuple[TrainingScan, ...]":
         from rich.console import Console

@@ -1,6 +1,7 @@
 """Settings: frozen dataclasses whose field docstrings feed `--help` and the documentation."""
 
 from mmocnet.config.cascade import (
+    BurdenSettings,
     CascadeSettings,
     ClassifierSettings,
     ContextSettings,
@@ -30,6 +31,7 @@ from mmocnet.config.training import (
 
 __all__ = [
     "AugmentationSettings",
+    "BurdenSettings",
     "CascadeSettings",
     "ClassifierSettings",
     "ContextSettings",

@@ -42,6 +42,24 @@ class SegmenterSettings:
 
 
 @dataclass(frozen=True)
+class BurdenSettings:
+    """How a candidate's confidence depends on the other microbleeds that its volume seems to hold.
+
+    Many people have none or one, a few have dozens: beside nine sure microbleeds a doubtful spot is
+    more likely to be one than on its own. See `mmocnet.predict.confidence`.
+    """
+
+    scale: float = 1.0
+    """What the log odds on its own are multiplied with."""
+    offset: float = 0.0
+    """What is then added."""
+    weight: float = 0.0
+    """And what each other sure microbleed adds."""
+    most: float = 10.0
+    """Others beyond so many add nothing."""
+
+
+@dataclass(frozen=True)
 class LocalConfidence:
     """A classifier's calibration for volumes like those that it was fine-tuned on."""
 
@@ -89,6 +107,8 @@ class ClassifierSettings:
     """.. and which was chosen by someone for what is on it."""
     local: tuple[LocalConfidence, ...] = ()
     """For volumes with such voxels, in place of slope and intercept; the first that fits."""
+    burden: BurdenSettings | None = None
+    """What a volume's other candidates then say; None leaves them out."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from mmocnet.config import ClassifierSettings, LocalConfidence
 from mmocnet.nets.classifier import PLACE_CHANNELS, mean_logits
+from mmocnet.predict.confidence import PerCandidate, probability
 from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import Outlines
 from mmocnet.predict.place import places
@@ -188,12 +189,20 @@ def local_confidence(volume: Volume, settings: ClassifierSettings) -> LocalConfi
     return None
 
 
-def confidence_line(volume: Volume, settings: ClassifierSettings) -> tuple[float, float]:
-    """Return slope and intercept that make a logit the log odds of a microbleed in such a scan."""
+def confidence_of(
+    logits: PerCandidate, volume: Volume, settings: ClassifierSettings
+) -> PerCandidate:
+    """Return the confidence of the candidates of a scan, shape (N,).
+
+    Args:
+        logits: The classifier's, of all candidates, shape (N,).
+        volume: The scan: one slice, or more.
+        settings: Of the classifier, with its calibration.
+    """
     if volume.shape[slice_axis(volume)] == 1:
-        return settings.slice_slope, settings.slice_intercept
+        return probability(logits, settings.slice_slope, settings.slice_intercept)
     line = local_confidence(volume, settings) or settings
-    return line.slope, line.intercept
+    return probability(logits, line.slope, line.intercept, settings.burden)
 
 
 def with_classifier(
@@ -201,7 +210,7 @@ def with_classifier(
     around: Surroundings,
     engine: Engine,
     settings: ClassifierSettings,
-    line: tuple[float, float],
+    volume: Volume,
 ) -> Outlines:
     """Return the candidates with the classifier's calibrated probability as confidence.
 
@@ -210,13 +219,12 @@ def with_classifier(
         around: What they lie in.
         engine: Runs the classifier.
         settings: Of the classifier.
-        line: From `confidence_line`.
+        volume: The scan.
     """
     if len(outlines.confidence) == 0:
         return outlines
     logits = classifier_logits(outlines, around, engine, settings)
-    calibrated = line[0] * logits + line[1]
-    return replace(outlines, confidence=1 / (1 + np.exp(-np.clip(calibrated, -30, 30))))
+    return replace(outlines, confidence=confidence_of(logits, volume, settings))
 
 
 def classifier_logits(

@@ -21,7 +21,7 @@ from mmocnet.locate.locate import located
 from mmocnet.nets.card import default_model
 from mmocnet.nets.checkpoint import Cascade, load_cascade
 from mmocnet.predict.candidates import find_candidates
-from mmocnet.predict.classify import confidence_line, surroundings, with_classifier
+from mmocnet.predict.classify import surroundings, with_classifier
 from mmocnet.predict.context import limits_for, with_context
 from mmocnet.predict.contrast import outline_by_contrast
 from mmocnet.predict.engine import Engine, Progress, make_engine
@@ -156,8 +156,7 @@ def conclude(
     seen = cascade.settings.classifier
     if seen is not None:
         around = surroundings(staged.slices, staged.maps, staged.phase)
-        line = confidence_line(volume, seen)
-        outlines = with_classifier(outlines, around, engine, seen, line)
+        outlines = with_classifier(outlines, around, engine, seen, volume)
     else:
         outlines = with_context(outlines, staged.slices, cascade.settings.context)
     labels, probability = place_on_input(outlines, fused, grid)

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mmocnet.config import Thresholds
+from mmocnet.config import BurdenSettings, Thresholds
 from mmocnet.errors import InputError
 from mmocnet.evaluate.lesions import ScanLesions
+from mmocnet.predict.confidence import others, probability
 from mmocnet.types import FloatArray
 
 FOLDS = 5
@@ -24,6 +25,11 @@ INTERCEPT_SPREAD = 5.0
 candidates are few or separate entirely."""
 LOWEST_SLOPE = 0.01
 """A higher score never means a lower probability."""
+BURDEN_SPREAD = 1.0
+"""Spread of the priors of the burden's scale around 1 and of its weight around 0, likewise."""
+LOWEST_SCALE = 0.5
+HIGHEST_WEIGHT = 1.0
+"""With these a candidate's own doubt always counts for more than what the others say less."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,17 @@ class Decision:
         slope: What a logit is multiplied with; above 0.
         intercept: What is then added.
         points: Thresholds of the calibrated probability.
+        burden: What a scan's other candidates then say; None leaves them out.
     """
 
     slope: float
     intercept: float
     points: Thresholds
+    burden: BurdenSettings | None = None
 
     def probability(self, scan: ScoredScan) -> FloatArray:
         """Return the calibrated probability of each candidate, shape (N,)."""
-        return probability(scan.logit, self.slope, self.intercept)
+        return probability(scan.logit, self.slope, self.intercept, self.burden)
 
 
 @dataclass(frozen=True)
@@ -75,15 +83,6 @@ class CrossFit:
     probability: FloatArray
     is_lesion: NDArray[np.bool_]
     rows: dict[str, tuple[ScanLesions, ...]]
-
-
-def probability(logit: FloatArray, slope: float, intercept: float) -> FloatArray:
-    """Return the calibrated probability of raw scores, shape (N,).
-
-    >>> probability(np.array([0.0, 2.0]), 0.5, -1.0).round(3)
-    array([0.269, 0.5  ])
-    """
-    return np.asarray(1 / (1 + np.exp(-np.clip(slope * logit + intercept, -30, 30))))
 
 
 def fit_platt(
@@ -108,21 +107,65 @@ def fit_platt(
         raise InputError("expected finite scores to calibrate, got NaN or infinity")
     if truth.all() or not truth.any():
         raise InputError("expected microbleeds and others among the candidates to calibrate on")
-    sign = np.where(truth, 1.0, -1.0)
+    x = np.stack([score, np.ones(len(score))], axis=1)
     prior, spread = np.array([1.0, 0.0]), np.array([SLOPE_SPREAD, INTERCEPT_SPREAD])
+    slope, intercept = _likeliest(x, truth, (prior, spread), [(LOWEST_SLOPE, None), (None, None)])
+    return slope, intercept
 
-    def loss(line: FloatArray) -> tuple[float, FloatArray]:
-        margin = sign * (line[0] * score + line[1])
+
+def _likeliest(
+    x: FloatArray,
+    truth: NDArray[np.bool_],
+    prior: tuple[FloatArray, FloatArray],
+    bounds: Sequence[tuple[float | None, float | None]],
+) -> list[float]:
+    """Return the weights of a logistic regression.
+
+    Args:
+        x: What the weights weigh, shape (N, F).
+        truth: Shape (N,).
+        prior: Middle and spread of each weight's Gaussian prior, shape (F,).
+        bounds: Of each weight.
+    """
+    sign = np.where(truth, 1.0, -1.0)
+    middle, spread = prior
+
+    def loss(weights: FloatArray) -> tuple[float, FloatArray]:
+        margin = sign * (x @ weights)
         pull = sign / (1 + np.exp(np.clip(margin, -500, 500)))
-        away = (line - prior) / spread
+        away = (weights - middle) / spread
         value = np.logaddexp(0, -margin).sum() + 0.5 * float(away @ away)
-        gradient = away / spread - np.array([pull @ score, pull.sum()])
-        return float(value) / len(score), gradient / len(score)
+        gradient = away / spread - pull @ x
+        return float(value) / len(x), gradient / len(x)
 
-    bounds = [(LOWEST_SLOPE, None), (None, None)]
     options = {"ftol": 1e-14, "gtol": 1e-9}
-    fitted = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return float(fitted.x[0]), float(fitted.x[1])
+    fitted = minimize(loss, middle, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return [float(weight) for weight in fitted.x]
+
+
+def fit_burden(scans: Sequence[ScoredScan], slope: float, intercept: float) -> BurdenSettings:
+    """Return how the probability of a candidate depends on the others of its volume.
+
+    Args:
+        scans: Whole volumes with natural lesion counts.
+        slope: Of the calibration of each candidate on its own, see `fit_platt`.
+        intercept: Of that calibration.
+
+    Raises:
+        InputError: If there is no candidate.
+    """
+    most = BurdenSettings().most
+    alone = [slope * scan.logit + intercept for scan in scans if len(scan.logit)]
+    if not alone:
+        raise InputError("expected candidates to fit the burden on, got none")
+    beside = [others(probability(score, 1.0, 0.0), most) for score in alone]
+    score = np.concatenate(alone)
+    x = np.stack([score, np.ones(len(score)), np.concatenate(beside)], axis=1)
+    truth = np.concatenate([scan.hit for scan in scans]) > 0
+    spread = np.array([BURDEN_SPREAD, INTERCEPT_SPREAD, BURDEN_SPREAD])
+    bounds = [(LOWEST_SCALE, None), (None, None), (0.0, HIGHEST_WEIGHT)]
+    scale, offset, weight = _likeliest(x, truth, (np.array([1.0, 0.0, 0.0]), spread), bounds)
+    return BurdenSettings(scale, offset, weight, most)
 
 
 def fold_of(subjects: Sequence[str], has_lesion: Sequence[bool], seed: int) -> NDArray[np.intp]:

@@ -21,6 +21,7 @@ from mmocnet.io.dataset import DatasetScan
 from mmocnet.io.nifti import read_nifti
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.classify import voxel_of
+from mmocnet.predict.confidence import probability
 from mmocnet.predict.context import expanded
 from mmocnet.predict.engine import make_engine
 from mmocnet.train.candidate_sets import CandidateSet, collect_candidates
@@ -140,20 +141,45 @@ def fitted(
         InputError: If the user's candidates are all of a kind, or there is nothing to fit.
     """
     start = start_weights(before.settings)
-    mine = rows_of(own, cascade)
     if cascade.settings.classifier is None:
-        others = rows_of(replay, cascade)
+        mine, others = rows_of(own, cascade), rows_of(replay, cascade)
         held = confidence(others.x, start)
         weights = fit_weights(mine, others, start, held, settings)
         return replace(cascade, settings=with_weights(cascade.settings, weights))
     changed = cascade.settings.classifier
     if before is not cascade:
         changed = _held(cascade, replay, settings, before)
-    slope, intercept = _line(fit_weights(mine, None, start, None, settings))
-    local = LocalConfidence(own.voxels_mm, slope, intercept)
+    local = LocalConfidence(own.voxels_mm, *_line(_own_line(own, cascade, start, settings)))
     kept = (one for one in changed.local if not set(one.voxels_mm) <= set(local.voxels_mm))
     changed = replace(changed, local=(local, *kept))
     return replace(cascade, settings=replace(cascade.settings, classifier=changed))
+
+
+def _own_line(
+    own: Found, cascade: Cascade, start: FloatArray, settings: FinetuneSettings
+) -> FloatArray:
+    """Return the line that fits the user's volumes, with what the burden then makes of it."""
+    line = cascade.settings.classifier
+    assert line is not None
+    assert cascade.classifier is not None
+    volumes = [one for one in scored(own.sets, cascade.classifier)[1] if len(one.logit)]
+    truth = np.concatenate([np.zeros(0, np.bool_), *(one.hit > 0 for one in volumes)])
+    _check_kinds(truth)
+
+    def loss(weights: FloatArray) -> float:
+        slope, intercept = weights.tolist()
+        given = np.concatenate(
+            [probability(one.logit, slope, intercept, line.burden) for one in volumes]
+        )
+        away = 0.5 * settings.ridge * (slope - start[0]) ** 2
+        return float(away - np.log(np.where(truth, given, 1 - given)).mean())
+
+    return np.asarray(minimize(loss, start, method="L-BFGS-B").x)
+
+
+def _check_kinds(truth: NDArray[np.bool_]) -> None:
+    if truth.all() or not truth.any():
+        raise InputError("expected microbleeds and others among the candidates to fit on")
 
 
 def _held(
@@ -192,16 +218,16 @@ def _held(
 
 def fit_weights(
     own: Rows,
-    replay: Rows | None,
+    replay: Rows,
     start: FloatArray,
-    before: FloatArray | None,
+    before: FloatArray,
     settings: FinetuneSettings,
 ) -> FloatArray:
     """Return the weights of the confidence that fit the user's candidates and keep the others.
 
     Args:
         own: The user's candidates, with their truth.
-        replay: Simulated ones; None where they have weights of their own.
+        replay: Simulated ones.
         start: The weights so far, shape (F,); what is fitted stays near them.
         before: Confidence that the simulated candidates are to keep, shape (N,).
         settings: How near, and how much the simulated ones count.
@@ -209,11 +235,8 @@ def fit_weights(
     Raises:
         InputError: If the user's candidates are all of a kind.
     """
-    if own.truth.all() or not own.truth.any():
-        raise InputError("expected microbleeds and others among the candidates to fit on")
-    parts = [(own.x, own.truth.astype(float), 1.0)]
-    if replay is not None and before is not None:
-        parts.append((replay.x, before, settings.replay_weight))
+    _check_kinds(own.truth)
+    parts = [(own.x, own.truth.astype(float), 1.0), (replay.x, before, settings.replay_weight)]
     return _minimised(parts, start, settings)
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmocnet.config import Thresholds
+from mmocnet.config import BurdenSettings, Thresholds
 from mmocnet.errors import InputError
-from mmocnet.train.calibrate import Decision, ScoredScan, fit_platt, probability
+from mmocnet.predict.confidence import probability
+from mmocnet.train.calibrate import Decision, ScoredScan, fit_burden, fit_platt
 from mmocnet.types import FloatArray
 
 NEAR_BEST = 0.005
@@ -72,8 +73,7 @@ class _Curve:
         return float(np.median(self.levels[score >= score.max() - NEAR_BEST]))
 
 
-def _curve(scans: Sequence[ScoredScan], slope: float, intercept: float) -> _Curve:
-    given = [probability(scan.logit, slope, intercept) for scan in scans]
+def _curve(scans: Sequence[ScoredScan], given: Sequence[FloatArray]) -> _Curve:
     lesions = [_best_of_lesions(scan, p) for scan, p in zip(scans, given, strict=True)]
     best = np.sort(np.concatenate([np.zeros(0), *lesions]))
     if not len(best):
@@ -88,7 +88,10 @@ def _curve(scans: Sequence[ScoredScan], slope: float, intercept: float) -> _Curv
 
 
 def choose_points(
-    scans: Sequence[ScoredScan], slope: float = 1.0, intercept: float = 0.0
+    scans: Sequence[ScoredScan],
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    burden: BurdenSettings | None = None,
 ) -> Thresholds:
     """Return the operating points of volumes.
 
@@ -101,11 +104,12 @@ def choose_points(
         scans: Whole volumes, lesion-free ones included.
         slope: Of the calibration.
         intercept: Of the calibration.
+        burden: Of the calibration.
 
     Raises:
         InputError: If no candidate is a lesion.
     """
-    curve = _curve(scans, slope, intercept)
+    curve = _curve(scans, [probability(s.logit, slope, intercept, burden) for s in scans])
     balanced = curve.best_level(1.0, MOST_FALSE_CALLS)
     kept = float(np.quantile(curve.best, 1 - SCREENING_KEPT))
     screening = min(balanced, curve.best_level(2.0), kept)
@@ -141,8 +145,12 @@ def slice_points(
     return Thresholds(**{name: _floored(value) for name, value in level.items()})
 
 
-def decide(scans: Sequence[ScoredScan]) -> Decision:
+def decide(scans: Sequence[ScoredScan], *, by_burden: bool = False) -> Decision:
     """Return the calibration and the operating points of whole volumes.
+
+    Args:
+        scans: The volumes, with natural lesion counts.
+        by_burden: Whether a candidate's probability is to depend on the others of its volume.
 
     Raises:
         InputError: If the candidates are not of both kinds.
@@ -150,7 +158,9 @@ def decide(scans: Sequence[ScoredScan]) -> Decision:
     logit = np.concatenate([np.zeros(0), *(scan.logit for scan in scans)])
     hit = np.concatenate([np.zeros(0, np.int64), *(scan.hit for scan in scans)])
     slope, intercept = fit_platt(logit, hit > 0)
-    return Decision(slope, intercept, choose_points(scans, slope, intercept))
+    burden = fit_burden(scans, slope, intercept) if by_burden else None
+    points = choose_points(scans, slope, intercept, burden)
+    return Decision(slope, intercept, points, burden)
 
 
 def decide_on_slices(planes: Sequence[ScoredScan]) -> Decision | None:

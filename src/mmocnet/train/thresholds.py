@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def settle(
     """
     if cascade.settings.classifier is None:
         raise ModelError(f"expected a classifier in {model.name} to calibrate, got none")
-    chosen, on_slices = decide(natural), decide_on_slices(planes)
+    how = partial(decide, by_burden=True)
+    chosen, on_slices = how(natural), decide_on_slices(planes)
     line = on_slices or chosen
     calibrated = replace(
         cascade.settings.classifier,
@@ -111,13 +113,15 @@ def settle(
         intercept=chosen.intercept,
         slice_slope=line.slope,
         slice_intercept=line.intercept,
+        burden=chosen.burden,
     )
     settings = replace(cascade.settings, classifier=calibrated, thresholds=chosen.points)
     cascade.settings = replace(
         settings, slice_thresholds=None if on_slices is None else on_slices.points
     )
     single = _single_slices(planes, on_slices, decide_on_slices)
-    return _finish(model, cascade, natural, {"dataset": name, "simulated": simulated}, single)
+    source = {"dataset": name, "simulated": simulated}
+    return _finish(model, cascade, natural, how, source, single)
 
 
 def settle_context(
@@ -170,7 +174,8 @@ def settle_context(
         settings, slice_thresholds=None if on_slices is None else on_slices.points
     )
     single = _single_slices(planes, on_slices, plain)
-    return _finish(model, cascade, scored, {"dataset": name, "simulated": simulated}, single)
+    source = {"dataset": name, "simulated": simulated}
+    return _finish(model, cascade, scored, decide, source, single)
 
 
 def _logit(given: FloatArray) -> FloatArray:
@@ -206,6 +211,7 @@ def _finish(
     model: Path,
     cascade: Cascade,
     natural: Sequence[ScoredScan],
+    how: Callable[[Sequence[ScoredScan]], Decision],
     source: dict[str, Any],
     single: dict[str, Any],
 ) -> Thresholds:
@@ -215,11 +221,12 @@ def _finish(
         model: The folder.
         cascade: What is in it, with its new settings.
         natural: Scans that the points of volumes are measured on.
+        how: What decided them.
         source: What the card says of them.
         single: What it says of single slices.
     """
     points = cascade.settings.thresholds
-    measured = operating_points(cross_fit(natural, decide, SEED), points, natural)
+    measured = operating_points(cross_fit(natural, how, SEED), points, natural)
     cascade.card = {**cascade.card, "operating_points": {**source, **measured, **single}}
     save_cascade(model, cascade)
     return points
