@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mmocnet.config import (
+    BurdenSettings,
     CascadeSettings,
     ClassifierSettings,
     DetectorSettings,
@@ -119,6 +120,28 @@ def test_the_report_tells_what_the_operating_point_was_measured_to_mean(scan, da
     settings = SegmentSettings(threshold=0.123)
     done = segment_file(scan, tmp_path / "other", settings, cascade=dark_spots)
     assert "80 simulated volumes" not in done.files.report.read_text()
+
+
+def test_a_confidence_that_knows_of_other_candidates_is_recorded_and_told(
+    scan, dark_spots, tmp_path
+):
+    burden = BurdenSettings(offset=-1.0, weight=0.5)
+    seen = ClassifierSettings(size=16, widths=(4, 4), blocks=1, slope=0.0, intercept=2.0)
+    said = "depends on how many other microbleeds"
+    given = []
+    for name, one in (("alone", seen), ("burden", dataclasses.replace(seen, burden=burden))):
+        dark_spots.settings = dataclasses.replace(dark_spots.settings, classifier=one)
+        dark_spots.classifier = Classifier(one).eval()
+        settings = SegmentSettings(threshold=0.9)
+        done = segment_file(scan, tmp_path / name, settings, cascade=dark_spots)
+        assert (said in done.files.report.read_text()) == (name == "burden")
+        given.append([each.confidence for each in done.result.candidates])
+    assert done.result.provenance["Burden"] == dataclasses.asdict(burden)
+    alone = 1 / (1 + math.exp(-2.0))
+    beside = 0.5 * (len(given[0]) - 1) * alone**2
+    assert len(given[0]) > 1
+    assert given[0] == pytest.approx([alone] * len(given[0]))
+    assert given[1] == pytest.approx([1 / (1 + math.exp(-(2.0 - 1.0 + beside)))] * len(given[0]))
 
 
 @pytest.mark.parametrize(("thickness_mm", "said"), [(3.0, True), (4.0, False)])

@@ -169,6 +169,7 @@ def provenance(
     point = "given" if settings.threshold is not None else settings.operating_point
     seen = cascade.settings.classifier
     local = None if seen is None else local_confidence(scan.volume, seen)
+    burden = None if seen is None or scan_slices == 1 else seen.burden
     return {
         "Version": __version__,
         "Model": {"Name": cascade.name, "SHA256": cascade.sha256, "Card": cascade.card},
@@ -178,6 +179,7 @@ def provenance(
         "Threshold": threshold,
         "Thresholds": asdict(limits_for(cascade.settings, scan_slices)),
         "LocalConfidence": None if local is None else asdict(local),
+        "Burden": None if burden is None else asdict(burden),
         "CandidateFloor": CANDIDATE_FLOOR,
         "Device": settings.device,
         "Engine": settings.engine,

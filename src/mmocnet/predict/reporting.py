@@ -132,6 +132,7 @@ def _provenance(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("Trained on", str(model["Card"].get("dataset", "see the model's card"))),
         ("SHA-256 of the scan", source["SHA256"]),
         ("Confidence to be a lesion", f"{record['Threshold']:g} ({record['OperatingPoint']})"),
+        *_burden(record),
         *_measured(record),
         ("The model's thresholds", limits),
         ("Device", record["Device"]),
@@ -140,6 +141,14 @@ def _provenance(record: dict[str, Any]) -> list[tuple[str, str]]:
     if "Started" in record:
         pairs.append(("Made", f"{record['Started']}, in {record['Seconds']:.1f} s"))
     return pairs
+
+
+def _burden(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what confidence depends on; nothing where each candidate's is its own."""
+    if record.get("Burden") is None:
+        return []
+    depends = "depends on how many other microbleeds the scan seems to hold"
+    return [("Each candidate's confidence", depends)]
 
 
 def _measured(record: dict[str, Any]) -> list[tuple[str, str]]:
