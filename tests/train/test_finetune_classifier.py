@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmocnet.config import (
+    BurdenSettings,
     CascadeSettings,
     ClassifierSettings,
     DetectorSettings,
@@ -19,6 +20,7 @@ from mmocnet.nets.checkpoint import Cascade, load_cascade
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
+from mmocnet.predict.confidence import probability
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
 from mmocnet.train.finetune import training_of
 from mmocnet.train.finetune_classifier import tune_classifier
@@ -67,24 +69,23 @@ def own_candidates(rng: np.random.Generator) -> Found:
     return replace(candidates(rng), voxels_mm=((0.5, 0.5, 2.0),))
 
 
-def local_line(model: Cascade) -> NDArray[np.floating]:
-    assert model.settings.classifier is not None
-    local = model.settings.classifier.local[0]
-    return np.array([local.slope, local.intercept])
-
-
-def test_a_line_for_the_users_voxels_is_fitted_and_nothing_else(rng: np.random.Generator) -> None:
-    start, own = cascade(), own_candidates(rng)
+@pytest.mark.parametrize("burden", [None, BurdenSettings(0.9, -1.2, 0.3)])
+def test_a_line_for_the_users_voxels_is_fitted_and_nothing_else(
+    rng: np.random.Generator, burden: BurdenSettings | None
+) -> None:
+    start, own, seen = cascade(), own_candidates(rng), replace(SEEN, burden=burden)
+    start.settings = replace(SMALL, classifier=seen)
     changed = fitted(start, own, candidates(rng), FinetuneSettings(ridge=0.0), start)
     assert changed.classifier is start.classifier
     assert changed.settings.classifier is not None
-    assert replace(changed.settings.classifier, local=()) == SEEN
+    assert replace(changed.settings.classifier, local=()) == seen
     (local,) = changed.settings.classifier.local
     assert local.voxels_mm == own.voxels_mm
     assert local.slope > 0
     # A third of the candidates are microbleeds: the mean confidence says so.
-    score = rows_of(candidates(rng), start).x @ local_line(changed)
-    assert (1 / (1 + np.exp(-score))).mean() == pytest.approx(1 / 3, abs=0.05)
+    logit = rows_of(candidates(rng), start).x[:, 0]
+    given = probability(logit, local.slope, local.intercept, burden)
+    assert given.mean() == pytest.approx(1 / 3, abs=0.05)
 
 
 def test_a_second_tuning_replaces_the_line_of_the_same_voxels(rng: np.random.Generator) -> None:
