@@ -7,8 +7,17 @@ from typing import Any
 
 from mmocnet.config import CascadeSettings, Thresholds
 from mmocnet.errors import InputError, ModelError
-from mmocnet.nets.card import POINTS, default_model, point_sentence, shipped_folder
+from mmocnet.nets.card import (
+    POINTS,
+    default_model,
+    point_meanings,
+    point_sentence,
+    rate_text,
+    share_text,
+    shipped_folder,
+)
 from mmocnet.nets.settings_json import settings_from_json
+from mmocnet.predict.context import MIN_SLICES, limits_for
 
 SHIPPED = ("standard", "compact", "paper")
 MEANINGS = {
@@ -94,9 +103,45 @@ def model_json(model: Model, *, default: bool) -> dict[str, Any]:
                 "name": point,
                 "threshold": getattr(thresholds, point),
                 "text": point_sentence(model.card, getattr(thresholds, point)) or MEANINGS[point],
+                "slices": slice_sentence(model, point),
             }
             for point in POINTS
         ],
         "reads_phase": model.settings.reads_phase,
         "default": default,
     }
+
+
+def slice_sentence(model: Model, point: str) -> str | None:
+    """Return from which confidence single slices are lesions, and what that means on them.
+
+    None where they are judged as volumes are.
+    """
+    settings = model.settings
+    limits = limits_for(settings, 1)
+    if limits is limits_for(settings, MIN_SLICES):
+        return None
+    alone = limits is not limits_for(settings, 2)
+    which = "Single slices" if alone else f"Fewer than {MIN_SLICES} slices"
+    threshold: float = getattr(limits, point)
+    # Two digits would make 1.00 of 0.996.
+    said = f"{which}: {threshold:.3f}"
+    measured = _measured_on_slices(model.card, threshold)
+    return said if measured is None else f"{said}. {measured}"
+
+
+def _measured_on_slices(card: dict[str, Any], threshold: float) -> str | None:
+    """Return what a threshold means on single slices; None where the card does not know it."""
+    points = card.get("operating_points")
+    if not isinstance(points, dict):
+        return None
+    kind = "simulated slices" if points.get("simulated", True) else "slices"
+    # The card says of slices what it says of volumes, one level below.
+    for one in point_meanings({"operating_points": points.get("single_slices")}):
+        if one.threshold == threshold:
+            return (
+                f"{points['slices']} {kind}: {share_text(one.sensitivity)} of lesions found, "
+                f"{share_text(one.precision)} of calls right, {rate_text(one.fp_per_scan)} false "
+                "calls a slice"
+            )
+    return None

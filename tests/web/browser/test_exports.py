@@ -105,6 +105,22 @@ def test_pdf_tsv_bids_and_training_are_made_in_the_browser_too(reader):
         )
 
 
+def test_the_menu_follows_the_reading_while_it_is_open(reader):
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    reader.page.route("**/events", hold)
+    reader.key("g", "o")
+    warning = reader.page.get_by_text("not marked complete")
+    warning.wait_for()
+    reader.until(lambda: held)
+    held[0].continue_()
+    warning.wait_for(state="hidden")
+    assert reader.state()["complete"]
+
+
 def test_dicom_is_offered_only_for_dicom(reader):
     reader.key("o")
     assert reader.find("export-nifti").is_visible()

@@ -87,6 +87,42 @@ def test_the_outline_is_drawn_around_the_voxels_of_the_finding(reader):
     assert not (shot[..., 0] - shot[..., 2] > 60).any()
 
 
+WRITTEN = """() => {
+  const marks = document.querySelector("#marks").getContext("2d");
+  const [names, path, white] = [[], [], []];
+  marks.fillText = function (words, x, y) {
+    const size = this.measureText(words);
+    const [above, below] = [size.actualBoundingBoxAscent, size.actualBoundingBoxDescent];
+    names.push([words, [x, y - above, x + size.width, y + below]]);
+  };
+  marks.beginPath = () => path.splice(0);
+  for (const step of ["moveTo", "lineTo"]) marks[step] = (...point) => path.push(point);
+  marks.stroke = function () {
+    if (this.strokeStyle === "#ffffff") white.push(...path);
+  };
+  room.drawNow();
+  for (const name of ["fillText", "beginPath", "moveTo", "lineTo", "stroke"]) delete marks[name];
+  return [names, white];
+}"""
+
+
+def test_the_number_of_the_selected_is_clear_of_its_corners(reader):
+    first = reader.state()["selected"]
+    # At all sizes of the ring, not judged, accepted and rejected.
+    for key in "zzzzzzazz1zzz":
+        reader.page.evaluate("room.moveTo(room.view.cross, true)")
+        names, white = reader.page.evaluate(WRITTEN)
+        ((left, top, right, bottom),) = [box for words, box in names if words == "1"]
+        assert white
+        # Each line of a corner is a pair of points; it is 2 px wide, and has a dark rim.
+        ends = np.array(white).reshape(-1, 2, 2)
+        low, high = ends.min(axis=1) - 1, ends.max(axis=1) + 1
+        across = (low[:, 0] < right) & (high[:, 0] > left)
+        assert not (across & (low[:, 1] < bottom) & (high[:, 1] > top)).any(), key
+        reader.key(key)
+        reader.find(f"finding-{first}").click()
+
+
 def test_our_pixels_are_niivues(reader):
     cross = reader.state()["cross"]
     reader.page.evaluate("room.drawNow()")

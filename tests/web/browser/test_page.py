@@ -94,6 +94,7 @@ def test_nothing_is_said_to_be_saved_in_a_study_where_nothing_was(sit_down, read
     one.key("a")
     one.saved()
     one.find("back").click()
+    assert one.find("saved").inner_text() == ""
     one.open()
     assert one.find("saved").inner_text() == ""
 

@@ -34,6 +34,16 @@ def test_marks_made_while_the_server_is_away_are_sent_when_it_is_back(sit_down, 
     one.allow("401")
 
 
+def test_marks_made_just_before_the_study_is_left_are_saved(sit_down, read_room):
+    one = sit_down(read_room).enter("left at once").open()
+    marked = one.state()["shown"][:3]
+    one.key(*"a" * len(marked), "Shift+W")
+    one.until(lambda: not one.state()["pending"])
+    assert one.find("saved").inner_text() == ""
+    found = one.stored("left at once")["findings"]
+    assert [f["id"] for f in found if f["verdict"] == "accept"] == marked
+
+
 def test_a_job_survives_a_killed_server(sit_down, own_room, scan):
     one = sit_down(own_room).enter("job")
     study = own_room.upload(scan)

@@ -103,6 +103,57 @@ def test_a_run_can_be_cancelled_and_another_study_read_meanwhile(sit_down, own_r
     one.until(lambda: "running" in row.inner_text() or "waiting" in row.inner_text())
 
 
+def told(one, study, **change):
+    """Have the page told other things of a study than its server says."""
+
+    def answer(route):
+        found = route.fetch().json()
+        next(each for each in found["studies"] if each["id"] == study).update(change)
+        route.fulfill(json=found)
+
+    one.page.route("**/api/studies?*", answer)
+
+
+def test_all_that_is_said_of_a_study_can_be_read(sit_down, read_room):
+    one = sit_down(read_room)
+    study = read_room.study
+    settings = {"model": "standard", "point": "balanced", "phase": True}
+    told(one, study, settings=settings, size=[273, 335, 77])
+    one.enter("all said")
+    cell = one.find(f"study-{study}").locator("td.name")
+    said = cell.locator(".reason")
+    said.wait_for()
+    assert said.inner_text().endswith("standard, balanced, with phase")
+    cut = "(e) => e.scrollWidth > e.clientWidth || getComputedStyle(e).whiteSpace === 'nowrap'"
+    assert not said.evaluate(cut)
+    inner, outer = said.bounding_box(), cell.bounding_box()
+    assert inner["y"] + inner["height"] <= outer["y"] + outer["height"]
+
+
+def test_what_runs_after_the_last_slice_is_said(sit_down, read_room):
+    one = sit_down(read_room)
+    study = read_room.study
+    progress = {"done": 13, "total": 13, "seconds_left": None}
+    told(one, study, state="running", progress=progress)
+    one.enter("last slice")
+    one.find(f"study-{study}").get_by_text("writing the findings").wait_for()
+    told(one, study, state="running", progress=progress | {"done": 6, "seconds_left": 4.0})
+    one.find(f"study-{study}").get_by_text("4 s left").wait_for()
+
+
+def test_the_form_says_what_was_measured_on_single_slices(sit_down, read_room):
+    one = sit_down(read_room).enter("slices")
+    one.find("new-model").select_option("standard")
+    one.find("new-point").select_option("report")
+    assert "simulated volumes" in one.find("new-meaning").inner_text()
+    points = read_room.get("/room")["models"][0]["points"]
+    said = next(point["slices"] for point in points if point["name"] == "report")
+    assert one.find("new-slices").inner_text() == said
+    assert said.startswith("Single slices: ")
+    one.find("new-point").select_option("own")
+    assert not one.find("new-slices").is_visible()
+
+
 def test_the_list_is_searched_and_filtered(sit_down, read_room):
     one = sit_down(read_room).enter("search")
     row = one.find(f"study-{read_room.study}")

@@ -14,6 +14,9 @@ let busy = false;
 /** @returns {boolean} Whether anything is not yet durable. */
 export const pending = () => busy || queue.length > 0;
 
+/** Whether what is open is what an event was made in. */
+const isOpen = ({ study, reader }) => state.reading !== null && state.study?.id === study && state.reader?.id === reader;
+
 /** Warn before the page is left with events unsaved. */
 export function guardLeaving() {
   addEventListener("beforeunload", (event) => {
@@ -21,9 +24,15 @@ export function guardLeaving() {
   });
 }
 
-/** Say nothing of saving: another study or reader has nothing of its own saved yet. */
+/** Say nothing of saving: the work list has nothing to save, another study or reader nothing saved yet. */
 export function forgetSaved() {
   if (!pending()) mark("idle");
+}
+
+/** Say that an event is durable; of a study that was left nothing is said. */
+function markDone(item) {
+  if (queue.length > 1) mark("saving");
+  else mark(isOpen(item) ? "saved" : "idle");
 }
 
 function mark(kind, message = "") {
@@ -41,7 +50,8 @@ function mark(kind, message = "") {
  */
 export function send(kind, payload) {
   return new Promise((resolve, reject) => {
-    queue.push({ study: state.study.id, reader: state.reader.id, kind, payload, resolve, reject, tries: 0 });
+    const { study, reader, reading } = state;
+    queue.push({ study: study.id, reader: reader.id, revision: reading.revision, kind, payload, resolve, reject, tries: 0 });
     mark("saving");
     work();
   });
@@ -85,19 +95,19 @@ async function work() {
 }
 
 async function attempt(item) {
-  const current = () => state.study?.id === item.study && state.reader?.id === item.reader;
-  item.revision ??= state.reading.revision;
-  if (item.tries === 0 && current()) item.revision = state.reading.revision;
+  if (item.tries === 0 && isOpen(item)) item.revision = Math.max(item.revision, state.reading.revision);
   item.tries++;
-  const { reader, revision, kind, payload } = item;
+  const { study, reader, revision, kind, payload } = item;
   try {
-    const answer = await api.sendEvent(item.study, { reader, revision, kind, payload });
-    if (current()) {
+    const answer = await api.sendEvent(study, { reader, revision, kind, payload });
+    // The study may be left before they are sent.
+    for (const later of queue.slice(1)) if (later.study === study && later.reader === reader) later.revision = answer.revision;
+    if (isOpen(item)) {
       state.reading.apply(answer);
       if (answer.removed.includes(state.selected)) state.selected = null;
       emit("reading");
     }
-    if (queue.length === 1) mark("saved");
+    markDone(item);
     item.resolve(answer);
     return "done";
   } catch (problem) {
@@ -114,7 +124,7 @@ async function attempt(item) {
 async function refuse(item, problem) {
   if (problem.status === 409 && (await caughtUp(item))) {
     item.resolve(null);
-    mark(queue.length === 1 ? "saved" : "saving");
+    markDone(item);
     return "done";
   }
   const stale = problem.status === 409;
@@ -124,8 +134,8 @@ async function refuse(item, problem) {
   if (stale) {
     // Later events were meant for what the reader saw before.
     for (const later of queue.splice(1)) later.reject(problem);
-  } else {
-    await reload();
+  } else if (isOpen(item)) {
+    await reload(item);
   }
   item.reject(problem);
   return "done";
@@ -133,15 +143,16 @@ async function refuse(item, problem) {
 
 /** After an answer was lost on the way: the event may be in. Load and see. */
 async function caughtUp(item) {
-  await reload();
-  return item.tries > 1 && state.reading?.revision === item.revision + 1;
+  const revision = await reload(item);
+  return item.tries > 1 && revision === item.revision + 1;
 }
 
-async function reload() {
+/** Load the reading of an event again. @returns {Promise<number>} Its revision. */
+async function reload(item) {
   for (;;) {
     try {
-      await loadReading();
-      return;
+      if (isOpen(item)) await loadReading();
+      return (isOpen(item) ? state.reading : await api.reading(item.study, item.reader)).revision;
     } catch (problem) {
       if (!(problem instanceof api.ApiError) || ![0, 401].includes(problem.status)) throw problem;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { dialog } from "./dialogs.js";
 import { download, fill, h } from "./dom.js";
 import { pending } from "./events.js";
-import { state } from "./state.js";
+import { on, state } from "./state.js";
 
 const POLL_MS = 500;
 const KINDS = [
@@ -19,6 +19,13 @@ const KINDS = [
   ["audit", "Audit log (JSON lines)", "Every event of this reading, none left out."],
 ];
 
+let warning;
+
+/** Keep what the menu says of the reading current: it can be open before the last event is saved. */
+export function start() {
+  on("reading", warn);
+}
+
 /** Open the menu of exports. */
 export function open() {
   const kinds = KINDS.filter(([kind]) => kind !== "dicom" || state.study.about.source === "dicom");
@@ -26,10 +33,10 @@ export function open() {
     "Report and export",
     "export",
     () => {
-      const counts = state.reading.counts(0);
-      const warning = state.reading.complete ? [] : [h("p", { class: "warn small", text: `This reading is not marked complete. Findings not judged are listed as not judged, never as microbleeds. Accepted so far: ${counts.accepted}.` })];
+      warning = h("p", { class: "warn small" });
+      warn();
       return [
-        ...warning,
+        warning,
         h("div", { class: "exports" }, ...kinds.flatMap(row)),
         h("p", { class: "small", text: "Research use only - not a medical device. Every file says which model, version and reader made it." }),
         h("div", { class: "row" }, h("button", { type: "button", test: "audit", onclick: showAudit, text: "Show the audit" })),
@@ -37,6 +44,12 @@ export function open() {
     },
     { wide: true },
   );
+}
+
+function warn() {
+  if (!warning || !state.reading) return;
+  warning.hidden = state.reading.complete;
+  warning.textContent = `This reading is not marked complete. Findings not judged are listed as not judged, never as microbleeds. Accepted so far: ${state.reading.counts(0).accepted}.`;
 }
 
 function row([kind, name, words]) {

@@ -148,6 +148,7 @@ function leave() {
   state.ready = false;
   viewer.close();
   Object.assign(state, { study: null, reading: null, selected: null, awaitingReason: false });
+  forgetSaved();
   showReading(false);
   drawTop();
   emit("study");
@@ -162,6 +163,7 @@ async function reveal() {
 }
 
 async function changeReader() {
+  forgetSaved();
   drawTop();
   if (!state.study?.result) return;
   state.reading = null;
@@ -186,6 +188,7 @@ async function begin() {
   banner.start();
   panel.start();
   toolbar.start();
+  exporting.start();
   keys.listen();
   pointer.listen();
   guardLeaving();

@@ -150,11 +150,13 @@ function ring(ctx, view, pane, { finding, kind, box }) {
   const [x, y] = [box.x + corner, box.y - corner];
   if (kind === "accept") lines(ctx, view, [[x - 5 * s, y, x - 1.5 * s, y + 4 * s], [x - 1.5 * s, y + 4 * s, x + 5 * s, y - 5 * s]]);
   if (kind === "reject") lines(ctx, view, [[x - 4 * s, y - 4 * s, x + 4 * s, y + 4 * s], [x - 4 * s, y + 4 * s, x + 4 * s, y - 4 * s]]);
-  const shift = (kind === "accept" || kind === "reject" ? 9 : 4) * s + (finding.id === state.selected ? 6 * s : 0);
+  const chosen = finding.id === state.selected;
+  if (chosen) corners(ctx, view, box, radius + 4 * s);
   if (pane.plane === view.nv.panes[0].plane) {
-    text(ctx, view, state.reading.label(finding), x + shift, y + 4 * s, "left", "alphabetic", COLOURS[kind]);
+    const beside = x + (kind === "accept" || kind === "reject" ? 9 : 4) * s;
+    const left = chosen ? Math.max(beside, box.x + radius + 9 * s) : beside;
+    text(ctx, view, state.reading.label(finding), left, y + 4 * s, "left", "alphabetic", COLOURS[kind]);
   }
-  if (finding.id === state.selected) corners(ctx, view, box, radius + 4 * s);
 }
 
 function lines(ctx, view, segments) {

@@ -20,12 +20,15 @@ export function settingsForm(test, known = null) {
   const point = choice([], null, { test: `${test}-point` });
   const threshold = h("input", { type: "number", min: 0.05, max: 1, step: 0.01, value: start.threshold ?? 0.5, test: `${test}-threshold` });
   const meaning = h("p", { class: "meaning", test: `${test}-meaning` });
+  const slices = h("p", { class: "meaning", test: `${test}-slices` });
   const own = field("Threshold, 0.05 to 1", threshold);
   const now = () => models.find((one) => one.name === model.value);
   const explain = () => {
     own.hidden = point.value !== OWN;
     const found = now().points.find((one) => one.name === point.value);
     meaning.textContent = found ? found.text : "Candidates at or above this confidence count as lesions.";
+    slices.textContent = found?.slices ?? "";
+    slices.hidden = !found?.slices;
   };
   const refill = () => {
     const points = now().points.map((one) => [one.name, `${one.name} (${number(one.threshold, 2)})`]);
@@ -43,5 +46,5 @@ export function settingsForm(test, known = null) {
     keep("settings", chosen);
     return chosen;
   };
-  return { nodes: [field("Model", model), field("Operating point", point), own, meaning], values };
+  return { nodes: [field("Model", model), field("Operating point", point), own, meaning, slices], values };
 }

@@ -13,6 +13,8 @@ const FAST_MS = 1000;
 const SLOW_MS = 5000;
 const STATES = { new: "new", waiting: "waiting", running: "running", ready: "ready", failed: "failed", cancelled: "cancelled" };
 const SOURCES = { nifti: "NIfTI", dicom: "DICOM", picture: "picture" };
+/** What runs when all slices are done, and takes some seconds more. */
+const AFTER_SLICES = "judging, locating and writing the findings";
 let search = "";
 let only = "all";
 let timer = 0;
@@ -127,7 +129,7 @@ function row(study) {
   return h(
     "tr",
     { test: `study-${study.id}` },
-    h("td", { class: "name" }, h("button", { type: "button", disabled: !open, test: `open-${study.id}`, title: study.name, onclick: () => openStudy(study), text: study.name }), h("div", { class: "reason", title: sourceWords(study), text: sourceWords(study) })),
+    h("td", { class: "name" }, h("button", { type: "button", disabled: !open, test: `open-${study.id}`, title: study.name, onclick: () => openStudy(study), text: study.name }), h("div", { class: "reason", text: sourceWords(study) })),
     h("td", {}, stateCell(study)),
     h("td", { class: "num", title: "Lesions at the operating point, of all candidates", text: found }),
     h("td", {}, readCell(study)),
@@ -158,7 +160,8 @@ function stateCell(study) {
   const { progress } = study;
   if (study.state === "running" && progress?.total) {
     const left = progress.seconds_left === null ? "" : `${duration(progress.seconds_left)} left`;
-    words.push(h("div", { class: "row" }, h("progress", { max: progress.total, value: progress.done, "aria-label": "Progress" }), h("span", { class: "small num", text: left })));
+    const after = progress.done < progress.total ? left : AFTER_SLICES;
+    words.push(h("div", { class: "row" }, h("progress", { max: progress.total, value: progress.done, "aria-label": "Progress" }), h("span", { class: "small num", text: after })));
   }
   if (study.reason) words.push(h("div", { class: "reason", test: `reason-${study.id}`, text: study.reason }));
   return h("div", { class: "state" }, glyph(study.state), h("div", {}, ...words));
