@@ -4,8 +4,8 @@ The confidence is a logistic function of a few numbers a candidate: measures of 
 (`predict.context`), or the classifier's logit. On the user's scans the truth is learned; on
 simulated scans the confidence that the model gave before is (learning without forgetting, Li and
 Hoiem, 2017), so that no prior of the simulated scans comes in. A classifier has both apart: a line
-for volumes with the user's voxels, and that for all others. The operating points stay: they are
-probabilities, and mean what they meant.
+for volumes with the user's voxels, fitted with what the burden makes of it, and that for all
+others. The operating points stay: they are probabilities, and mean what they meant.
 """
 
 from collections.abc import Sequence
