@@ -135,6 +135,16 @@ def test_hostile_files_fail_alone_and_cost_the_web_process_nothing(serve, tmp_pa
     assert list((server.state / "work").iterdir()) == []
 
 
+def test_a_phase_that_cannot_be_read_is_called_the_phase(serve, head):
+    server = serve()
+    files = [("files", (head.name, head.read_bytes())), ("phase", ("Roe_Jane.nii.gz", b"none"))]
+    (study,) = server.client.post("/api/studies", files=files).json()["studies"]
+    found = server.wait(study["id"])
+    assert found["state"] == "failed"
+    assert "the phase" in found["reason"]
+    assert not any(one in found["reason"] for one in ("phase-", ".nii", "Roe")), found["reason"]
+
+
 def _files(tmp_path: Path, state: Path) -> set[Path]:
     """Return the files around the room that are not in it."""
     return {one for one in tmp_path.rglob("*") if one != state and state not in one.parents}

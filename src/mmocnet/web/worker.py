@@ -25,6 +25,8 @@ BEAT_S = 2.0
 
 STORED = re.compile(r"\b(scan\.nii(\.gz)?|slice\.(png|tiff?)|study\.zip|(?<=in )dicom)\b")
 """Names of uploaded scans in a study's folder."""
+STORED_BESIDE = re.compile(r"\b(phase|mask)-[0-9a-f]{16}(\.\w+)+")
+"""Names of what was uploaded with them."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,14 @@ def reason_of(error: BaseException, kind: Kind) -> str:
 
 
 def as_uploaded(store: Store, job: Job, reason: str) -> str:
-    """Return a reason in which an uploaded file has the user's name for it, not ours."""
+    """Return a reason in which an uploaded file has the user's name for it, not ours.
+
+    Of a phase or a mask the user's name is not kept: there it says which of them it is.
+    """
     row = store.row("SELECT name, path FROM studies WHERE id = ?", (job.study,))
     if row is None or row["path"] is not None:
         return reason
+    reason = STORED_BESIDE.sub(r"the \1", reason)
     return STORED.sub(lambda _: str(row["name"]), reason)
 
 
