@@ -157,7 +157,10 @@ function leave() {
 
 async function reveal() {
   if (!state.reading?.hidden) return;
+  const { study, reader } = state;
   await send("reveal", {});
+  // Whoever has left meanwhile finds the marks when the study is opened again.
+  if (state.study !== study || state.reader !== reader) return;
   await loadReading();
   firstFinding();
 }
