@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,10 +179,8 @@ def _place(volume: Volume, k: int) -> tuple[list[float], list[float], list[float
 
 
 def _classic(volume: Volume, pixels: np.ndarray, common: "Dataset", kind: str, k: int) -> "Dataset":
-    from pydicom import Dataset
-
-    one = Dataset()
-    one.update(common)
+    # Its own elements: what tags replace in one slice stays in the next.
+    one = deepcopy(common)
     one.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
     one.SOPInstanceUID = _uid("instance", common.SeriesInstanceUID, k)
     one.InstanceNumber = one.AcquisitionNumber = k + 1

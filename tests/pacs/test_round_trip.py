@@ -1,6 +1,7 @@
 """A simulated study goes file -> archive -> `mmocnet pacs` -> SEG, SR and PDF in the archive."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -20,11 +21,16 @@ NAME = "Fake^Patient"
 
 
 @pytest.fixture(scope="module")
-def swi(tmp_path_factory):
+def scan(tmp_path_factory):
     out = tmp_path_factory.mktemp("simulated") / "dataset"
-    study = StudySettings("clinical", 0.0, (8, 8), slab_mm=18.0, images="swi")
+    study = StudySettings("clinical", 0.0, (8, 8), slab_mm=18.0, images="phase")
     assert [r.state for r in write_subjects(out, plan_subjects(1, 99, study))] == ["written"]
-    return read_nifti(read_dataset(out)[0].image)
+    return read_dataset(out)[0]
+
+
+@pytest.fixture(scope="module")
+def swi(scan):
+    return read_nifti(scan.image)
 
 
 @pytest.fixture
@@ -67,6 +73,44 @@ def test_a_simulated_study_comes_back_as_segment_has_it(
     assert {kind: orthanc.stored(kind) for kind in kinds} == stored
 
     _check_conformance(tmp_path, stored["SEG"] + stored["SR"] + stored["DOC"])
+
+
+@pytest.fixture(params=["another series", "the same series"])
+def phase_in(request, scan, write_dicom_series, tmp_path):
+    """Files of a study with phase, and the UID of the series that the phase is in."""
+    files = write_dicom_series(tmp_path / "study", read_nifti(scan.image))
+    tags = {}
+    if request.param == "the same series":
+        uid = str(pydicom.dcmread(files[0]).SeriesInstanceUID)
+        tags = {"SeriesInstanceUID": uid, "SeriesDescription": "SWI"}
+    phase = read_nifti(scan.phase)
+    files += write_dicom_series(tmp_path / "study", phase, kind="phase", **tags)
+    return files, str(pydicom.dcmread(files[-1]).SeriesInstanceUID)
+
+
+def test_the_phase_of_the_study_is_read(pacs, orthanc, phase_in, tmp_path, capsys):
+    files, uid = phase_in
+    orthanc.upload(files)
+    words = [*pacs, "--model", "standard"]
+    assert main(words) == 0
+    stored = orthanc.stored("SEG"), orthanc.stored("SR")
+    assert [len(one) for one in stored] == [1, 1]
+
+    out = tmp_path / "out"
+    assert main(["segment", str(tmp_path / "study"), "-o", str(out), "--no-location"]) == 0
+    (record,) = out.rglob("*_desc-cmb_dseg.json")
+    found = json.loads(record.read_text())["Provenance"]["Input"]
+    assert found["Phase"]["SeriesInstanceUID"] == uid
+    labels = read_nifti(next(out.rglob("*_desc-cmb_dseg.nii.gz")))
+    assert labels.array.any()
+    assert np.array_equal(_labels(_read(stored[0][0]), labels), labels.array)
+
+    # Its UIDs tell that the result is there, whatever the watch remembers.
+    (tmp_path / "state" / "state.sqlite").unlink()
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "there already" in capsys.readouterr().err
+    assert (orthanc.stored("SEG"), orthanc.stored("SR")) == stored
 
 
 def _read(content):

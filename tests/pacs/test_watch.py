@@ -25,24 +25,29 @@ QUICK = WatchSettings(every_s=0.05, settle_s=0, since=40_000, backoff_s=0.05)
 class CopyMaker:
     """Gives two objects a series, whose UIDs follow from the series': no networks, no SWI."""
 
+    reads_phase: bool = False
     before: dict[int, object] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
     modes: list[int] = field(default_factory=list)
 
-    def result_uid(self, series_uid):
-        return self._uid(series_uid, "SR")
+    def result_uid(self, series_uid, phase_uid=None):
+        return self._uid(series_uid if phase_uid is None else f"{series_uid} {phase_uid}", "SR")
 
     def make(self, series_uid, folder, out, *, named):
-        self.seen.append(len(list(folder.iterdir())))
+        files = sorted(folder.glob("*/*"))
+        self.seen.append(len(files))
         self.modes.append(stat.S_IMODE(folder.parent.stat().st_mode))
         act = self.before.get(len(self.seen))
         if act is not None:
             act()
         out.mkdir()
-        source = pydicom.dcmread(next(folder.iterdir()))
+        source = pydicom.dcmread(files[0])
+        series = {str(pydicom.dcmread(one).SeriesInstanceUID) for one in files}
+        phase = next(iter(sorted(series - {series_uid})), None)
+        uids = {"SEG": self._uid(series_uid, "SEG"), "SR": self.result_uid(series_uid, phase)}
         made = {}
-        for modality in ("SR", "SEG"):
-            source.Modality, source.SOPInstanceUID = modality, self._uid(series_uid, modality)
+        for modality, uid in uids.items():
+            source.Modality, source.SOPInstanceUID = modality, uid
             source.file_meta.MediaStorageSOPInstanceUID = source.SOPInstanceUID
             source.SeriesInstanceUID = self._uid(series_uid, f"{modality} series")
             source.save_as(out / f"{modality}.dcm")
@@ -137,6 +142,47 @@ def test_a_series_that_still_arrives_waits(watch, orthanc, write_small, tmp_path
     stop.wait(0.4)
     assert watcher.look(stop) == 0
     assert maker.seen == [8]
+
+
+def test_the_phase_of_a_study_is_fetched_with_its_series_once_both_are_there(
+    watch, orthanc, write_small, tmp_path, caplog
+):
+    swi, phase = write_small(tmp_path / "swi"), write_small(tmp_path / "phase", kind="phase")
+    more = write_small(tmp_path / "more", kind="phase", SeriesInstanceUID="1.2.3")
+    orthanc.upload([*swi, *phase[:5], *more[:3]])
+    maker = CopyMaker(reads_phase=True)
+    watcher = watch(maker, replace(QUICK, settle_s=0.3))
+    stop = threading.Event()
+    assert watcher.look(stop) == 1
+    orthanc.upload(phase[5:])
+    stop.wait(0.4)
+    assert watcher.look(stop) == 1
+    stop.wait(0.4)
+    assert watcher.look(stop) == 0
+    # Not the series with other slices.
+    assert maker.seen == [16]
+    watcher.state.close()
+    (tmp_path / "state" / "state.sqlite").unlink()
+    caplog.set_level(logging.INFO, "mmocnet.pacs")
+    again = watch(maker)
+    again.run_once(stop)
+    assert "there already" in caplog.text
+    again.run_series(str(pydicom.dcmread(swi[0]).SeriesInstanceUID))
+    assert maker.seen == [16]
+    assert _counts(orthanc) == (1, 1)
+
+
+def test_a_phase_that_comes_after_the_result_makes_no_second_one(
+    watch, orthanc, write_small, tmp_path
+):
+    orthanc.upload(write_small(tmp_path / "swi"))
+    maker = CopyMaker(reads_phase=True)
+    watch(maker).run_once(threading.Event())
+    orthanc.upload(write_small(tmp_path / "phase", kind="phase"))
+    (tmp_path / "state" / "state.sqlite").unlink()
+    watch(maker).run_once(threading.Event())
+    assert maker.seen == [8]
+    assert _counts(orthanc) == (1, 1)
 
 
 def test_instances_that_come_after_the_result_change_nothing(

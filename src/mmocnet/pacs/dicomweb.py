@@ -87,6 +87,14 @@ class DicomWeb:
         found = self._series({"SeriesInstanceUID": check_uid(uid)})
         return next((one for one in found if one.uid == uid), None)
 
+    def series_of(self, study_uid: str) -> list[FoundSeries]:
+        """Return the MR series of a study.
+
+        Raises:
+            ServerError: If the server cannot be reached or answers something else.
+        """
+        return self._series({"Modality": "MR", "StudyInstanceUID": check_uid(study_uid)})
+
     def has_instance(self, study_uid: str, uid: str) -> bool:
         """Return whether a study holds an object.
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from mmocnet.config import SegmentSettings
 from mmocnet.errors import InputError
-from mmocnet.io.dicom.find import choose_swi, find_series
+from mmocnet.io.dicom.find import find_series
 from mmocnet.io.dicom.uids import derived_uid
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.pacs.errors import ServerError
 from mmocnet.predict.dicom_files import PDF, SEG, SR
-from mmocnet.predict.identity import result_settings
+from mmocnet.predict.identity import result_settings, series_phase
 from mmocnet.predict.pipeline import segment_file
+from mmocnet.predict.provenance import FileOptions
 
 
 class ResultMaker:
@@ -38,9 +39,20 @@ class ResultMaker:
             }
         )
 
-    def result_uid(self, series_uid: str) -> str:
-        """Return the UID of the SR of a series: it is stored last."""
-        return derived_uid(series_uid, self.cascade.sha256, self._identity, "sr")
+    @property
+    def reads_phase(self) -> bool:
+        """Whether the model makes use of phase."""
+        return self.cascade.settings.reads_phase
+
+    def result_uid(self, series_uid: str, phase_uid: str | None = None) -> str:
+        """Return the UID of the SR of a series: it is stored last.
+
+        Args:
+            series_uid: The series.
+            phase_uid: The series that its phase was taken from; None for a result without phase.
+        """
+        phase = {} if phase_uid is None else series_phase(phase_uid, self.settings.phase_sign)
+        return derived_uid(series_uid, self.cascade.sha256, self._identity | phase, "sr")
 
     def make(
         self, series_uid: str, folder: Path, out: Path, *, named: bool
@@ -49,26 +61,25 @@ class ResultMaker:
 
         Args:
             series_uid: The series that was asked for.
-            folder: Its files.
+            folder: Its files, and those of series that may be its phase.
             out: Folder of the results, private.
             named: Whether a person has named the series: then it need not look like SWI.
 
         Returns:
-            The file of each object's UID, None for a series that is no SWI.
+            The file of each object's UID, the SR last; None for a series that is no SWI.
 
         Raises:
             InputError: If the series cannot be segmented.
             ServerError: If the files are of another series.
         """
         found = find_series(folder)
-        if {one.uid for one in found} != {series_uid}:
+        asked = [one for one in found if one.uid == series_uid]
+        if not asked:
             raise ServerError("expected the images of the series asked for, got others")
-        if not named and all(one.kind != "swi" for one in found):
+        if not named and all(one.kind != "swi" for one in asked):
             return None
-        # The UIDs were known before it was seen whether a phase came with the series: none counts.
-        for path in {path for one in found for path in one.files} - set(choose_swi(found).files):
-            path.unlink()
-        done = segment_file(folder, out, self.settings, cascade=self.cascade)
+        options = FileOptions(series=series_uid)
+        done = segment_file(folder, out, self.settings, options=options, cascade=self.cascade)
         names = (SEG, PDF, SR) if self.pdf else (SEG, SR)
         if not (done.files.dicom / SR).exists():
             raise InputError(

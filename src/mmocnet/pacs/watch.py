@@ -8,12 +8,13 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from mmocnet.errors import InputError, MmocnetError
+from mmocnet.io.dicom.vendors import named_as_phase
 from mmocnet.pacs.dicomweb import DicomWeb, FoundSeries
 from mmocnet.pacs.errors import AccessError, ServerError, StillArrivingError
 from mmocnet.pacs.state import Row, State
@@ -22,6 +23,9 @@ LOG = logging.getLogger("mmocnet.pacs")
 
 DESCRIPTIONS = ("*swi*", "*swan*", "*suscept*", "*ven*bold*", "*fsbb*")
 """What vendors call susceptibility-weighted series: Siemens, GE, Philips, Canon."""
+
+MOST_PHASES = 4
+"""Phase series that are fetched with one of SWI: a study has one for each time it was acquired."""
 
 NEVER = float("inf")
 
@@ -49,13 +53,24 @@ class WatchSettings:
 class Maker(Protocol):
     """What makes results of a series."""
 
-    def result_uid(self, series_uid: str) -> str:
-        """Return the UID of the object that is stored last: when it is there, all is."""
+    @property
+    def reads_phase(self) -> bool:
+        """Whether a phase series of the same study is of use."""
+
+    def result_uid(self, series_uid: str, phase_uid: str | None = None) -> str:
+        """Return the UID of the object that is stored last: when it is there, all is.
+
+        It depends on the series that the phase was taken from, None for a result without phase.
+        """
 
     def make(
         self, series_uid: str, folder: Path, out: Path, *, named: bool
     ) -> Mapping[str, Path] | None:
-        """Return the file of each object's UID; None for a series of no SWI that nobody named."""
+        """Return the file of each object's UID; None for a series of no SWI that nobody named.
+
+        The folder holds the series and those that may be its phase. The last object is the one
+        to be stored last.
+        """
 
 
 class Watcher:
@@ -122,9 +137,9 @@ class Watcher:
         found = self.archive.series(uid)
         if found is None:
             raise InputError("expected --series of a series in the archive, got none of this UID")
-        key = self.key(found)
-        row = Row(key, "waiting", found.instances, time.time())
-        self._process(found, row, named=True)
+        phases = self._phases(found, self.archive.series_of(found.study_uid))
+        row = Row(self.key(found), "waiting", _count(found, phases), time.time())
+        self._process(found, phases, row, named=True)
         self._say_failures()
 
     def look(self, stop: threading.Event) -> int:
@@ -137,18 +152,20 @@ class Watcher:
             ServerError: If they cannot be listed.
         """
         waiting = 0
-        for found in self.archive.new_series(self._since()):
+        listed = self.archive.new_series(self._since())
+        for found in listed:
             if stop.is_set():
                 break
             if not self._may_be_swi(found):
                 continue
-            row = self._counted(found)
+            phases = self._phases(found, listed)
+            row = self._counted(found, _count(found, phases))
             if row.state == "done" or time.time() < row.next_try:
                 continue
             if time.time() - row.counted < self.settings.settle_s:
                 waiting += 1
                 continue
-            self._process(found, row)
+            self._process(found, phases, row)
         return waiting
 
     def key(self, found: FoundSeries) -> str:
@@ -166,25 +183,36 @@ class Watcher:
         text = found.description.lower()
         return any(fnmatch.fnmatchcase(text, one.lower()) for one in self.settings.descriptions)
 
-    def _counted(self, found: FoundSeries) -> Row:
+    def _phases(self, found: FoundSeries, listed: Sequence[FoundSeries]) -> list[FoundSeries]:
+        """Return the other series of a study that are named as phase; none where of no use."""
+        if not self.maker.reads_phase or named_as_phase(found.description):
+            return []
+        same = [one for one in listed if one.study_uid == found.study_uid and one.uid != found.uid]
+        return [one for one in same if named_as_phase(one.description)]
+
+    def _counted(self, found: FoundSeries, instances: int) -> Row:
         """Return what is known of a series; with another number of instances it waits anew."""
         key = self.key(found)
         row = self.state.get(key)
-        if row is not None and row.instances == found.instances:
+        if row is not None and row.instances == instances:
             return row
         if row is not None and row.state == "done":
             LOG.warning("series %s: instances came after its result, which stays", short(found.uid))
-            row = replace(row, instances=found.instances)
+            row = replace(row, instances=instances)
         else:
-            row = Row(key, "waiting", found.instances, time.time())
+            row = Row(key, "waiting", instances, time.time())
         self.state.put(row)
         return row
 
-    def _process(self, found: FoundSeries, row: Row, *, named: bool = False) -> None:
+    def _process(
+        self, found: FoundSeries, phases: Sequence[FoundSeries], row: Row, *, named: bool = False
+    ) -> None:
         """Work on one series; whatever happens is remembered and goes no further."""
         name = short(found.uid)
+        # On its grid there are as many.
+        fitting = [one for one in phases if one.instances == found.instances][:MOST_PHASES]
         try:
-            self._make(found, name, named)
+            self._make(found, fitting, name, named)
             row = replace(row, state="done", attempts=0, next_try=0.0)
         except StillArrivingError:
             LOG.info("series %s: still arriving", name)
@@ -199,30 +227,46 @@ class Watcher:
             row = self._failed(row, name, type(error).__name__, again=again)
         self.state.put(row)
 
-    def _make(self, found: FoundSeries, name: str, named: bool) -> None:
-        uid = self.maker.result_uid(found.uid)
-        if self.archive.has_instance(found.study_uid, uid):
+    def _make(
+        self, found: FoundSeries, phases: Sequence[FoundSeries], name: str, named: bool
+    ) -> None:
+        if self._has_result(found, phases):
             LOG.info("series %s: its result is there already", name)
             return
         with tempfile.TemporaryDirectory(prefix="work-", dir=self.folder) as work:
             source, out = Path(work) / "dicom", Path(work) / "out"
             source.mkdir()
-            LOG.info("series %s: fetching %d instances", name, found.instances)
-            files = self.archive.fetch(found, source)
-            now = self.archive.series(found.uid)
-            if now is None or now.instances > len(files):
-                raise StillArrivingError("instances came while the series was fetched")
+            for number, one in enumerate((found, *phases)):
+                what = "phase, " if number else ""
+                LOG.info("series %s: fetching %s%d instances", name, what, one.instances)
+                self._fetch(one, source / str(number))
             LOG.info("series %s: segmenting", name)
             objects = self.maker.make(found.uid, source, out, named=named)
             if objects is None:
                 LOG.info("series %s: no SWI", name)
                 return
             # The last object says that all are there: it must not come before the others.
-            others = {one: path for one, path in objects.items() if one != uid}
-            for group in (others, {uid: objects[uid]}):
+            *others, last = objects.items()
+            for group in (dict(others), dict([last])):
                 if group:
                     self.archive.store(found.study_uid, group)
             LOG.info("series %s: stored %d objects", name, len(objects))
+
+    def _has_result(self, found: FoundSeries, phases: Sequence[FoundSeries]) -> bool:
+        """Return whether the archive has a result of a series, with whatever phase or none."""
+        sources: list[str | None] = [None]
+        if self.maker.reads_phase:
+            # Philips keeps phase in the series itself.
+            sources += [found.uid, *(one.uid for one in phases)]
+        uids = (self.maker.result_uid(found.uid, one) for one in sources)
+        return any(self.archive.has_instance(found.study_uid, uid) for uid in uids)
+
+    def _fetch(self, series: FoundSeries, folder: Path) -> None:
+        folder.mkdir()
+        files = self.archive.fetch(series, folder)
+        now = self.archive.series(series.uid)
+        if now is None or now.instances > len(files):
+            raise StillArrivingError("instances came while the series was fetched")
 
     def _failed(self, row: Row, name: str, why: str, *, again: bool) -> Row:
         self.failures += 1
@@ -241,6 +285,11 @@ class Watcher:
     def _say_failures(self) -> None:
         if self.failures:
             raise InputError(f"{self.failures} series could not be processed: see the lines above")
+
+
+def _count(found: FoundSeries, phases: Sequence[FoundSeries]) -> int:
+    """Return how many instances a series has with those that may be its phase."""
+    return sum(one.instances for one in (found, *phases))
 
 
 def short(uid: str) -> str:

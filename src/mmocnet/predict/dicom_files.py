@@ -9,7 +9,7 @@ from mmocnet.io.dicom.pdf import write_pdf
 from mmocnet.io.dicom.seg import write_seg
 from mmocnet.io.dicom.source import DicomSource
 from mmocnet.io.dicom.sr import write_sr
-from mmocnet.predict.identity import result_settings
+from mmocnet.predict.identity import result_settings, series_phase
 from mmocnet.predict.segmentation import Segmentation
 
 SEG, SR, PDF = "seg.dcm", "sr.dcm", "report.dcm"
@@ -54,11 +54,15 @@ def machine_settings(record: dict[str, Any]) -> dict[str, Any]:
 
 def _given(source: dict[str, Any]) -> dict[str, Any]:
     """Return what was given beside the scan and changes the result: mask and phase."""
-    return {
+    given: dict[str, Any] = {
         part: {key: value for key, value in source[part].items() if key != "Name"}
         for part in ("Mask", "Phase")
         if part in source
     }
+    phase = given.get("Phase", {})
+    if "SeriesInstanceUID" in phase:
+        return given | series_phase(phase["SeriesInstanceUID"], phase["Sign"])
+    return given
 
 
 def _made(record: dict[str, Any]) -> datetime:

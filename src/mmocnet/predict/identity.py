@@ -4,6 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def series_phase(series_uid: str, sign: str) -> dict[str, Any]:
+    """Return what names a phase series that a result rests on, as the UID names the scan's.
+
+    Args:
+        series_uid: Its Series Instance UID.
+        sign: Setting of the phase's sign.
+    """
+    return {"Phase": {"SeriesInstanceUID": series_uid, "Sign": sign}}
+
+
 def result_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that changes a result beside its series and the weights; plain JSON values.
 

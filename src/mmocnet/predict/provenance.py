@@ -125,7 +125,12 @@ def read_beside(
     except InputError as error:
         # The scan is segmented without its phase all the same.
         return Beside(brain, None, record, (f"the phase beside it is not used: {error}",))
-    record["Phase"] = {"Name": phase.name, "SHA256": source.sha256, "Sign": sign}
+    record["Phase"] = {
+        "Name": phase.name,
+        "SHA256": source.sha256,
+        "Sign": sign,
+        "SeriesInstanceUID": source.series_uid,
+    }
     return Beside(brain, phase, record)
 
 

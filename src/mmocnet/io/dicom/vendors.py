@@ -103,6 +103,15 @@ def kind_of(one: Technique) -> tuple[Kind, str]:
     return "other", "no name or setting of SWI"
 
 
+def named_as_phase(description: str) -> bool:
+    """Return whether a series description is that of phase.
+
+    >>> named_as_phase("Pha_Images"), named_as_phase("FILT_PHA: SWAN"), named_as_phase("SWI")
+    (True, True, False)
+    """
+    return PHASE_WORDS.search(description) is not None
+
+
 def _derived(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
     if types & {"MNIP", "MINIP", "MIN_IP", "MIN IP", "PROJECTION IMAGE"}:
         return "minip", "ImageType of a projection"
@@ -125,7 +134,7 @@ def _by_component(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
         return "other", "real or imaginary part"
     if one.ge_component in _GE_COMPONENTS:
         return _GE_COMPONENTS[one.ge_component], "GE's private image type"
-    if PHASE_WORDS.search(one.description):
+    if named_as_phase(one.description):
         return "phase", "named as phase"
     return None
 
