@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmocnet.config import ClassifierSettings, LocalConfidence
+from mmocnet.config import BurdenSettings, ClassifierSettings, LocalConfidence
 from mmocnet.nets.classifier import PLACE_CHANNELS, mean_logits
 from mmocnet.predict.confidence import PerCandidate, probability
 from mmocnet.predict.engine import Engine
@@ -178,15 +178,33 @@ def voxel_of(volume: Volume) -> Triple:
     return round(smaller, 3), round(larger, 3), round(float(volume.spacing_mm[axis]), 3)
 
 
-def local_confidence(volume: Volume, settings: ClassifierSettings) -> LocalConfidence | None:
-    """Return the calibration that was fine-tuned for such voxels; None where there is none."""
+@dataclass(frozen=True)
+class Calibration:
+    """What makes confidence of the classifier's logits of a scan.
+
+    Attributes:
+        slope: What a logit is multiplied with.
+        intercept: What is then added.
+        burden: What the other candidates then say; None leaves them out.
+        local: The calibration fine-tuned for such voxels that slope and intercept come from; None
+            where there is none.
+    """
+
+    slope: float
+    intercept: float
+    burden: BurdenSettings | None = None
+    local: LocalConfidence | None = None
+
+
+def calibration_of(volume: Volume, settings: ClassifierSettings) -> Calibration:
+    """Return the calibration for a scan: one slice, or more."""
     if volume.shape[slice_axis(volume)] == 1:
-        return None
+        return Calibration(settings.slice_slope, settings.slice_intercept)
     voxel = voxel_of(volume)
     for local in settings.local:
         if any(np.allclose(voxel, other, rtol=SAME_VOXEL, atol=0) for other in local.voxels_mm):
-            return local
-    return None
+            return Calibration(local.slope, local.intercept, settings.burden, local)
+    return Calibration(settings.slope, settings.intercept, settings.burden)
 
 
 def confidence_of(
@@ -196,13 +214,11 @@ def confidence_of(
 
     Args:
         logits: The classifier's, of all candidates, shape (N,).
-        volume: The scan: one slice, or more.
+        volume: The scan.
         settings: Of the classifier, with its calibration.
     """
-    if volume.shape[slice_axis(volume)] == 1:
-        return probability(logits, settings.slice_slope, settings.slice_intercept)
-    line = local_confidence(volume, settings) or settings
-    return probability(logits, line.slope, line.intercept, settings.burden)
+    line = calibration_of(volume, settings)
+    return probability(logits, line.slope, line.intercept, line.burden)
 
 
 def with_classifier(

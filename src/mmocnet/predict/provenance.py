@@ -17,7 +17,7 @@ from mmocnet.io.picture import read_picture
 from mmocnet.io.read import Scan, read_scan
 from mmocnet.io.sidecar import read_acquisition
 from mmocnet.nets.checkpoint import Cascade, file_sha256
-from mmocnet.predict.classify import local_confidence
+from mmocnet.predict.classify import calibration_of
 from mmocnet.predict.context import limits_for
 from mmocnet.predict.fuse import CANDIDATE_FLOOR
 from mmocnet.predict.outputs import OutputFiles, read_summary
@@ -173,8 +173,9 @@ def provenance(
     scan_slices = scan.volume.shape[slice_axis(scan.volume)]
     point = "given" if settings.threshold is not None else settings.operating_point
     seen = cascade.settings.classifier
-    local = None if seen is None else local_confidence(scan.volume, seen)
-    burden = None if seen is None or scan_slices == 1 else seen.burden
+    line = None if seen is None else calibration_of(scan.volume, seen)
+    local = None if line is None else line.local
+    burden = None if line is None else line.burden
     return {
         "Version": __version__,
         "Model": {"Name": cascade.name, "SHA256": cascade.sha256, "Card": cascade.card},
