@@ -199,8 +199,9 @@ class Reader:
         self.find("reader").wait_for()
         return self
 
-    def open(self) -> "Reader":
-        self.find(f"read-{self.server.study}").click()  # type: ignore[attr-defined]
+    def open(self, study: str | None = None) -> "Reader":
+        name = study or self.server.study  # type: ignore[attr-defined]
+        self.find(f"read-{name}").click()
         self.until(lambda: self.page.evaluate("room.ready"))
         return self
 
@@ -218,12 +219,15 @@ class Reader:
         x, y = self.page.evaluate("([voxel, pane]) => room.place(voxel, pane)", [voxel, pane])
         return x, y
 
-    def stored(self, name: str) -> dict[str, Any]:
-        """Return a reader's reading as the server has it."""
+    def reader_id(self, name: str) -> str:
         readers = self.server.get("/room")["readers"]
-        reader = next(one["id"] for one in readers if one["name"] == name)
-        path = f"/studies/{self.server.study}/reading"  # type: ignore[attr-defined]
-        found: dict[str, Any] = self.server.get(path, reader=reader)
+        found: str = next(one["id"] for one in readers if one["name"] == name)
+        return found
+
+    def stored(self, name: str, study: str | None = None) -> dict[str, Any]:
+        """Return a reader's reading as the server has it."""
+        path = f"/studies/{study or self.server.study}/reading"  # type: ignore[attr-defined]
+        found: dict[str, Any] = self.server.get(path, reader=self.reader_id(name))
         return found
 
     def heard(self, kind: str, text: str) -> None:

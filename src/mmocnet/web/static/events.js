@@ -83,7 +83,7 @@ async function work() {
   busy = true;
   while (queue.length) {
     const item = queue[0];
-    const outcome = await attempt(item);
+    const outcome = await attempt(item).catch((problem) => giveUp(item, problem));
     if (outcome === "again") {
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       continue;
@@ -94,14 +94,31 @@ async function work() {
   if (saved.state === "saving") mark("saved");
 }
 
+/** Go on without an event, as one of a study that is deleted; those of others must still be sent. */
+function giveUp(item, problem) {
+  mark("refused", problem.message);
+  item.reject(problem);
+  return "done";
+}
+
+/** What waits to be sent of the same reading. */
+const laterOf = (item) => queue.filter((one) => one !== item && one.study === item.study && one.reader === item.reader);
+
+/** Note that an event is in; the study may be left before what waits is sent. */
+function passed(item, revision) {
+  for (const later of laterOf(item)) later.revision = revision;
+}
+
+/** Whether a server that answers so may answer otherwise in a while. 401: one that was started anew lets in who opens its new address. */
+const passes = (problem) => problem instanceof api.ApiError && ([0, 401].includes(problem.status) || problem.status >= 500);
+
 async function attempt(item) {
   if (item.tries === 0 && isOpen(item)) item.revision = Math.max(item.revision, state.reading.revision);
   item.tries++;
   const { study, reader, revision, kind, payload } = item;
   try {
     const answer = await api.sendEvent(study, { reader, revision, kind, payload });
-    // The study may be left before they are sent.
-    for (const later of queue.slice(1)) if (later.study === study && later.reader === reader) later.revision = answer.revision;
+    passed(item, answer.revision);
     if (isOpen(item)) {
       state.reading.apply(answer);
       if (answer.removed.includes(state.selected)) state.selected = null;
@@ -112,8 +129,7 @@ async function attempt(item) {
     return "done";
   } catch (problem) {
     if (!(problem instanceof api.ApiError)) throw problem;
-    // 401: a server that was started anew lets in who opens its new address; until then, wait.
-    if (problem.status === 0 || problem.status >= 500 || problem.status === 401) {
+    if (passes(problem)) {
       mark("failed", problem.message);
       return "again";
     }
@@ -123,6 +139,7 @@ async function attempt(item) {
 
 async function refuse(item, problem) {
   if (problem.status === 409 && (await caughtUp(item))) {
+    passed(item, item.revision + 1);
     item.resolve(null);
     markDone(item);
     return "done";
@@ -133,7 +150,10 @@ async function refuse(item, problem) {
   mark("refused", problem.message);
   if (stale) {
     // Later events were meant for what the reader saw before.
-    for (const later of queue.splice(1)) later.reject(problem);
+    for (const later of laterOf(item)) {
+      queue.splice(queue.indexOf(later), 1);
+      later.reject(problem);
+    }
   } else if (isOpen(item)) {
     await reload(item);
   }
@@ -154,7 +174,7 @@ async function reload(item) {
       if (isOpen(item)) await loadReading();
       return (isOpen(item) ? state.reading : await api.reading(item.study, item.reader)).revision;
     } catch (problem) {
-      if (!(problem instanceof api.ApiError) || ![0, 401].includes(problem.status)) throw problem;
+      if (!passes(problem)) throw problem;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
