@@ -1,11 +1,13 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pydicom
 import pytest
 
 from mmocnet.config import CascadeSettings, SegmentSettings
 from mmocnet.errors import InputError
 from mmocnet.pacs import results
+from mmocnet.volume import Volume
 
 
 def test_a_series_of_which_no_objects_can_be_made_fails(monkeypatch, write_small, tmp_path):
@@ -16,3 +18,18 @@ def test_a_series_of_which_no_objects_can_be_made_fails(monkeypatch, write_small
     maker = results.ResultMaker(cascade, SegmentSettings())
     with pytest.raises(InputError, match="headers of the series do not allow DICOM objects"):
         maker.make(uid, tmp_path / "in", tmp_path / "out", named=False)
+
+
+def test_what_is_said_of_a_series_names_no_uid(write_small, write_dicom_series, rng, tmp_path):
+    files = write_small(tmp_path / "in" / "a")
+    uid = str(pydicom.dcmread(files[0]).SeriesInstanceUID)
+    # Of two sizes, and with a phase that has the same series number.
+    other = Volume(rng.integers(1, 500, (20, 20, 8)).astype(np.float32), np.diag([2.0, 2, 3, 1]))
+    write_dicom_series(tmp_path / "in" / "b", other, SeriesInstanceUID=uid)
+    write_small(tmp_path / "in" / "c", kind="phase", SeriesNumber=3)
+    cascade = SimpleNamespace(settings=CascadeSettings(), sha256={"detector": "ab"})
+    maker = results.ResultMaker(cascade, SegmentSettings())
+    with pytest.raises(InputError, match="2 series that could be the SWI") as caught:
+        maker.make(uid, tmp_path / "in", tmp_path / "out", named=False)
+    assert "UID" not in str(caught.value)
+    assert uid not in str(caught.value)

@@ -11,9 +11,9 @@ import pytest
 from mmocnet.errors import InputError
 from mmocnet.pacs.connection import Connection, Limits
 from mmocnet.pacs.credentials import Credentials
-from mmocnet.pacs.dicomweb import DicomWeb
+from mmocnet.pacs.dicomweb import DicomWeb, FoundSeries
 from mmocnet.pacs.errors import AccessError, ServerError
-from mmocnet.pacs.watch import Watcher, WatchSettings, short
+from mmocnet.pacs.watch import Watcher, WatchSettings, _fitting, short
 
 from .conftest import PASSWORD, USER
 
@@ -183,6 +183,72 @@ def test_a_phase_that_comes_after_the_result_makes_no_second_one(
     watch(maker).run_once(threading.Event())
     assert maker.seen == [8]
     assert _counts(orthanc) == (1, 1)
+
+
+def test_a_phase_that_comes_while_its_series_is_worked_on_is_waited_for(
+    watch, orthanc, write_small, tmp_path, monkeypatch
+):
+    orthanc.upload(write_small(tmp_path / "swi"))
+    maker = CopyMaker(reads_phase=True)
+    watcher = watch(maker)
+    fetch = watcher.archive.fetch
+
+    def late(series, folder):
+        monkeypatch.undo()
+        orthanc.upload(write_small(tmp_path / "phase", kind="phase"))
+        return fetch(series, folder)
+
+    monkeypatch.setattr(watcher.archive, "fetch", late)
+    watcher.look(threading.Event())
+    assert maker.seen == []
+    watcher.look(threading.Event())
+    assert maker.seen == [16]
+
+
+def test_a_phase_that_cannot_be_fetched_is_left_out_in_the_end(
+    watch, orthanc, write_small, tmp_path, monkeypatch, caplog
+):
+    swi = write_small(tmp_path / "swi")
+    orthanc.upload([*swi, *write_small(tmp_path / "phase", kind="phase")])
+    uid = str(pydicom.dcmread(swi[0]).SeriesInstanceUID)
+    maker = CopyMaker(reads_phase=True)
+    watcher = watch(maker, replace(QUICK, backoff_s=0))
+    fetch = watcher.archive.fetch
+
+    def some(series, folder):
+        if series.uid != uid:
+            raise ServerError("no")
+        return fetch(series, folder)
+
+    monkeypatch.setattr(watcher.archive, "fetch", some)
+    for _ in range(4):
+        watcher.look(threading.Event())
+    assert maker.seen == [8]
+    assert watcher.failures == 2
+    assert "its phase is not used: no" in caplog.text
+
+
+def test_a_result_is_known_although_its_phase_has_grown(watch, orthanc, write_small, tmp_path):
+    phase = write_small(tmp_path / "phase", kind="phase")
+    orthanc.upload([*write_small(tmp_path / "swi"), *phase])
+    maker = CopyMaker(reads_phase=True)
+    watch(maker).run_once(threading.Event())
+    more = pydicom.dcmread(phase[0])
+    more.SOPInstanceUID = more.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    more.save_as(tmp_path / "more.dcm")
+    orthanc.upload([tmp_path / "more.dcm"])
+    (tmp_path / "state" / "state.sqlite").unlink()
+    watch(maker).run_once(threading.Event())
+    assert maker.seen == [16]
+    assert _counts(orthanc) == (1, 1)
+
+
+def test_the_phase_nearest_in_number_comes_first():
+    swi = FoundSeries("1", "1.1", "SWI", 8, 5)
+    numbers = (1, None, 9, 4, 6, 12)
+    phases = [FoundSeries("1", f"1.2.{n}", "pha", 8, one) for n, one in enumerate(numbers)]
+    phases.append(FoundSeries("1", "1.3", "pha", 7, 5))
+    assert [one.number for one in _fitting(phases, swi)] == [4, 6, 1, 9]
 
 
 def test_instances_that_come_after_the_result_change_nothing(

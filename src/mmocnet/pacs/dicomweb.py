@@ -20,6 +20,7 @@ DUPLICATE = 0x0111
 
 STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
 MODALITY, DESCRIPTION, COUNT = "00080060", "0008103E", "00201209"
+NUMBER = "00200011"
 STUDY_DATE = "00080020"
 FAILED, FAILED_UID, REASON = "00081198", "00081155", "00081197"
 STORED = "00081199"
@@ -36,12 +37,14 @@ class FoundSeries:
         uid: Its own; never printed.
         description: Free text; never printed.
         instances: How many are there now.
+        number: Series number; None where it has none.
     """
 
     study_uid: str
     uid: str
     description: str
     instances: int
+    number: int | None = None
 
 
 def check_uid(text: str) -> str:
@@ -154,7 +157,7 @@ class DicomWeb:
 
     def _series(self, query: dict[str, str]) -> list[FoundSeries]:
         found: dict[str, FoundSeries] = {}
-        more = {"includefield": f"{DESCRIPTION},{COUNT}", "limit": str(PAGE)}
+        more = {"includefield": f"{DESCRIPTION},{COUNT},{NUMBER}", "limit": str(PAGE)}
         for page in range(PAGES):
             records = self.connection.list("/series", query | more | {"offset": str(page * PAGE)})
             before = len(found)
@@ -170,9 +173,8 @@ def _found(record: Mapping[str, Any]) -> FoundSeries | None:
     study, uid = _text(record, STUDY), _text(record, SERIES)
     if _text(record, MODALITY) not in ("MR", "") or not UID.fullmatch(uid or "-"):
         return None
-    count = _first(record, COUNT)
-    instances = int(count) if isinstance(count, int | str) and str(count).isdigit() else 0
-    return FoundSeries(study, uid, _text(record, DESCRIPTION), instances)
+    instances = _whole(record, COUNT) or 0
+    return FoundSeries(study, uid, _text(record, DESCRIPTION), instances, _whole(record, NUMBER))
 
 
 def _refused(record: Mapping[str, Any]) -> Sequence[int]:
@@ -187,6 +189,11 @@ def _first(record: Mapping[str, Any], tag: str) -> object:
     element = record.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
     return values[0] if isinstance(values, list) and values else None
+
+
+def _whole(record: Mapping[str, Any], tag: str) -> int | None:
+    value = _first(record, tag)
+    return int(value) if isinstance(value, int | str) and str(value).isdigit() else None
 
 
 def _text(record: Mapping[str, Any], tag: str) -> str:

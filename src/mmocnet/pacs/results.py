@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmocnet.config import SegmentSettings
 from mmocnet.errors import InputError
-from mmocnet.io.dicom.find import find_series
+from mmocnet.io.dicom.find import choose_swi, find_series
 from mmocnet.io.dicom.uids import derived_uid
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.pacs.errors import ServerError
@@ -78,6 +78,8 @@ class ResultMaker:
             raise ServerError("expected the images of the series asked for, got others")
         if not named and all(one.kind != "swi" for one in asked):
             return None
+        # What is wrong with the series is said of it alone: other series bring UIDs into the text.
+        choose_swi(asked, series_uid)
         options = FileOptions(series=series_uid)
         done = segment_file(folder, out, self.settings, options=options, cascade=self.cascade)
         names = (SEG, PDF, SR) if self.pdf else (SEG, SR)

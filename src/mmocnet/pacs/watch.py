@@ -4,6 +4,7 @@ import datetime
 import fnmatch
 import hashlib
 import logging
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -25,7 +26,10 @@ DESCRIPTIONS = ("*swi*", "*swan*", "*suscept*", "*ven*bold*", "*fsbb*")
 """What vendors call susceptibility-weighted series: Siemens, GE, Philips, Canon."""
 
 MOST_PHASES = 4
-"""Phase series that are fetched with one of SWI: a study has one for each time it was acquired."""
+"""Phase series that are fetched with one of SWI, the nearest in number: a study has one for each
+time that it was acquired."""
+PHASE_TRIES = 3
+"""After so many a series is segmented without the phase that could not be fetched."""
 
 NEVER = float("inf")
 
@@ -137,9 +141,8 @@ class Watcher:
         found = self.archive.series(uid)
         if found is None:
             raise InputError("expected --series of a series in the archive, got none of this UID")
-        phases = self._phases(found, self.archive.series_of(found.study_uid))
-        row = Row(self.key(found), "waiting", _count(found, phases), time.time())
-        self._process(found, phases, row, named=True)
+        row = Row(self.key(found), "waiting", self._count(found), time.time())
+        self._process(found, row, named=True)
         self._say_failures()
 
     def look(self, stop: threading.Event) -> int:
@@ -158,14 +161,13 @@ class Watcher:
                 break
             if not self._may_be_swi(found):
                 continue
-            phases = self._phases(found, listed)
-            row = self._counted(found, _count(found, phases))
+            row = self._counted(found, self._count(found, listed))
             if row.state == "done" or time.time() < row.next_try:
                 continue
             if time.time() - row.counted < self.settings.settle_s:
                 waiting += 1
                 continue
-            self._process(found, phases, row)
+            self._process(found, row)
         return waiting
 
     def key(self, found: FoundSeries) -> str:
@@ -183,12 +185,24 @@ class Watcher:
         text = found.description.lower()
         return any(fnmatch.fnmatchcase(text, one.lower()) for one in self.settings.descriptions)
 
-    def _phases(self, found: FoundSeries, listed: Sequence[FoundSeries]) -> list[FoundSeries]:
-        """Return the other series of a study that are named as phase; none where of no use."""
+    def _phases(
+        self, found: FoundSeries, listed: Sequence[FoundSeries] | None = None
+    ) -> list[FoundSeries]:
+        """Return the other series of a study that are named as phase; none where of no use.
+
+        Args:
+            found: A series of the study.
+            listed: Series of the archive; None asks for those of the study.
+        """
         if not self.maker.reads_phase or named_as_phase(found.description):
             return []
+        listed = self.archive.series_of(found.study_uid) if listed is None else listed
         same = [one for one in listed if one.study_uid == found.study_uid and one.uid != found.uid]
         return [one for one in same if named_as_phase(one.description)]
+
+    def _count(self, found: FoundSeries, listed: Sequence[FoundSeries] | None = None) -> int:
+        """Return how many instances a series has with those that may be its phase."""
+        return found.instances + sum(one.instances for one in self._phases(found, listed))
 
     def _counted(self, found: FoundSeries, instances: int) -> Row:
         """Return what is known of a series; with another number of instances it waits anew."""
@@ -204,15 +218,11 @@ class Watcher:
         self.state.put(row)
         return row
 
-    def _process(
-        self, found: FoundSeries, phases: Sequence[FoundSeries], row: Row, *, named: bool = False
-    ) -> None:
+    def _process(self, found: FoundSeries, row: Row, *, named: bool = False) -> None:
         """Work on one series; whatever happens is remembered and goes no further."""
         name = short(found.uid)
-        # On its grid there are as many.
-        fitting = [one for one in phases if one.instances == found.instances][:MOST_PHASES]
         try:
-            self._make(found, fitting, name, named)
+            self._make(found, row, name, named)
             row = replace(row, state="done", attempts=0, next_try=0.0)
         except StillArrivingError:
             LOG.info("series %s: still arriving", name)
@@ -227,19 +237,15 @@ class Watcher:
             row = self._failed(row, name, type(error).__name__, again=again)
         self.state.put(row)
 
-    def _make(
-        self, found: FoundSeries, phases: Sequence[FoundSeries], name: str, named: bool
-    ) -> None:
+    def _make(self, found: FoundSeries, row: Row, name: str, named: bool) -> None:
+        phases = self._phases(found)
         if self._has_result(found, phases):
             LOG.info("series %s: its result is there already", name)
             return
         with tempfile.TemporaryDirectory(prefix="work-", dir=self.folder) as work:
             source, out = Path(work) / "dicom", Path(work) / "out"
             source.mkdir()
-            for number, one in enumerate((found, *phases)):
-                what = "phase, " if number else ""
-                LOG.info("series %s: fetching %s%d instances", name, what, one.instances)
-                self._fetch(one, source / str(number))
+            self._fetch(found, _fitting(phases, found), row, source)
             LOG.info("series %s: segmenting", name)
             objects = self.maker.make(found.uid, source, out, named=named)
             if objects is None:
@@ -261,11 +267,32 @@ class Watcher:
         uids = (self.maker.result_uid(found.uid, one) for one in sources)
         return any(self.archive.has_instance(found.study_uid, uid) for uid in uids)
 
-    def _fetch(self, series: FoundSeries, folder: Path) -> None:
-        folder.mkdir()
-        files = self.archive.fetch(series, folder)
-        now = self.archive.series(series.uid)
-        if now is None or now.instances > len(files):
+    def _fetch(
+        self, found: FoundSeries, phases: Sequence[FoundSeries], row: Row, folder: Path
+    ) -> None:
+        """Fetch a series and what may be its phase, each into a folder of its own.
+
+        Raises:
+            ServerError: If the series cannot be fetched, or a phase at one of the first tries.
+            StillArrivingError: If there are more instances now.
+        """
+        name = short(found.uid)
+        LOG.info("series %s: fetching %d instances", name, found.instances)
+        (folder / "series").mkdir()
+        files = self.archive.fetch(found, folder / "series")
+        for number, phase in enumerate(phases, 1):
+            LOG.info("series %s: fetching phase, %d instances", name, phase.instances)
+            place = folder / f"phase-{number}"
+            place.mkdir()
+            try:
+                self.archive.fetch(phase, place)
+            except ServerError as error:
+                if row.attempts + 1 < PHASE_TRIES:
+                    raise
+                LOG.warning("series %s: its phase is not used: %s", name, error)
+                shutil.rmtree(place)
+        now = self.archive.series(found.uid)
+        if now is None or now.instances > len(files) or self._count(now) != row.instances:
             raise StillArrivingError("instances came while the series was fetched")
 
     def _failed(self, row: Row, name: str, why: str, *, again: bool) -> Row:
@@ -287,9 +314,11 @@ class Watcher:
             raise InputError(f"{self.failures} series could not be processed: see the lines above")
 
 
-def _count(found: FoundSeries, phases: Sequence[FoundSeries]) -> int:
-    """Return how many instances a series has with those that may be its phase."""
-    return sum(one.instances for one in (found, *phases))
+def _fitting(phases: Sequence[FoundSeries], found: FoundSeries) -> list[FoundSeries]:
+    """Return those that may lie on the grid of a series, the nearest in number first."""
+    same = [one for one in phases if one.instances == found.instances]
+    here = found.number or 0
+    return sorted(same, key=lambda one: (abs((one.number or 0) - here), one.uid))[:MOST_PHASES]
 
 
 def short(uid: str) -> str:
