@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,11 +14,13 @@ from mmocnet.config import (
     ClassifierSettings,
     DetectorSettings,
     LossSettings,
+    SegmentSettings,
     TrainSettings,
     train_settings,
 )
 from mmocnet.errors import InputError, ModelError
 from mmocnet.io.dataset import DatasetScan
+from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import (
     load_cascade,
     model_folder,
@@ -28,6 +31,8 @@ from mmocnet.nets.checkpoint import (
 from mmocnet.nets.classifier import PLACE_CHANNELS, Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.losses import joint_loss
+from mmocnet.predict.classify import confidence_of
+from mmocnet.predict.pipeline import segment
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
 from mmocnet.train.classifier_data import HARD_SHARE, PLACE_SD, CandidateData
 from mmocnet.train.classifier_stage import (
@@ -35,6 +40,7 @@ from mmocnet.train.classifier_stage import (
     add_classifier,
     by_subject,
     collect_all,
+    score_volumes,
     scored,
     train_classifier,
 )
@@ -329,7 +335,9 @@ def test_candidates_of_one_kind_are_refused(rng: np.random.Generator) -> None:
 
 
 def test_a_cascade_gets_a_calibrated_classifier_of_scans_on_disk(
-    tmp_path: Path, rng: np.random.Generator, make_dataset: Callable[..., list[DatasetScan]]
+    tmp_path: Path,
+    rng: np.random.Generator,
+    make_dataset: Callable[..., list[DatasetScan]],
 ) -> None:
     model = tmp_path / "model"
     save_cascade(model, load_cascade("compact"))
@@ -358,6 +366,33 @@ def test_a_cascade_gets_a_calibrated_classifier_of_scans_on_disk(
     hits = volume.patches[volume.hit > 0].astype(float)
     assert len(hits) >= 3
     assert hits[:, 4, 10:14, 10:14].max(axis=(1, 2)).min() > 0.05
+
+
+def test_a_confidence_is_calibrated_on_all_that_segment_finds(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    make_dataset: Callable[..., list[DatasetScan]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cascade = load_cascade("standard")
+    (scan,) = make_dataset(rng, "natural", 1)
+    monkeypatch.setattr("mmocnet.train.candidate_sets.MOST_FALSE", 1)
+    (row,) = score_volumes([scan], cascade, tmp_path / "said")
+    (again,) = score_volumes(
+        [scan], replace(cascade, detector=Detector(cascade.settings.detector)), tmp_path / "said"
+    )
+    np.testing.assert_array_equal(row.logit, again.logit)
+    asked = []
+
+    def spy(logits: np.ndarray, *rest: Any) -> np.ndarray:
+        asked.append(logits)
+        return confidence_of(logits, *rest)
+
+    monkeypatch.setattr("mmocnet.predict.classify.confidence_of", spy)
+    segment(read_scan(scan.image), SegmentSettings(location=False), cascade=cascade)
+    np.testing.assert_array_equal(row.logit, asked[0])
+    assert (row.hit == 0).sum() > 1
+    assert row.references == row.hit.max()
 
 
 def test_a_network_that_sees_neighbours_starts_as_the_one_that_sees_none(

@@ -15,12 +15,18 @@ from mmocnet.io.dataset import DatasetScan, stem
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade
-from mmocnet.predict.classify import candidate_centres, candidate_patches, surroundings
+from mmocnet.predict.classify import (
+    candidate_centres,
+    candidate_patches,
+    classifier_logits,
+    surroundings,
+)
 from mmocnet.predict.engine import Engine
 from mmocnet.predict.fuse import outline_candidates
 from mmocnet.predict.pipeline import phase_slices, stage_maps
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
+from mmocnet.train.calibrate import ScoredScan
 from mmocnet.train.operate import lesions_hit
 from mmocnet.train.planes_across import chosen_planes, placed, planes_across
 from mmocnet.types import FloatArray
@@ -30,7 +36,7 @@ MARGIN_PX = 4
 PLANES = 4, 2
 """Slices of a scan that are also collected alone: with a lesion, and without."""
 MOST_FALSE = 250
-"""False candidates kept of one scan."""
+"""False candidates kept of one scan to learn from: those that stage 2 thinks most of."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +109,51 @@ def _keep(about: Path, sets: Sequence[CandidateSet]) -> None:
         path.write_text(json.dumps(rows), encoding="utf-8")
 
 
+def score_volume(scan: DatasetScan, cascade: Cascade, engine: Engine) -> ScoredScan:
+    """Return what a classifier says of all candidates of a volume, as `segment` without phase.
+
+    All of them, however many: a confidence is calibrated on what it will be asked about.
+
+    Args:
+        scan: With a reference.
+        cascade: Whose classifier, in its settings.
+        engine: Runs the cascade with its classifier.
+
+    Raises:
+        InputError: If the scan has no reference, or the model no classifier.
+    """
+    slices, labels = _prepared(_Read(scan), cascade)
+    settings = _classifier_settings(cascade)
+    maps = stage_maps(slices, engine, cascade.settings)
+    outlines = outline_candidates(maps.outlines)
+    hit = lesions_hit(outlines.labels, labels, len(outlines.confidence))
+    logit = classifier_logits(outlines, surroundings(slices, maps, None), engine, settings)
+    return ScoredScan(scan.subject, logit, hit, int((np.unique(labels) > 0).sum()))
+
+
+class _Read:
+    """A scan with its brain and its reference."""
+
+    def __init__(self, scan: DatasetScan) -> None:
+        if scan.labels is None:
+            raise InputError(f"expected a reference of {scan.image.name}, got none")
+        self.volume = read_scan(scan.image).volume
+        self.brain = brain_mask(self.volume)
+        self.reference = np.rint(read_nifti(scan.labels).array).astype(np.int64)
+
+
+def _prepared(read: _Read, cascade: Cascade) -> tuple[PreparedSlices, NDArray[np.int64]]:
+    slices = prepare_slices(read.volume, cascade.settings.preparation, read.brain)
+    return slices, placed(read.reference, slices.grid)
+
+
 def _collected(scan: DatasetScan, cascade: Cascade, engine: Engine) -> Iterator[CandidateSet]:
-    if scan.labels is None:
-        raise InputError(f"expected a reference of {scan.image.name}, got none")
-    volume, model = read_scan(scan.image).volume, (cascade, engine)
-    brain = brain_mask(volume)
-    slices = prepare_slices(volume, cascade.settings.preparation, brain)
+    read, model = _Read(scan), (cascade, engine)
+    volume, brain = read.volume, read.brain
+    slices, labels = _prepared(read, cascade)
     phase, _ = phase_slices(
         None if scan.phase is None else read_nifti(scan.phase), volume, brain, slices.grid
     )
-    reference = volume.like(np.rint(read_nifti(scan.labels).array).astype(np.int64))
-    labels = placed(reference.array, slices.grid)
     yield _of_slices(scan.subject, slices, labels, phase, model)
     for k in chosen_planes(labels, slices.brain, PLANES):
         plane = replace(
@@ -124,7 +164,7 @@ def _collected(scan: DatasetScan, cascade: Cascade, engine: Engine) -> Iterator[
         )
         part = None if phase is None else phase[k : k + 1]
         yield _of_slices(scan.subject, plane, labels[k : k + 1], part, model)
-    for across in planes_across(volume, brain, reference.array, cascade.settings.preparation):
+    for across in planes_across(volume, brain, read.reference, cascade.settings.preparation):
         yield _of_slices(scan.subject, across.slices, across.labels, None, model)
 
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from mmocnet.config import Thresholds, TrainSettings
-from mmocnet.errors import InputError
-from mmocnet.io.dataset import DatasetScan
+from mmocnet.errors import InputError, ModelError
+from mmocnet.io.atomic import replacing
+from mmocnet.io.dataset import DatasetScan, stem
 from mmocnet.nets.checkpoint import (
     Cascade,
     classifier_of,
+    file_sha256,
     load_cascade,
     load_weights,
     start_from,
@@ -27,7 +29,7 @@ from mmocnet.nets.classifier import Classifier, mean_logits
 from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.predict.engine import make_engine
 from mmocnet.train.calibrate import ScoredScan
-from mmocnet.train.candidate_sets import CandidateSet, collect_candidates
+from mmocnet.train.candidate_sets import CandidateSet, collect_candidates, score_volume
 from mmocnet.train.classifier_data import (
     CandidateData,
     logits_of,
@@ -140,6 +142,46 @@ def scored(
     return planes, volumes
 
 
+def score_volumes(
+    scans: Sequence[DatasetScan],
+    cascade: Cascade,
+    folder: Path,
+    device: str = "cpu",
+    progress: Told | None = None,
+) -> list[ScoredScan]:
+    """Return what a cascade's classifier says of the candidates of volumes; see `score_volume`.
+
+    Args:
+        scans: With references.
+        cascade: With a classifier.
+        folder: Keeps what was scored, and gives it again.
+        device: cpu or cuda.
+        progress: Told after each scan.
+
+    Raises:
+        InputError: If a scan has no reference.
+        ModelError: If the cascade has no classifier.
+    """
+    if cascade.classifier is None:
+        raise ModelError(f"expected a model with a classifier, got {cascade.name} without")
+    engine = make_engine(cascade, device, crop=cascade.settings.preparation.pixel_mm is not None)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, scan in enumerate(scans, 1):
+        path = folder / f"{stem(scan.image.name)}.json"
+        if not path.exists():
+            row = score_volume(scan, cascade, engine)
+            about = {"logit": row.logit.tolist(), "hit": row.hit.tolist()}
+            with replacing(path) as file:
+                file.write_text(json.dumps(about | {"references": row.references}), "utf-8")
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        logit, hit = np.array(kept["logit"], float), np.array(kept["hit"], np.int64)
+        rows.append(ScoredScan(scan.subject, logit, hit, kept["references"]))
+        if progress is not None:
+            progress(number, len(scans))
+    return rows
+
+
 @dataclass(frozen=True)
 class ClassifierScans:
     """Scans with references, all of subjects that the cascade's stages did not learn from.
@@ -192,13 +234,13 @@ def add_classifier(
     # Two datasets may use the same labels for other subjects, and other stages find others.
     found = folder / f"candidates-{_digest(cascade)}"
     learn = collect_all(scans.learn, cascade, found / "learn", device, progress)
-    natural = collect_all(scans.natural, cascade, found / "natural", device, progress)
     network = train_classifier(learn, folder, settings, device)
     _, kept = by_subject(learn, settings)
     # Most scans come without phase.
     planes, _ = scored(kept, network, with_phase=False)
-    _, volumes = scored(natural, network, with_phase=False)
     cascade.classifier = network
+    said = found / f"scored-{file_sha256(folder / weight_file('classifier'))[:12]}"
+    volumes = score_volumes(scans.natural, cascade, said, device, progress)
     cascade.card["classifier"] = {
         "subjects": len({one.subject for one in learn}),
         "candidates": sum(len(one.hit) for one in learn),
