@@ -55,7 +55,7 @@ class BurdenSettings:
     """What is then added."""
     weight: float = 0.0
     """And what each other sure microbleed adds."""
-    most: float = 10.0
+    most: float = 12.0
     """Others beyond so many add nothing."""
 
 

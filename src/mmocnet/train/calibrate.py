@@ -29,8 +29,8 @@ BURDEN_SPREAD = 1.0
 """Spread of the priors of the burden's scale around 1 and of its weight around 0, likewise."""
 LOWEST_SCALE = 0.5
 HIGHEST_WEIGHT = 1.0
-"""With these the order of a volume's candidates stays: the squared probability that one of them
-adds to the others' burden rises by at most 0.3 for each unit of its own log odds."""
+"""With these the order of a volume's candidates stays: what one of them adds to the others' burden
+rises by at most 0.25 for each unit of its own log odds."""
 
 
 @dataclass(frozen=True)
