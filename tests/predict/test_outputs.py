@@ -138,7 +138,7 @@ def test_a_confidence_that_knows_of_other_candidates_is_recorded_and_told(
         given.append([each.confidence for each in done.result.candidates])
     assert done.result.provenance["Burden"] == dataclasses.asdict(burden)
     alone = 1 / (1 + math.exp(-2.0))
-    beside = 0.5 * (len(given[0]) - 1) * alone**2
+    beside = 0.5 * (len(given[0]) - 1) * (alone - 0.05)
     assert len(given[0]) > 1
     assert given[0] == pytest.approx([alone] * len(given[0]))
     assert given[1] == pytest.approx([1 / (1 + math.exp(-(2.0 - 1.0 + beside)))] * len(given[0]))

@@ -6,6 +6,9 @@ import { keep, recall, state } from "./state.js";
 
 const OWN = "own";
 
+/** A text in which no percent sign begins a line. */
+const unbroken = (text) => text.replaceAll(" %", "\u00a0%");
+
 /**
  * Controls for model, operating point and threshold.
  * @param {string} test - Prefix of the test names.
@@ -26,8 +29,8 @@ export function settingsForm(test, known = null) {
   const explain = () => {
     own.hidden = point.value !== OWN;
     const found = now().points.find((one) => one.name === point.value);
-    meaning.textContent = found ? found.text : "Candidates at or above this confidence count as lesions.";
-    slices.textContent = found?.slices ?? "";
+    meaning.textContent = unbroken(found ? found.text : "Candidates at or above this confidence count as lesions.");
+    slices.textContent = unbroken(found?.slices ?? "");
     slices.hidden = !found?.slices;
   };
   const refill = () => {
