@@ -179,7 +179,7 @@ def voxel_of(volume: Volume) -> Triple:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ConfidenceLine:
     """What makes confidence of the classifier's logits of a scan.
 
     Attributes:
@@ -196,15 +196,15 @@ class Calibration:
     local: LocalConfidence | None = None
 
 
-def calibration_of(volume: Volume, settings: ClassifierSettings) -> Calibration:
+def calibration_of(volume: Volume, settings: ClassifierSettings) -> ConfidenceLine:
     """Return the calibration for a scan: one slice, or more."""
     if volume.shape[slice_axis(volume)] == 1:
-        return Calibration(settings.slice_slope, settings.slice_intercept)
+        return ConfidenceLine(settings.slice_slope, settings.slice_intercept)
     voxel = voxel_of(volume)
     for local in settings.local:
         if any(np.allclose(voxel, other, rtol=SAME_VOXEL, atol=0) for other in local.voxels_mm):
-            return Calibration(local.slope, local.intercept, settings.burden, local)
-    return Calibration(settings.slope, settings.intercept, settings.burden)
+            return ConfidenceLine(local.slope, local.intercept, settings.burden, local)
+    return ConfidenceLine(settings.slope, settings.intercept, settings.burden)
 
 
 def confidence_of(
