@@ -226,6 +226,12 @@ def test_a_phase_that_cannot_be_fetched_is_left_out_in_the_end(
     assert maker.seen == [8]
     assert watcher.failures == 2
     assert "its phase is not used: no" in caplog.text
+    # Who names the series is not told to come again.
+    orthanc.empty()
+    orthanc.upload([*swi, *sorted((tmp_path / "phase").iterdir())])
+    watcher.failures = 0
+    watcher.run_series(uid)
+    assert maker.seen == [8, 8]
 
 
 def test_a_result_is_known_although_its_phase_has_grown(watch, orthanc, write_small, tmp_path):

@@ -141,7 +141,9 @@ class Watcher:
         found = self.archive.series(uid)
         if found is None:
             raise InputError("expected --series of a series in the archive, got none of this UID")
-        row = Row(self.key(found), "waiting", self._count(found), time.time())
+        # The only try: it does not fail for a phase that cannot be fetched.
+        tries = PHASE_TRIES - 1
+        row = Row(self.key(found), "waiting", self._count(found), time.time(), attempts=tries)
         self._process(found, row, named=True)
         self._say_failures()
 
