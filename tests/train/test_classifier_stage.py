@@ -393,6 +393,12 @@ def test_a_confidence_is_calibrated_on_all_that_segment_finds(
     np.testing.assert_array_equal(row.logit, asked[0])
     assert (row.hit == 0).sum() > 1
     assert row.references == row.hit.max()
+    for path in (scan.image, scan.labels):
+        assert path is not None
+        image = nib.load(path)
+        nib.save(image.slicer[:, :, 4:5], path)
+    with pytest.raises(InputError, match=r"got one slice: natural-0-swi\.nii"):
+        score_volumes([scan], cascade, tmp_path / "one slice")
 
 
 def test_a_network_that_sees_neighbours_starts_as_the_one_that_sees_none(

@@ -120,9 +120,13 @@ def score_volume(scan: DatasetScan, cascade: Cascade, engine: Engine) -> ScoredS
         engine: Runs the cascade with its classifier.
 
     Raises:
-        InputError: If the scan has no reference, or the model no classifier.
+        InputError: If the scan has no reference, is a single slice, or the model has no classifier.
     """
     slices, labels = _prepared(_Read(scan), cascade)
+    if len(slices.array) == 1:
+        raise InputError(
+            f"expected whole volumes to calibrate on, got one slice: {scan.image.name}"
+        )
     settings = _classifier_settings(cascade)
     maps = stage_maps(slices, engine, cascade.settings)
     outlines = outline_candidates(maps.outlines)
