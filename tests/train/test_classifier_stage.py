@@ -61,32 +61,6 @@ def settings(steps: int = 60) -> TrainSettings:
     return replace(standard, cascade=cascade, classifier=stage, validation_share=0.3)
 
 
-@pytest.fixture
-def make_dataset(
-    tmp_path: Path, make_toy_scan: Callable[..., TrainingScan]
-) -> Callable[..., list[DatasetScan]]:
-    """Return what writes toy scans as NIfTI with their references."""
-
-    def make(rng: np.random.Generator, name: str, count: int) -> list[DatasetScan]:
-        scans = []
-        for number in range(count):
-            toy = make_toy_scan(rng, f"{number:02d}", (12, 160, 176))
-            image = toy.image.copy()
-            # Dots that are no lesions: lesions look alike, only the reference tells them apart.
-            for s, row, col in rng.integers((2, 45, 45), (10, 115, 130), (8, 3)):
-                image[s : s + 2, row : row + 5, col : col + 5] //= 4
-            paths = []
-            for kind, array in (("swi", image), ("labels", toy.labels)):
-                path = tmp_path / f"{name}-{number}-{kind}.nii.gz"
-                turned = np.ascontiguousarray(np.moveaxis(array, 0, 2))
-                nib.save(nib.Nifti1Image(turned, np.diag([0.5, 0.5, 1.0, 1.0])), path)
-                paths.append(path)
-            scans.append(DatasetScan(toy.subject, None, paths[0], labels=paths[1]))
-        return scans
-
-    return make
-
-
 def candidates(rng: np.random.Generator, subjects: int = 6) -> list[CandidateSet]:
     """Candidates of which those that end are microbleeds and those that go on are not."""
     sets = []

@@ -1,6 +1,10 @@
 import copy
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -13,19 +17,27 @@ from mmocnet.config import (
     DetectorSettings,
     LocalConfidence,
     SegmenterSettings,
+    SegmentSettings,
     TrainSettings,
 )
 from mmocnet.errors import InputError
+from mmocnet.io.dataset import DatasetScan
+from mmocnet.io.nifti import read_nifti
+from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade, load_cascade
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
+from mmocnet.predict.classify import confidence_of
 from mmocnet.predict.confidence import probability
+from mmocnet.predict.pipeline import segment
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
+from mmocnet.train.classifier_stage import scored
 from mmocnet.train.finetune import training_of
 from mmocnet.train.finetune_classifier import tune_classifier
-from mmocnet.train.finetune_confidence import Found, confidence, fitted, rows_of
+from mmocnet.train.finetune_confidence import Found, confidence, fitted, rows_of, with_scores
 from mmocnet.train.finetune_settings import FinetuneSettings
+from mmocnet.types import Triple
 
 SEEN = ClassifierSettings(
     offsets_mm=(-3.0, 0.0, 3.0), phase_offsets_mm=(0.0,), size=16, widths=(8, 16), blocks=1
@@ -65,15 +77,21 @@ def test_a_tuned_classifier_knows_the_users_candidates(rng: np.random.Generator)
     assert loss(start, unseen) == pytest.approx(before)
 
 
-def own_candidates(rng: np.random.Generator) -> Found:
-    return replace(candidates(rng), voxels_mm=((0.5, 0.5, 2.0),))
+def own_candidates(
+    rng: np.random.Generator, model: Cascade, voxel: Triple = (0.5, 0.5, 2.0)
+) -> Found:
+    found = candidates(rng)
+    assert model.classifier is not None
+    _, volumes = scored(found.sets, model.classifier)
+    return replace(found, volumes=tuple(volumes), voxels_mm=(voxel,))
 
 
 @pytest.mark.parametrize("burden", [None, BurdenSettings(0.9, -1.2, 0.3)])
 def test_a_line_for_the_users_voxels_is_fitted_and_nothing_else(
     rng: np.random.Generator, burden: BurdenSettings | None
 ) -> None:
-    start, own, seen = cascade(), own_candidates(rng), replace(SEEN, burden=burden)
+    start, seen = cascade(), replace(SEEN, burden=burden)
+    own = own_candidates(rng, start)
     start.settings = replace(SMALL, classifier=seen)
     changed = fitted(start, own, candidates(rng), FinetuneSettings(ridge=0.0), start)
     assert changed.classifier is start.classifier
@@ -88,12 +106,48 @@ def test_a_line_for_the_users_voxels_is_fitted_and_nothing_else(
     assert given.mean() == pytest.approx(1 / 3, abs=0.05)
 
 
+def test_it_is_fitted_on_all_that_segment_finds_with_phase(
+    rng: np.random.Generator,
+    make_dataset: Callable[..., list[DatasetScan]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = load_cascade("standard")
+    volume, plane = make_dataset(rng, "own", 2)
+    for path in (plane.image, plane.labels):
+        assert path is not None
+        image = nib.load(path)
+        nib.save(image.slicer[:, :, 4:5], path)
+    image, phase = nib.load(volume.image), tmp_path / "phase.nii.gz"
+    field = np.where(image.get_fdata() < 90, 1.5, 0) + rng.normal(0, 0.1, image.shape)
+    field += np.linspace(0, 20, image.shape[0])[:, None, None]
+    wrapped = np.angle(np.exp(1j * field)).astype(np.float32)
+    nib.save(nib.Nifti1Image(wrapped, image.affine), phase)
+    monkeypatch.setattr("mmocnet.train.candidate_sets.MOST_FALSE", 1)
+    found = with_scores(Found(), (replace(volume, phase=phase), plane), model)
+    assert found.voxels_mm == ((0.5, 0.5, 1.0),)
+    (row,) = found.volumes
+    asked = []
+
+    def spy(logits: NDArray[np.floating], *rest: Any) -> NDArray[np.floating]:
+        asked.append(logits)
+        return confidence_of(logits, *rest)
+
+    monkeypatch.setattr("mmocnet.predict.classify.confidence_of", spy)
+    settings = SegmentSettings(location=False)
+    for given in (None, read_nifti(phase)):
+        segment(read_scan(volume.image), settings, cascade=model, phase=given)
+    without, seen = asked
+    assert not np.array_equal(without, seen)
+    np.testing.assert_array_equal(row.logit, seen)
+    assert (row.hit == 0).sum() > 1
+
+
 def test_a_second_tuning_replaces_the_line_of_the_same_voxels(rng: np.random.Generator) -> None:
     start, settings = cascade(), FinetuneSettings()
-    other = replace(candidates(rng), voxels_mm=((1.0, 1.0, 3.0),))
-    model = fitted(start, own_candidates(rng), Found(), settings, start)
-    model = fitted(model, other, Found(), settings, model)
-    model = fitted(model, own_candidates(rng), Found(), settings, model)
+    model = start
+    for voxel in ((0.5, 0.5, 2.0), (1.0, 1.0, 3.0), (0.5, 0.5, 2.0)):
+        model = fitted(model, own_candidates(rng, start, voxel), Found(), settings, model)
     assert model.settings.classifier is not None
     voxels = [one.voxels_mm for one in model.settings.classifier.local]
     assert voxels == [((0.5, 0.5, 2.0),), ((1.0, 1.0, 3.0),)]
@@ -102,7 +156,8 @@ def test_a_second_tuning_replaces_the_line_of_the_same_voxels(rng: np.random.Gen
 def test_other_candidates_keep_the_confidence_from_before_the_tuning(
     rng: np.random.Generator,
 ) -> None:
-    start, own, replay = cascade(), own_candidates(rng), candidates(rng)
+    start, replay = cascade(), candidates(rng)
+    own = own_candidates(rng, start)
     earlier = LocalConfidence(((1.0, 1.0, 3.0),), 2.0, 0.5)
     start.settings = replace(SMALL, classifier=replace(SEEN, local=(earlier,)))
     planes = replace(candidates(rng).sets[0], single=True)

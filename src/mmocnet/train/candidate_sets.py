@@ -109,8 +109,10 @@ def _keep(about: Path, sets: Sequence[CandidateSet]) -> None:
         path.write_text(json.dumps(rows), encoding="utf-8")
 
 
-def score_volume(scan: DatasetScan, cascade: Cascade, engine: Engine) -> ScoredScan:
-    """Return what a classifier says of all candidates of a volume, as `segment` without phase.
+def score_volume(
+    scan: DatasetScan, cascade: Cascade, engine: Engine, *, with_phase: bool = False
+) -> ScoredScan:
+    """Return what a classifier says of all candidates of a volume, found as `segment` finds them.
 
     All of them, however many: a confidence is calibrated on what it will be asked about.
 
@@ -118,11 +120,13 @@ def score_volume(scan: DatasetScan, cascade: Cascade, engine: Engine) -> ScoredS
         scan: With a reference.
         cascade: Whose classifier, in its settings.
         engine: Runs the cascade with its classifier.
+        with_phase: Whether it is shown the phase image beside the scan, if there is one.
 
     Raises:
         InputError: If the scan has no reference, is a single slice, or the model has no classifier.
     """
-    slices, labels = _prepared(_Read(scan), cascade)
+    read = _Read(scan)
+    slices, labels = _prepared(read, cascade)
     if len(slices.array) == 1:
         raise InputError(
             f"expected whole volumes to calibrate on, got one slice: {scan.image.name}"
@@ -131,7 +135,8 @@ def score_volume(scan: DatasetScan, cascade: Cascade, engine: Engine) -> ScoredS
     maps = stage_maps(slices, engine, cascade.settings)
     outlines = outline_candidates(maps.outlines)
     hit = lesions_hit(outlines.labels, labels, len(outlines.confidence))
-    logit = classifier_logits(outlines, surroundings(slices, maps, None), engine, settings)
+    phase = _phase(scan, read, slices) if with_phase else None
+    logit = classifier_logits(outlines, surroundings(slices, maps, phase), engine, settings)
     return ScoredScan(scan.subject, logit, hit, int((np.unique(labels) > 0).sum()))
 
 
@@ -151,13 +156,16 @@ def _prepared(read: _Read, cascade: Cascade) -> tuple[PreparedSlices, NDArray[np
     return slices, placed(read.reference, slices.grid)
 
 
+def _phase(scan: DatasetScan, read: _Read, slices: PreparedSlices) -> FloatArray | None:
+    image = None if scan.phase is None else read_nifti(scan.phase)
+    return phase_slices(image, read.volume, read.brain, slices.grid)[0]
+
+
 def _collected(scan: DatasetScan, cascade: Cascade, engine: Engine) -> Iterator[CandidateSet]:
     read, model = _Read(scan), (cascade, engine)
     volume, brain = read.volume, read.brain
     slices, labels = _prepared(read, cascade)
-    phase, _ = phase_slices(
-        None if scan.phase is None else read_nifti(scan.phase), volume, brain, slices.grid
-    )
+    phase = _phase(scan, read, slices)
     yield _of_slices(scan.subject, slices, labels, phase, model)
     for k in chosen_planes(labels, slices.brain, PLANES):
         plane = replace(

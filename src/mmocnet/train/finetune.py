@@ -23,7 +23,7 @@ from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade, save_cascade
 from mmocnet.predict.pipeline import StagedScan, conclude, engine_of, run_stages
 from mmocnet.train.finetune_classifier import tune_classifier
-from mmocnet.train.finetune_confidence import find, fitted, has_confidence
+from mmocnet.train.finetune_confidence import find, fitted, has_confidence, with_scores
 from mmocnet.train.finetune_data import Labelled, Sides, split_for_tuning
 from mmocnet.train.finetune_networks import Material, Told, tune_networks
 from mmocnet.train.finetune_settings import MOST_FORGOTTEN, FinetuneSettings
@@ -126,23 +126,29 @@ def _with_confidence(
 ) -> dict[str, Cascade]:
     """Return a cascade with its confidence fitted, then the same with its classifier tuned."""
     tuning = cascade.classifier is not None and settings.steps[2] > 0
+    # The line of a classifier for the user's voxels is fitted on their scores alone.
+    wanted = tuning or cascade.classifier is None
     found = []
     for number, side in enumerate(sides):
-        _tell(told, "Finding candidates", number, 2)
-        # The line of a classifier for the user's voxels is fitted without the simulated ones.
-        wanted = number == 0 or tuning or cascade.classifier is None
+        _tell(told, "Finding candidates", number, 3)
         found.append(find(side.learn if wanted else (), cascade, settings.device))
-    both = found[0], found[1]
-    made = {"confidence": fitted(cascade, *both, settings, cascade)}
+    own, replay = found
+
+    def fitted_to_own(changed: Cascade) -> Cascade:
+        scored = with_scores(own, sides[0].learn, changed, settings.device)
+        return fitted(changed, scored, replay, settings, cascade)
+
+    _tell(told, "Finding candidates", 2, 3)
+    made = {"confidence": fitted_to_own(cascade)}
     if tuning:
         tuned = tune_classifier(
             cascade,
-            both,
+            (own, replay),
             training_of(cascade),
             settings,
             lambda done, total: _tell(told, "Tuning the classifier", done, total),
         )
-        made["classifier"] = fitted(tuned, *both, settings, cascade)
+        made["classifier"] = fitted_to_own(tuned)
     return made
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mmocnet.config import CascadeSettings, ClassifierSettings, LocalConfidence
+from mmocnet.config import BurdenSettings, CascadeSettings, ClassifierSettings, LocalConfidence
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan
 from mmocnet.io.nifti import read_nifti
@@ -23,8 +23,9 @@ from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.classify import voxel_of
 from mmocnet.predict.confidence import probability
 from mmocnet.predict.context import expanded
-from mmocnet.predict.engine import make_engine
-from mmocnet.train.candidate_sets import CandidateSet, collect_candidates
+from mmocnet.predict.engine import Engine, make_engine
+from mmocnet.train.calibrate import ScoredScan
+from mmocnet.train.candidate_sets import CandidateSet, collect_candidates, score_volume
 from mmocnet.train.classifier_stage import scored
 from mmocnet.train.context import Collected, collect
 from mmocnet.train.finetune_settings import FinetuneSettings
@@ -53,12 +54,15 @@ class Found:
 
     Attributes:
         in_context: For a confidence in context, one a scan.
-        sets: For a classifier, one a volume and one each of some of its slices.
+        sets: For a classifier, one a volume and one each of some of its slices: what it learns
+            from, which leaves out what stage 2 thinks least of.
+        volumes: What a classifier says of all candidates of each volume, see `with_scores`.
         voxels_mm: Which voxels the volumes have, as `LocalConfidence` has them.
     """
 
     in_context: tuple[Collected, ...] = ()
     sets: tuple[CandidateSet, ...] = ()
+    volumes: tuple[ScoredScan, ...] = ()
     voxels_mm: tuple[Triple, ...] = ()
 
 
@@ -93,12 +97,35 @@ def find(scans: Sequence[DatasetScan], cascade: Cascade, device: str = "cpu") ->
     """Return the candidates of scans that have a reference, found as `segment` finds them."""
     if cascade.settings.classifier is None:
         return Found(in_context=tuple(collect(scan, cascade, device) for scan in scans))
-    crop = cascade.settings.preparation.pixel_mm is not None
-    engine = make_engine(cascade, device, crop=crop)
+    engine = _engine(cascade, device)
     sets = [one for scan in scans for one in collect_candidates(scan, cascade, engine)]
-    volumes = (read_nifti(scan.image) for scan in scans)
-    voxels = {voxel_of(one) for one in volumes if 1 not in one.shape}
-    return Found(sets=tuple(sets), voxels_mm=tuple(sorted(voxels)))
+    return Found(sets=tuple(sets))
+
+
+def with_scores(
+    found: Found, scans: Sequence[DatasetScan], cascade: Cascade, device: str = "cpu"
+) -> Found:
+    """Return the same candidates, with what a classifier says of all of those of the volumes.
+
+    Args:
+        found: Of these scans.
+        scans: With references; single slices among them are passed over.
+        cascade: Whose classifier; without one nothing is added.
+        device: cpu or cuda.
+    """
+    if cascade.classifier is None:
+        return found
+    engine, voxels, rows = _engine(cascade, device), set(), []
+    for scan in scans:
+        volume = read_nifti(scan.image)
+        if 1 not in volume.shape:
+            voxels.add(voxel_of(volume))
+            rows.append(score_volume(scan, cascade, engine, with_phase=True))
+    return replace(found, volumes=tuple(rows), voxels_mm=tuple(sorted(voxels)))
+
+
+def _engine(cascade: Cascade, device: str) -> Engine:
+    return make_engine(cascade, device, crop=cascade.settings.preparation.pixel_mm is not None)
 
 
 def rows_of(found: Found, cascade: Cascade, *, single: bool = False) -> Rows:
@@ -131,7 +158,7 @@ def fitted(
 
     Args:
         cascade: What is fitted.
-        own: The user's.
+        own: The user's; with the scores of this cascade's classifier, if it has one.
         replay: Of simulated scans.
         settings: How.
         before: Whose confidence the simulated ones keep: the cascade as it was before its
@@ -149,27 +176,27 @@ def fitted(
     changed = cascade.settings.classifier
     if before is not cascade:
         changed = _held(cascade, replay, settings, before)
-    local = LocalConfidence(own.voxels_mm, *_line(_own_line(own, cascade, start, settings)))
+    line = _own_line(own.volumes, cascade.settings.classifier.burden, start, settings)
+    local = LocalConfidence(own.voxels_mm, *_line(line))
     kept = (one for one in changed.local if not set(one.voxels_mm) <= set(local.voxels_mm))
     changed = replace(changed, local=(local, *kept))
     return replace(cascade, settings=replace(cascade.settings, classifier=changed))
 
 
 def _own_line(
-    own: Found, cascade: Cascade, start: FloatArray, settings: FinetuneSettings
+    volumes: Sequence[ScoredScan],
+    burden: BurdenSettings | None,
+    start: FloatArray,
+    settings: FinetuneSettings,
 ) -> FloatArray:
     """Return the line that fits the user's volumes, with what the burden then makes of it."""
-    line = cascade.settings.classifier
-    assert line is not None
-    assert cascade.classifier is not None
-    volumes = [one for one in scored(own.sets, cascade.classifier)[1] if len(one.logit)]
     truth = np.concatenate([np.zeros(0, np.bool_), *(one.hit > 0 for one in volumes)])
     _check_kinds(truth)
 
     def loss(weights: FloatArray) -> float:
         slope, intercept = weights.tolist()
         given = np.concatenate(
-            [probability(one.logit, slope, intercept, line.burden) for one in volumes]
+            [probability(one.logit, slope, intercept, burden) for one in volumes]
         )
         away = 0.5 * settings.ridge * (slope - start[0]) ** 2
         return float(away - np.log(np.where(truth, given, 1 - given)).mean())
