@@ -3,7 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mmocnet.compare.comparison import Comparison, summary_sentence
 from mmocnet.compare.match import State, list_changes, match_lesions
+from mmocnet.compare.outputs import sidecar
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.lesion import Certainty
 from mmocnet.volume import Volume
@@ -104,3 +106,30 @@ def test_a_match_keeps_regions_and_certainty_of_the_last_visit(lesion, moved):
     )
     (change,) = list_changes(_visit([lesion(1, (0, 0, 0))]), _visit([second]), moved, SETTINGS)
     assert (change.lesion.region, change.lesion.certainty) == ("insula", Certainty.POSSIBLE)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ((6, Certainty.DEFINITE), (16, Certainty.MACROHAEMORRHAGE), (1, 0, 1)),
+        ((16, Certainty.MACROHAEMORRHAGE), (17, Certainty.MACROHAEMORRHAGE), (0, 0, 0)),
+        ((16, Certainty.MACROHAEMORRHAGE), (6, Certainty.DEFINITE), (0, 0, 0)),
+        (None, (16, Certainty.MACROHAEMORRHAGE), (0, 1, 1)),
+    ],
+)
+def test_what_grew_over_10_mm_is_told_apart(lesion, moved, before, after, said):
+    """Numbers: grown into one over 10 mm, new over 10 mm, both for the radiologist's field."""
+    first = [] if before is None else [lesion(1, (0, 0, 0), before[0], certainty=before[1])]
+    visits = _visit(first), _visit([lesion(1, (5, 0, 0), after[0], certainty=after[1])])
+    changes = list_changes(*visits, moved, SETTINGS)
+    comparison = Comparison(*visits, moved, changes, (), SETTINGS)
+    summary = sidecar(comparison)["Summary"]
+    assert (
+        summary["GrownIntoMacrohaemorrhages"],
+        summary["NewMacrohaemorrhages"],
+        summary["RadElement"]["RDES291"]["New macrohemorrhages (ARIA-H)"],
+    ) == said
+    assert summary["New"] == summary["Grown"] == 0
+    sentence = summary_sentence(comparison)
+    assert ("1 microbleed has grown over 10 mm" in sentence) == bool(said[0])
+    assert ("1 new haemorrhage over 10 mm" in sentence) == bool(said[1])

@@ -141,12 +141,28 @@ def test_a_nifti_of_one_slice_is_a_slice(tmp_path, rng, shape):
     assert read_scan(save_nifti(tmp_path / "a.nii", rng.random(shape))).kind == "slice"
 
 
-def test_voxels_that_are_not_finite_become_zero_with_a_warning(tmp_path, rng):
-    array = rng.random((20, 20, 20)).astype(np.float32)
-    array[3, 4, 5], array[6, 7, 8] = np.nan, np.inf
+def test_a_hole_of_values_that_are_not_finite_is_no_dark_dot(tmp_path, rng):
+    array = rng.uniform(100, 110, (20, 20, 20)).astype(np.float32)
+    array[3, 4, 5], array[6:8, 7, 8], array[19, 0, 19] = np.nan, np.inf, -np.inf
     scan = read_scan(save_nifti(tmp_path / "a.nii", array))
-    assert scan.volume.array[3, 4, 5] == scan.volume.array[6, 7, 8] == 0
-    assert scan.warnings[0].startswith("2 voxels are not finite")
+    holes = scan.volume.array[~np.isfinite(array)]
+    assert holes.min() > 100
+    assert holes.max() < 110
+    np.testing.assert_array_equal(scan.volume.array[np.isfinite(array)], array[np.isfinite(array)])
+    (told,) = scan.warnings
+    assert told.startswith("voxels that are not finite in a.nii: 4 given the median")
+
+
+def test_what_a_mask_left_out_becomes_zero(tmp_path, rng):
+    array = rng.uniform(100, 110, (20, 20, 20)).astype(np.float32)
+    array[:6], array[12, 12, 12] = np.nan, np.nan
+    scan = read_scan(save_nifti(tmp_path / "a.nii", array))
+    assert (scan.volume.array[:6] == 0).all()
+    assert 100 < scan.volume.array[12, 12, 12] < 110
+    assert [text.split(": ")[1] for text in scan.warnings] == [
+        "2400 set to 0",
+        "1 given the median of what is around them",
+    ]
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, np.nan])

@@ -54,6 +54,11 @@ class Comparison:
         return [one for one in found if one.lesion.certainty is not macro]
 
     @property
+    def outgrown(self) -> int:
+        """Number of microbleeds at baseline that are macrohaemorrhages at follow-up."""
+        return sum(one.outgrew for one in self.changes)
+
+    @property
     def new_class(self) -> str:
         """ARIA-H class of the new microbleeds: none, 1-4, 5-9, 10 or more."""
         return burden_class(self.count(State.NEW))
@@ -235,6 +240,10 @@ def summary_sentence(comparison: Comparison) -> str:
     if larger:
         noun = "haemorrhage" if larger == 1 else "haemorrhages"
         text += f" {larger} new {noun} over 10 mm, not counted."
+    outgrown = comparison.outgrown
+    if outgrown:
+        grew = "microbleed has" if outgrown == 1 else "microbleeds have"
+        text += f" {outgrown} {grew} grown over 10 mm into a haemorrhage, not counted."
     return text
 
 

@@ -59,6 +59,14 @@ class Change:
         return found
 
     @property
+    def outgrew(self) -> bool:
+        """Whether it was a microbleed and is a macrohaemorrhage now."""
+        macro = Certainty.MACROHAEMORRHAGE
+        if self.baseline is None or self.follow_up is None:
+            return False
+        return self.baseline.certainty is not macro and self.follow_up.certainty is macro
+
+    @property
     def volume_ratio(self) -> float:
         """Volume at the second visit over that at the first, NaN where it has but one."""
         if self.baseline is None or self.follow_up is None or self.baseline.volume_mm3 <= 0:

@@ -142,12 +142,16 @@ def sidecar(comparison: Comparison) -> dict[str, Any]:
     summary = {
         **{state.name.title().replace("_", ""): comparison.count(state) for state in State},
         "NewMacrohaemorrhages": larger,
+        "GrownIntoMacrohaemorrhages": comparison.outgrown,
         "BaselineMicrobleeds": baseline_count(comparison),
         "NewClass": comparison.new_class,
         "Grade": comparison.grade,
         "Warnings": list(comparison.warnings),
         "RadElement": rad_element_follow_up(
-            baseline_count(comparison), new, larger, comparison.follow_up.acquisition.get(field_t)
+            baseline_count(comparison),
+            new,
+            larger + comparison.outgrown,
+            comparison.follow_up.acquisition.get(field_t),
         ),
     }
     registration = {

@@ -139,7 +139,7 @@ def rad_element_follow_up(
     Args:
         baseline: Microbleeds at the first visit.
         new: New microbleeds at the second.
-        new_macrohaemorrhages: New ones over 10 mm.
+        new_macrohaemorrhages: Over 10 mm, new or grown out of a microbleed.
         field_t: As in `rad_element_baseline`, of the second visit.
     """
     total = {"none": "0", "10 or more": "10" if new == 10 else "greater than 10"}

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from mmocnet.errors import InputError
 from mmocnet.io import nifti, picture
@@ -19,6 +21,9 @@ MIN_SIDE_VOXELS = 16
 
 SPACING_RANGE_MM = (0.02, 20.0)
 """Voxel sizes outside it are another unit than mm, or an error."""
+
+LARGEST_HOLE = 1000
+"""Voxels that are not finite at the border: more of them in a piece are background."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,11 @@ def _check_grid(volume: Volume) -> None:
 
 
 def _finite(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
-    """Return the volume as float32 with NaN and infinity set to 0, and a warning where any."""
+    """Return the volume as float32 without NaN and infinity, and a warning where any were.
+
+    A large part at the border is what a mask left out, and becomes 0. A hole becomes the median of
+    what is around it: a black dot in the brain would look like a microbleed.
+    """
     stored = volume.array
     # Before the copy to float32: a bomb of zeros takes no more memory than it has to.
     if stored.min() == stored.max():
@@ -156,11 +165,40 @@ def _finite(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
     if not count:
         return volume.like(array), ()
     array[bad] = 0.0
+    filled = _fill_holes(array, bad)
     if array.min() == array.max():
         raise InputError(f"expected an image, got no two finite values in {volume.name}")
-    return volume.like(array), (
-        f"{count} voxels are not finite in {volume.name} and were set to 0",
-    )
+    told = [
+        f"voxels that are not finite in {volume.name}: {number} {became}"
+        for number, became in (
+            (count - filled, "set to 0"),
+            (filled, "given the median of what is around them: look at the image there"),
+        )
+        if number
+    ]
+    return volume.like(array), tuple(told)
+
+
+def _fill_holes(array: NDArray[np.float32], bad: NDArray[np.bool_]) -> int:
+    """Give holes the median of what is around them, in place; return the number of voxels."""
+    parts, _ = ndimage.label(bad, np.ones((3, 3, 3)))
+    filled = 0
+    for number, box in enumerate(ndimage.find_objects(parts), 1):
+        size = int((parts[box] == number).sum())
+        at_border = any(
+            side.start == 0 or side.stop == length
+            for side, length in zip(box, array.shape, strict=True)
+            if length > 1
+        )
+        if at_border and size > LARGEST_HOLE:
+            continue
+        around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        hole = parts[around] == number
+        shell = ndimage.binary_dilation(hole, np.ones((3, 3, 3))) & (parts[around] == 0)
+        if shell.any():
+            array[around][hole] = np.median(array[around][shell])
+            filled += size
+    return filled
 
 
 def _sha256(path: Path) -> str:
