@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from mmocnet.errors import InputError
 from mmocnet.types import FloatArray, IntTriple, Triple
 
+GRID_TOLERANCE = 0.05
+"""Of the smallest voxel side: as far as corners move where tools round a side to four decimals."""
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -69,3 +72,31 @@ class Volume:
         """Return voxel coordinates of world mm, both of shape (..., 3)."""
         inverse = np.linalg.inv(self.affine)
         return np.asarray(world_mm @ inverse[:3, :3].T + inverse[:3, 3])
+
+
+def check_grid(volume: Volume, scan: Volume, wanted: str) -> None:
+    """Refuse what does not lie on a scan's grid.
+
+    Corners are compared and not affines: a small turn moves the far corner by millimetres.
+
+    Args:
+        volume: What is to lie there.
+        scan: What it is to lie on.
+        wanted: What it is to be, in words for the error.
+
+    Raises:
+        InputError: If the shapes differ, or a corner voxel lies over `GRID_TOLERANCE` off along
+            an axis of the world.
+    """
+    if volume.shape != scan.shape:
+        raise InputError(
+            f"expected {wanted} on the grid of {scan.name}, {scan.shape}, "
+            f"got {volume.shape} in {volume.name}"
+        )
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in scan.shape])).reshape(3, -1).T
+    apart_mm = float(np.abs(volume.world(corners) - scan.world(corners)).max())
+    if apart_mm > GRID_TOLERANCE * min(scan.spacing_mm):
+        raise InputError(
+            f"expected {wanted} on the grid of {scan.name}, got another affine, "
+            f"corners {apart_mm:.3g} mm apart, in {volume.name}"
+        )

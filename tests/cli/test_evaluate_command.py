@@ -40,6 +40,40 @@ def test_folders_are_scored_and_the_table_is_printed(tmp_path, capsys):
     assert scores["pixel"]["pooled over all voxels"]["dsc"] == 1.0
 
 
+def test_warnings_are_printed_and_the_ignored_masks_recorded(tmp_path, capsys):
+    labels = np.zeros((20, 20, 4), np.int16)
+    labels[5:8, 5:8, 1] = 1
+    for folder in ("p", "r", "ignored"):
+        (tmp_path / folder).mkdir()
+        write_nifti(tmp_path / folder / "a.nii.gz", Volume(labels, np.eye(4)), np.int16)
+    words = ["evaluate", str(tmp_path / "p"), str(tmp_path / "r"), "-o", str(tmp_path / "out")]
+    assert main([*words, "--ignore", str(tmp_path / "ignored")]) == 0
+    assert "warning: one subject has no intervals\n" in capsys.readouterr().err
+    settings = json.loads((tmp_path / "out" / "scores.json").read_text())["settings"]
+    assert (settings["ignore"], settings["scans_with_ignore"]) == ("ignored", 1)
+    assert main([*words, "--ignore", str(tmp_path / "typo")]) == 2
+    assert "'typo', which is none" in capsys.readouterr().err
+
+
+def test_a_second_evaluation_leaves_no_file_of_the_first(tmp_path):
+    labels = np.zeros((20, 20, 4), np.int16)
+    labels[5:8, 5:8, 1] = 1
+    write_nifti(tmp_path / "a.nii.gz", Volume(labels, np.eye(4)), np.int16)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "froc.csv").write_text("of candidates that are not there any more")
+    one = str(tmp_path / "a.nii.gz")
+    assert main(["evaluate", one, one, "-o", str(out)]) == 0
+    assert not (out / "froc.csv").exists()
+
+
+def test_a_file_as_folder_is_refused_before_anything_is_scored(tmp_path, capsys):
+    (tmp_path / "out").touch()
+    for place in ("out", "out/deep"):
+        assert main(["evaluate", "a.nii", "b.nii", "-o", str(tmp_path / place)]) == 2
+        assert "expected a folder for the results, got the file 'out'" in capsys.readouterr().err
+
+
 def test_two_methods_are_compared_inside_a_window(tmp_path, capsys):
     labels = np.zeros((20, 20, 4), np.int16)
     labels[5:8, 5:8, 1] = 1

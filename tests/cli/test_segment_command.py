@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from mmocnet.config import CascadeSettings, DetectorSettings, PreparationSetting
 from mmocnet.nets.checkpoint import Cascade, save_cascade
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
+from mmocnet.predict import pipeline
 
 SPACING_MM = np.array([2.0, 2.0, 4.0])
 SHAPE = (72, 88, 32)
@@ -64,6 +66,41 @@ def test_one_bad_input_does_not_stop_the_others(scan, model, tmp_path, capsys):
     assert not list(out.glob("bad*"))
 
 
+def test_an_unexpected_failure_does_not_stop_the_others(scan, model, tmp_path, capsys, monkeypatch):
+    segment_file = pipeline.segment_file
+
+    def failing(path, *given, **named):
+        if path.name == "odd.nii.gz":
+            raise RuntimeError("/secret/place")
+        return segment_file(path, *given, **named)
+
+    monkeypatch.setattr(pipeline, "segment_file", failing)
+    out = tmp_path / "out"
+    words = ["segment", "odd.nii.gz", str(scan), "-o", str(out), "--model", model]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "odd.nii.gz failed with RuntimeError" in said
+    assert "1 of 2 inputs" in said
+    assert "secret" not in said
+    assert (out / "brain_desc-cmb_dseg.json").is_file()
+
+
+def test_a_name_that_is_no_utf_8_is_segmented(scan, model, tmp_path, capsys):
+    scan = scan.rename(tmp_path / os.fsdecode(b"M\xfcller.nii.gz"))
+    out = tmp_path / "out"
+    assert main(["segment", str(scan), "-o", str(out), "--model", model]) == 0
+    assert r"M\udcfcller.nii.gz: No microbleed found" in capsys.readouterr().out
+    assert r"M\udcfcller.nii.gz" in next(out.glob("*_report.html")).read_text()
+    assert next(out.glob("*_report.pdf")).is_file()
+
+
+def test_a_file_as_folder_is_refused_before_the_networks_run(tmp_path, capsys):
+    (tmp_path / "out").touch()
+    words = ["segment", "a.nii", "-o", str(tmp_path / "out" / "deep"), "--model", "none"]
+    assert main(words) == 2
+    assert "expected a folder for the results, got the file 'out'" in capsys.readouterr().err
+
+
 def test_one_bad_input_alone_is_one_sentence(model, tmp_path, capsys):
     words = ["segment", str(tmp_path / "none.nii"), "-o", str(tmp_path / "out"), "--model", model]
     assert main(words) == 2
@@ -106,6 +143,21 @@ def test_inputs_that_would_write_the_same_files_are_refused(scan, model, tmp_pat
     assert main(words) == 2
     assert "same files" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_inputs_that_would_write_the_same_files_are_both_named(model, tmp_path, capsys):
+    words = ["segment", "sub-01_baseline.nii.gz", "sub-01_later.nii.gz"]
+    assert main([*words, "-o", str(tmp_path / "out"), "--model", model]) == 2
+    assert "sub-01_baseline.nii.gz and sub-01_later.nii.gz would" in capsys.readouterr().err
+
+
+def test_visits_with_almost_bids_names_have_files_of_their_own(scan, model, tmp_path):
+    visits = [tmp_path / f"sub-01_ses-{number}.nii.gz" for number in (1, 2)]
+    for visit in visits:
+        visit.write_bytes(scan.read_bytes())
+    out = tmp_path / "out"
+    assert main(["segment", *map(str, visits), "-o", str(out), "--model", model]) == 0
+    assert len(list(out.glob("sub-01_ses-[12]_desc-cmb_dseg.nii.gz"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`mmocnet segment` on DICOM: what a scanner sends, with a fake patient."""
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -80,6 +81,7 @@ def test_a_study_is_segmented_with_its_phase(study, model, tmp_path, capsys):
     given = provenance(out)["Input"]
     assert given["Name"] == "series 3"
     assert given["Phase"]["Name"] == "series 2"
+    assert given["Phase"]["EchoTime"] == 0.02
     assert given["Acquisition"]["EchoTime"] == 0.02
     report = (out / "study_report.html").read_text()
     assert "<dt>Phase, beside it</dt><dd>series 2</dd>" in report
@@ -87,6 +89,24 @@ def test_a_study_is_segmented_with_its_phase(study, model, tmp_path, capsys):
     assert "<dt>Regions</dt><dd>not asked for</dd>" in report
     assert segment(study, out, model) == 0
     assert "done before" in capsys.readouterr().out
+
+
+def test_phase_may_be_given_as_a_study(study, model, tmp_path, volumes, write_dicom_series):
+    write_dicom_series(tmp_path / "swi", volumes[0])
+    for name, more in (("swi", ("--phase", str(study))), ("study", ())):
+        assert segment(tmp_path / name, tmp_path / name / "out", model, *more) == 0
+    given, beside = (
+        provenance(tmp_path / name / "out", name)["Input"]["Phase"] for name in ("swi", "study")
+    )
+    assert given == beside | {"Name": "study"}
+
+
+def test_dicom_objects_that_were_deleted_are_made_again(study, model, tmp_path):
+    out = tmp_path / "out"
+    assert segment(study, out, model) == 0
+    shutil.rmtree(out / "study_dicom")
+    assert segment(study, out, model) == 0
+    assert (out / "study_dicom" / "sr.dcm").is_file()
 
 
 def test_nothing_of_the_patient_is_said_or_written(study, model, tmp_path, capsys):

@@ -127,6 +127,10 @@ def test_lesions_found_in_two_ways_are_told(first, second, told):
         ((8, 8, 1), CompareSettings(), "single slice"),
         ((8, 8, 8), CompareSettings(tolerance_mm=-1.0), "tolerance_mm"),
         ((8, 8, 8), CompareSettings(growth_ratio=0.5), "growth_ratio"),
+        ((8, 8, 8), CompareSettings(tolerance_mm=float("nan")), "tolerance_mm"),
+        ((8, 8, 8), CompareSettings(tolerance_mm=float("inf")), "tolerance_mm"),
+        ((8, 8, 8), CompareSettings(growth_ratio=float("nan")), "growth_ratio"),
+        ((8, 8, 8), CompareSettings(growth_mm3=float("nan")), "growth_mm3"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(shape, settings, told):

@@ -12,7 +12,7 @@ from mmocnet.compare.match import State
 from mmocnet.compare.outputs import COLUMNS, CompareFiles, write_comparison
 from mmocnet.compare.visit import Visit
 from mmocnet.errors import InputError
-from mmocnet.io.dataset import read_tsv
+from mmocnet.io.dataset import read_tsv, write_json
 from mmocnet.io.nifti import write_nifti
 from mmocnet.predict.labels import measured_lesions
 from mmocnet.simulate.settings import StudySettings
@@ -120,14 +120,47 @@ def test_another_head_is_refused(pair):
         compare_visits(_visit(pair.baseline), stranger)
 
 
-def test_the_command_takes_given_lesions(pair, tmp_path, capsys):
+def _write_visits(pair, tmp_path, scan="swi.nii.gz"):
     paths = {}
     for name, study in (("first", pair.baseline), ("second", pair.follow_up)):
         folder = tmp_path / name
         folder.mkdir()
-        write_nifti(folder / "swi.nii.gz", study.swi, np.float32)
+        write_nifti(folder / scan, study.swi, np.float32)
         write_nifti(folder / "cmb.nii.gz", study.apparent, np.int16)
         paths[name] = folder
+    return paths
+
+
+def _words(paths, out, scan="swi.nii.gz"):
+    first, second = paths.values()
+    words = ["compare", str(first / scan), str(second / scan), "-o", str(out), "--no-location"]
+    words += ["--baseline-mask", str(first / "cmb.nii.gz")]
+    return [*words, "--follow-up-mask", str(second / "cmb.nii.gz")]
+
+
+def test_the_command_does_not_replace_the_comparison_of_other_scans(pair, tmp_path, capsys):
+    other = {"Provenance": {name: {"Input": {"SHA256": "1"}} for name in ("Baseline", "FollowUp")}}
+    summary = tmp_path / "out" / "swi_compare.json"
+    write_json(summary, other)
+    assert main(_words(_write_visits(pair, tmp_path), tmp_path / "out")) == 2
+    assert "comparison of other inputs named swi" in capsys.readouterr().err
+    assert json.loads(summary.read_text()) == other
+
+
+def test_what_segment_refuses_is_refused_with_given_lesions_too(pair, tmp_path, capsys):
+    paths = _write_visits(pair, tmp_path, "part-phase.nii.gz")
+    assert main(_words(paths, tmp_path / "out", "part-phase.nii.gz")) == 2
+    assert "baseline: expected SWI or magnitude, got phase" in capsys.readouterr().err
+
+
+def test_a_file_as_folder_is_refused_before_the_scans_are_read(tmp_path, capsys):
+    (tmp_path / "out").touch()
+    assert main(["compare", "a.nii", "b.nii", "-o", str(tmp_path / "out" / "deep")]) == 2
+    assert "expected a folder for the results, got the file 'out'" in capsys.readouterr().err
+
+
+def test_the_command_takes_given_lesions(pair, tmp_path, capsys):
+    paths = _write_visits(pair, tmp_path)
     Compare(
         paths["first"] / "swi.nii.gz",
         paths["second"] / "swi.nii.gz",

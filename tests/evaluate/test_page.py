@@ -91,6 +91,13 @@ def test_the_page_holds_every_part_and_loads_nothing(report, tmp_path):
     assert worst == ["2", "1", "0"] * 2
 
 
+def test_the_page_says_which_side_is_which_and_what_is_doubtful(report, tmp_path):
+    doubtful = replace(report, warnings=("one subject has no intervals",))
+    text, _ = page(doubtful, summarise(doubtful), tmp_path)
+    assert "Front or head is up, the patient's right on the left" in text
+    assert "<h2>Warnings (1)</h2><ul><li>one subject has no intervals</li>" in text
+
+
 def test_scores_that_masks_alone_do_not_give_are_left_out(report, tmp_path):
     masks = bare(report)
     text, links = page(masks, summarise(masks), tmp_path)

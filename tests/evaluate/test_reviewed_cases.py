@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.cases import read_case
 from mmocnet.evaluate.files import pair_files
+from mmocnet.evaluate.score import ScoreSettings, evaluate_folder
 from mmocnet.io.nifti import write_nifti
 from mmocnet.io.reviewed import Judged, Review, Verdict, write_review
 from mmocnet.volume import Volume
@@ -41,6 +44,40 @@ def test_what_a_reader_rejected_is_no_reference_lesion(dataset):
     folder, review = dataset
     case = case_of(folder / "reference", review.parent)
     assert np.array_equal(case.reference > 0, case.predicted > 0)
+
+
+def unfinished(review):
+    sidecar = review.with_name(review.name.replace(".nii.gz", ".json"))
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"Complete": False}))
+    return sidecar
+
+
+def test_an_unfinished_review_is_neither_a_reference_nor_a_prediction(dataset):
+    folder, review = dataset
+    unfinished(review)
+    for sides in ((folder / "reference", review.parent), (review.parent, folder / "reference")):
+        with pytest.raises(InputError, match=r"unfinished one in sub-01_desc-reviewed_dseg\.nii"):
+            case_of(*sides)
+
+
+def test_an_unfinished_review_is_listed_where_that_is_allowed(dataset):
+    folder, review = dataset
+    unfinished(review)
+    labels = Volume(np.zeros((4, 4, 4), np.int16), np.eye(4))
+    for side in (review.parent, folder / "reference"):
+        write_nifti(side / "sub-02_desc-cmb_dseg.nii.gz", labels, np.int16)
+    settings = ScoreSettings(allow_missing=True, draws=20)
+    report = evaluate_folder(folder / "reference", review.parent, settings)
+    assert [case.name for case in report.cases] == ["sub-02"]
+    (missing,) = report.missing
+    assert missing.endswith("got an unfinished one in sub-01_desc-reviewed_dseg.nii.gz")
+
+
+def test_a_review_without_its_sidecar_is_refused(dataset):
+    folder, review = dataset
+    unfinished(review).unlink()
+    with pytest.raises(InputError, match=r"reviewed_dseg\.json beside"):
+        case_of(folder / "reference", review.parent)
 
 
 def test_a_review_without_its_table_is_refused(dataset):

@@ -111,7 +111,11 @@ def test_a_missing_prediction_is_listed_where_that_is_allowed(folders, tmp_path)
 @pytest.mark.parametrize(
     ("array", "affine", "text"),
     [
-        (np.zeros((20, 24, 5), np.int16), AFFINE, "expected the reference's grid"),
+        (
+            np.zeros((20, 24, 5), np.int16),
+            AFFINE,
+            "on the grid of sub-01_acq-swi_desc-cmb_dseg.nii.gz",
+        ),
         (np.zeros(SHAPE, np.int16), np.diag([0.8, 0.8, 3.01, 1.0]), "corners .* mm apart"),
     ],
 )
@@ -148,6 +152,28 @@ def test_links_to_folders_are_followed_once(folders, tmp_path):
     plain, _ = pair_files(prediction, reference)
     assert [one.name for one in linked] == [one.name for one in plain]
     assert all(one.lesions is not None for one in linked)
+
+
+def test_few_subjects_and_names_without_one_are_warned_of(tmp_path):
+    for folder in ("p", "r"):
+        for name in ("pat1_visit1", "pat1_visit2"):
+            save(tmp_path / folder / f"{name}_mask.nii.gz", cube(2, 2, 1))
+    report = evaluate_folder(tmp_path / "p", tmp_path / "r", ScoreSettings(draws=20))
+    names, few = report.warnings
+    assert names.startswith("expected names that begin with sub-, got 2 others")
+    assert few == "intervals over 2 subjects are likely to be too narrow"
+    write_report(report, tmp_path / "out")
+    for file in ("scores.md", "scores.html", "scores.tex", "scores.json"):
+        assert few in (tmp_path / "out" / file).read_text()
+
+
+def test_scans_of_one_subject_are_warned_of_once_each_way(folders, tmp_path):
+    one = folders[1] / "sub-01"
+    report = evaluate_folder(folders[0], one, ScoreSettings(draws=20))
+    assert report.warnings == ("one subject has no intervals",)
+    summary = summarise(report, report)
+    assert summary["warnings"] == ["one subject has no intervals"]
+    assert math.isnan(summary["comparison"]["differences"]["overlap_lesion_sensitivity"]["low"])
 
 
 def test_what_is_ignored_counts_for_nothing(folders, tmp_path):

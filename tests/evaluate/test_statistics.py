@@ -16,6 +16,16 @@ def test_many_scores_at_once_have_the_intervals_of_each_alone(rng):
         assert getattr(together, name) == pytest.approx(getattr(alone, name))
 
 
+def test_one_subject_has_a_value_without_an_interval():
+    formula = {"share": lambda sums: ratio(sums[..., 0], sums[..., 1])}
+    table, subjects = np.array([[2.0, 3.0], [0.0, 1.0]]), ["a", "a"]
+    together = bootstrap_sums(formula, table, subjects, draws=7)["share"]
+    alone = bootstrap(lambda times: float(formula["share"](times @ table)), subjects, draws=7)
+    for interval in (together, alone):
+        assert interval.value == 0.5
+        assert np.isnan([interval.low, interval.high]).all()
+
+
 def test_no_subject_has_no_interval():
     formula = {"share": lambda sums: ratio(sums[..., 0], sums[..., 1])}
     interval = bootstrap_sums(formula, np.zeros((0, 2)), [], draws=7)["share"]

@@ -99,6 +99,28 @@ def test_a_table_of_a_mask_s_pieces_names_no_region(dataset):
     assert cases[0].regions == ("n/a", "n/a")
 
 
+def test_an_empty_line_costs_nothing(dataset):
+    with (dataset[1].parents[1] / "participants.tsv").open("a") as table:
+        table.write("\n")
+    assert strata_counts(evaluate_folder(*dataset, FEW).cases)["field strength"] == {
+        "1.5 T": 1,
+        "3 T": 1,
+    }
+
+
+def test_what_cannot_be_read_costs_the_field_strength_alone(dataset):
+    root = dataset[1].parents[1]
+    (root / "participants.tsv").write_bytes("participant_id\nMüller\n".encode("latin-1"))
+    (dataset[1] / "sub-01/anat/sub-01_acq-swi.json").write_text("{")
+    assert strata_counts(evaluate_folder(*dataset, FEW).cases)["field strength"] == {"n/a": 2}
+
+
+def test_a_region_table_that_is_no_utf_8_is_named(tmp_path):
+    (tmp_path / "a.tsv").write_bytes("index\tregion\n1\tläsion\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"UTF-8, got other content in a\.tsv"):
+        read_regions(tmp_path / "a.nii.gz")
+
+
 def test_a_broken_region_table_is_named(tmp_path):
     (tmp_path / "a.tsv").write_text("index\tregion\nfirst\tlobar\n")
     with pytest.raises(InputError, match=r"whole numbers as index in a\.tsv"):

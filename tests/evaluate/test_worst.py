@@ -4,9 +4,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mmocnet.evaluate.cases import Case
+from mmocnet.evaluate.cases import Case, read_case
+from mmocnet.evaluate.files import CaseFiles
 from mmocnet.evaluate.instances import Instances
 from mmocnet.evaluate.worst import Kind, read_scan, scan_beside, worst_crops
+from mmocnet.io.nifti import write_nifti
+from mmocnet.volume import Volume
 
 
 @pytest.fixture
@@ -57,6 +60,34 @@ def test_a_crop_holds_the_lesion_even_at_the_border_with_front_up(case):
         [r, c] for r in range(6, 10) for c in range(2, 6)
     ]
     assert not crop.predicted.any()
+
+
+def stored(folder, array, axcodes):
+    """Write a head that is RAS, voxels of 1 x 1 x 2 mm, in another order of its axes."""
+    image = nib.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0]))
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axcodes)
+    )
+    turned = image.as_reoriented(turn)
+    path = folder / f"{axcodes}_mask.nii.gz"
+    write_nifti(path, Volume(np.asarray(turned.dataobj), turned.affine), np.int16)
+    return path, np.asarray(turned.dataobj)
+
+
+@pytest.mark.parametrize("axcodes", ["RAS", "LPS", "LAI", "PSR", "SRA"])
+def test_a_crop_has_front_up_and_right_on_the_left_however_the_head_is_stored(tmp_path, axcodes):
+    head = np.zeros((40, 40, 12), np.int16)
+    head[15:25, 15:25, 6] = 1
+    head[18:22, 30:34, 6], head[30:34, 18:22, 6] = 2, 3  # in front, and on the right
+    truth, _ = stored(tmp_path, np.where(head == 1, 1, 0).astype(np.int16), axcodes)
+    empty, image = stored(tmp_path / "p", head, axcodes)
+    write_nifti(empty, Volume(image * 0, nib.load(empty).affine), np.int16)
+    case = read_case(CaseFiles("scan", "a", truth, lesions=empty))
+    (crop,) = worst_crops(case, read_image=lambda: image)
+    front, right = (np.argwhere(crop.image == value).mean(axis=0) for value in (2, 3))
+    middle = np.argwhere(crop.image == 1).mean(axis=0)
+    assert (front - middle).tolist() == [-12, pytest.approx(0, abs=1)]
+    assert (right - middle).tolist() == [pytest.approx(0, abs=1), -12]
 
 
 def test_a_crop_shows_the_scan_where_it_is_on_the_grid(case):

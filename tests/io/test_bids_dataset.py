@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,11 @@ def test_entities_of_a_name_come_with_its_suffix() -> None:
         ("patient one.v2.nii", "patient one.v2"),
         ("slice_3.png", "slice_3"),
         ("scan.nii.gz", "scan"),
+        ("sub-01_ses-2.nii.gz", "sub-01_ses-2"),
+        ("sub-01_run-1.nii", "sub-01_run-1"),
+        ("sub-01_2020-01-02.nii.gz", "sub-01_2020-01-02"),
+        ("sub-01_2020.nii.gz", "sub-01_2020"),
+        ("sub-01.nii.gz", "sub-01"),
     ],
 )
 def test_stem_drops_the_suffix_of_bids_names_only(name: str, expected: str) -> None:
@@ -99,6 +105,27 @@ def test_the_reference_with_the_same_entities_is_taken(tmp_path: Path) -> None:
     assert second.table == tmp_path / f"{anat}_run-2_desc-cmb_dseg.tsv"
 
 
+def phases(tmp_path: Path, *names: str) -> list[str | None]:
+    touch(tmp_path, *(f"sub-01/anat/sub-01_{name}.nii.gz" for name in names))
+    found = [scan.phase for scan in read_dataset(tmp_path)]
+    return [None if path is None else path.name for path in found]
+
+
+def test_a_phase_belongs_to_the_scan_of_its_run(tmp_path: Path) -> None:
+    runs = ["acq-swi_run-1_T2starw", "acq-swi_run-2_T2starw"]
+    first, second = (f"acq-swi_run-{number}_part-phase_T2starw" for number in (1, 2))
+    name = f"sub-01_{first}.nii.gz"
+    assert phases(tmp_path, *runs, first) == [name, None]
+    assert phases(tmp_path, second) == [name, f"sub-01_{second}.nii.gz"]
+
+
+def test_the_only_phase_of_a_visit_belongs_to_its_only_scan(tmp_path: Path) -> None:
+    phase = "acq-gre_part-phase_T2starw"
+    assert phases(tmp_path / "a", "acq-swi_T2starw", phase) == [f"sub-01_{phase}.nii.gz"]
+    assert phases(tmp_path / "b", "run-1_swi", "run-2_swi", phase) == [None, None]
+    assert phases(tmp_path / "c", "run-2_swi", "run-1_part-phase_swi") == [None]
+
+
 def test_the_only_scan_of_a_visit_takes_its_only_reference(tmp_path: Path) -> None:
     touch(
         tmp_path,
@@ -148,6 +175,35 @@ def test_a_torn_table_names_the_line(tmp_path: Path) -> None:
     (tmp_path / "table.tsv").write_text("a\tb\n1\t2\n3\n")
     with pytest.raises(InputError, match=r"expected 2 cells, got 1 in line 3 of table\.tsv"):
         read_tsv(tmp_path / "table.tsv")
+
+
+def test_empty_lines_of_a_table_are_no_rows_and_lines_keep_their_number(tmp_path: Path) -> None:
+    path = tmp_path / "table.tsv"
+    path.write_text("a\tb\n\n1\t2\n\n")
+    assert read_tsv(path) == [{"a": "1", "b": "2"}]
+    path.write_text("a\tb\n\n1\n")
+    with pytest.raises(InputError, match=r"got 1 in line 3 of table\.tsv"):
+        read_tsv(path)
+
+
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.tsv"
+    with pytest.raises(InputError, match=r"cannot read table\.tsv"):
+        read_tsv(path)
+    path.write_bytes("name\nMüller\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"UTF-8, got other content in table\.tsv"):
+        read_tsv(path)
+
+
+def test_a_scan_that_is_not_named_after_its_subject_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-01/anat/swi.nii.gz")
+    with pytest.raises(InputError, match=r"begins with sub-, got sub-01/anat/swi\.nii\.gz"):
+        read_dataset(tmp_path)
+
+
+def test_a_name_that_is_no_utf_8_is_written_with_its_bytes_escaped(tmp_path: Path) -> None:
+    write_tsv(tmp_path / "table.tsv", ["name"], [{"name": os.fsdecode(b"caf\xe9")}])
+    assert read_tsv(tmp_path / "table.tsv") == [{"name": r"caf\udce9"}]
 
 
 def test_json_writes_not_a_number_as_null(tmp_path: Path) -> None:

@@ -89,9 +89,38 @@ def test_the_qform_counts_where_there_is_no_sform(tmp_path, image):
 
 
 def test_the_sform_counts_where_it_differs_from_the_qform(tmp_path, image):
-    other = np.diag([3.0, 3.0, 3.0, 1.0])
+    other = np.diag([*(nib.affines.voxel_sizes(OBLIQUE) * (-1, 1, 1)), 1.0])
     path = save(tmp_path / "a.nii", image, OBLIQUE, lambda header: header.set_qform(other, 1))
-    np.testing.assert_allclose(read_nifti(path).affine, OBLIQUE, atol=1e-6)
+    volume, warnings = read_nifti_warned(path)
+    np.testing.assert_allclose(volume.affine, OBLIQUE, atol=1e-6)
+    assert warnings == ()
+
+
+def test_a_qform_that_swaps_sides_is_warned_of(tmp_path, image):
+    other = np.diag([-1.0, 1.0, 2.0, 1.0])
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    path = save(tmp_path / "a.nii", image, affine, lambda header: header.set_qform(other, 1))
+    volume, warnings = read_nifti_warned(path)
+    np.testing.assert_allclose(volume.affine, affine)
+    assert "sides may be swapped" in warnings[0]
+
+
+@pytest.mark.parametrize("qform_code", [0, 1])
+def test_two_sizes_of_voxels_are_refused(tmp_path, image, qform_code):
+    path = save(tmp_path / "a.nii", image, np.diag([1.4, 1.4, 4.0, 1.0]))
+    patched(path, 252, "<h", qform_code)
+    patched(path, 280, "<12f", *np.eye(4)[:3].ravel())
+    with pytest.raises(InputError, match=r"1 x 1 x 1 mm by the sform and 1\.4 x 1\.4 x 4 mm"):
+        read_nifti(path)
+
+
+def test_a_writer_that_knows_of_the_sform_alone_is_understood(tmp_path, image):
+    path = save(tmp_path / "a.nii", image, OBLIQUE)
+    patched(path, 252, "<h", 0)
+    patched(path, 80, "<3f", 1.0, 1.0, 1.0)
+    volume, warnings = read_nifti_warned(path)
+    np.testing.assert_allclose(volume.affine, OBLIQUE, atol=1e-6)
+    assert warnings == ()
 
 
 def test_a_singular_sform_yields_to_the_qform_with_a_warning(tmp_path, image):

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import logging
 
@@ -166,12 +167,29 @@ def test_another_mask_or_phase_gives_other_uids(result, tmp_path, given):
 
 def test_a_failure_in_the_last_object_leaves_nothing(result, place, monkeypatch):
     def refused(*_):
-        raise InputError("no")
+        raise OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr("mmocnet.predict.dicom_files.write_pdf", refused)
-    with pytest.raises(InputError, match="no"):
+    with pytest.raises(InputError, match="no space"):
         write_outputs(result, place)
     assert not place.root.exists()
+
+
+def test_headers_that_allow_no_object_cost_a_warning_only(result, place):
+    write_outputs(result, place)
+    for path in result.dicom.files[:3]:
+        dataset = pydicom.dcmread(path)
+        dataset.FrameOfReferenceUID = "1.2.3"
+        dataset.save_as(path)
+    told = "no DICOM objects are made from series 3: expected headers from which a DICOM SEG can"
+    done = write_outputs(result, place)
+    assert done.warnings[0].startswith(told)
+    assert done.dicom.unfit
+    # Those of before are gone too; nothing else is.
+    assert list(place.dicom.iterdir()) == []
+    assert place.labels.is_file()
+    assert json.loads(place.summary.read_text())["Summary"]["Warnings"] == list(done.warnings)
+    assert told in " ".join(text_of(place.pdf).split())
 
 
 def test_nothing_of_the_patient_is_outside_the_objects(result, place, caplog, capfd):

@@ -13,7 +13,9 @@ def done(tmp_path):
     """Return the files of a scan that was segmented exactly."""
     files = output_files(Path("scan.nii.gz"), tmp_path)
     files.summary.parent.mkdir(parents=True, exist_ok=True)
-    files.summary.write_text(json.dumps({"Provenance": {"Engine": "torch"}}), encoding="utf-8")
+    files.summary.write_text(
+        json.dumps({"Provenance": {"Engine": "torch"}, "Summary": {"Files": []}}), encoding="utf-8"
+    )
     return files
 
 

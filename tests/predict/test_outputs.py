@@ -270,6 +270,21 @@ def test_a_half_done_scan_is_done_again(scan, dark_spots, tmp_path):
     assert segment_file(scan, tmp_path / "out", cascade=dark_spots).result is not None
 
 
+@pytest.mark.parametrize("name", ["report", "pdf", "labels", "table"])
+def test_a_scan_that_lost_a_file_is_done_again(scan, dark_spots, tmp_path, name):
+    files = segment_file(scan, tmp_path / "out", cascade=dark_spots).files
+    getattr(files, name).unlink()
+    assert segment_file(scan, tmp_path / "out", cascade=dark_spots).result is not None
+    assert getattr(files, name).is_file()
+
+
+def test_the_summary_lists_every_other_file(scan, dark_spots, tmp_path):
+    files = segment_file(scan, tmp_path / "out", cascade=dark_spots).files
+    listed = json.loads(files.summary.read_text())["Summary"]["Files"]
+    there = {path.name for path in files.folder.iterdir()} - {files.summary.name}
+    assert listed == sorted(there)
+
+
 def test_results_of_another_scan_are_not_overwritten(
     scan, phantom, head_affine, dark_spots, tmp_path
 ):

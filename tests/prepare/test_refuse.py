@@ -96,8 +96,9 @@ def test_phase_is_refused_by_its_name(swi, name):
         check_values(as_scan(swi[0].volume.array, name=name).volume)
 
 
-def test_a_name_that_only_contains_the_word_is_accepted(swi):
-    check_values(as_scan(swi[0].volume.array, name="biphasein_swi.nii.gz").volume)
+@pytest.mark.parametrize("name", ["biphasein_swi.nii.gz", "phase-2_trial_swi.nii.gz"])
+def test_a_name_that_only_contains_the_word_is_accepted(swi, name):
+    check_values(as_scan(swi[0].volume.array, name=name).volume)
 
 
 def test_a_susceptibility_map_is_refused(rng, swi):

@@ -4,6 +4,7 @@ Command modules import nothing heavy at the top: torch and the like are imported
 """
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -75,6 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when done, 2 when the input cannot be processed, 130 when interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files can hold bytes that are no UTF-8.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if words[:1] == ["--version"]:
         print(f"mmocnet {__version__}")
         return 0

@@ -10,10 +10,12 @@ import tyro
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.config import EngineName, OperatingPoint, SegmentSettings
 from mmocnet.errors import InputError
+from mmocnet.io.atomic import check_folder
 
 if TYPE_CHECKING:
     from mmocnet.compare.comparison import Comparison
     from mmocnet.compare.outputs import CompareFiles
+    from mmocnet.io.read import Scan
     from mmocnet.lesion import Lesion
     from mmocnet.types import Mask3D
     from mmocnet.volume import Volume
@@ -59,20 +61,23 @@ class Compare:
     location: bool = True
     """Whether regions of the brain are found; needs SimpleITK."""
     overwrite: bool = False
-    """Make segmentations again that are there already."""
+    """Make segmentations again that are there already; replace a comparison of other inputs."""
 
     def run(self) -> None:
         """Segment, compare, write and say what was found."""
         from mmocnet.compare.comparison import compare_visits
-        from mmocnet.compare.outputs import CompareFiles, write_comparison
+        from mmocnet.compare.outputs import CompareFiles, check_inputs, write_comparison
         from mmocnet.predict.outputs import output_files
 
+        check_folder(self.out)
+        files = CompareFiles(self.out, output_files(self.follow_up, self.out).stem)
         first = self._visit("baseline", self.baseline, self.baseline_mask, self.baseline_series)
         second = self._visit(
             "follow-up", self.follow_up, self.follow_up_mask, self.follow_up_series
         )
+        if not self.overwrite:
+            check_inputs(files, first, second)
         comparison = compare_visits(first, second, self.settings)
-        files = CompareFiles(self.out, output_files(self.follow_up, self.out).stem)
         write_comparison(comparison, files)
         _say(comparison, files)
 
@@ -103,7 +108,7 @@ class Compare:
         if mask is None:
             found = self._segmented(path, name, series)
         else:
-            found = self._given(mask, volume, brain, scan.warnings)
+            found = self._given(mask, replace(scan, volume=volume), brain)
         record = {"Name": volume.name, "SHA256": scan.sha256, "Acquisition": technique}
         return Visit(
             image=volume,
@@ -117,17 +122,21 @@ class Compare:
             date="" if scan.dicom is None else scan.dicom.date,
         )
 
-    def _given(
-        self, mask: Path, volume: "Volume", brain: "Mask3D", warnings: tuple[str, ...]
-    ) -> "_Found":
-        """Return the lesions of a mask, placed."""
+    def _given(self, mask: Path, scan: "Scan", brain: "Mask3D") -> "_Found":
+        """Return the lesions of a mask, placed, on a scan that `segment` would take."""
         from mmocnet.locate.locate import located
+        from mmocnet.nets.checkpoint import file_sha256
         from mmocnet.predict.labels import measured_lesions, read_labels
+        from mmocnet.prepare.refuse import check_scan
 
-        labels = read_labels(mask, volume)
-        lesions, place = located(measured_lesions(labels), volume, brain, wanted=self.location)
-        source = {"Source": f"given: {mask.name}"}
-        return _Found(labels, lesions, (), source, (*warnings, *place.warnings))
+        doubts = check_scan(scan, brain)
+        labels = read_labels(mask, scan.volume)
+        lesions, place = located(measured_lesions(labels), scan.volume, brain, wanted=self.location)
+        source = {
+            "Source": f"given: {mask.name}",
+            "Outlines": {"Name": mask.name, "SHA256": file_sha256(mask)},
+        }
+        return _Found(labels, lesions, (), source, (*scan.warnings, *doubts, *place.warnings))
 
     def _segmented(self, path: Path, name: str, series: str | None) -> "_Found":
         """Return what the model finds, or has found before."""

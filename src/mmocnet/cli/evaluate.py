@@ -1,5 +1,6 @@
 """`mmocnet evaluate`: score segmentations, single planes, or the realism of images."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from mmocnet.errors import InputError
+from mmocnet.io.atomic import check_folder
 
 if TYPE_CHECKING:
     from mmocnet.evaluate.instances import Prediction
@@ -67,6 +69,8 @@ class Evaluate:
 
     def run(self) -> None:
         """Do what the options say; print a table and write the files."""
+        if self.out is not None:
+            check_folder(self.out)
         if self.realism:
             self._measure_realism()
         elif self.planes is not None:
@@ -92,6 +96,8 @@ class Evaluate:
             other = self._report(self.compare_with, self.references)
         summary = write_report(report, out, other)
         print(score_markdown(summary))
+        for text in summary["warnings"]:
+            print(f"warning: {text}", file=sys.stderr)
         if report.unused:
             names = ", ".join(report.unused[:10])
             print(f"{len(report.unused)} predictions have no reference: {names}")

@@ -11,6 +11,7 @@ import tyro
 
 from mmocnet.config import EngineName, OperatingPoint, PhaseSign, SegmentSettings
 from mmocnet.errors import InputError, MmocnetError
+from mmocnet.io.atomic import check_folder
 
 if TYPE_CHECKING:
     from mmocnet.nets.checkpoint import Cascade
@@ -86,10 +87,10 @@ class Segment:
             path = given if given.name.strip(".") else given.resolve()
             try:
                 _say(path, self._segment(path, cascade))
-            except MmocnetError as error:
+            except Exception as error:  # one scan's failure is reported, the others go on
                 if len(self.inputs) == 1:
                     raise
-                print(f"mmocnet segment: {error}", file=sys.stderr)
+                print(f"mmocnet segment: {_reason(path, error)}", file=sys.stderr)
                 failed += 1
         if failed:
             raise InputError(f"{failed} of {len(self.inputs)} inputs could not be processed")
@@ -99,6 +100,7 @@ class Segment:
 
         if not self.inputs:
             raise InputError("expected at least one INPUT, got none")
+        check_folder(self.out)
         if self.mask is not None and len(self.inputs) > 1:
             raise InputError(f"--mask is for one INPUT, got {len(self.inputs)}")
         if self.phase is not None and len(self.inputs) > 1:
@@ -107,11 +109,12 @@ class Segment:
             raise InputError(f"threads must be 1 or more, got {self.threads}")
         owners: dict[Path, Path] = {}
         for path in self.inputs:
-            other = owners.setdefault(output_files(path, self.out).summary, path)
+            files = output_files(path, self.out)
+            other = owners.setdefault(files.summary, path)
             if other.absolute() != path.absolute():
                 raise InputError(
-                    f"two inputs named {path.name} would write the same files: "
-                    "give them folders of their own with -o"
+                    f"{other.name} and {path.name} would write the same files, named "
+                    f"{files.stem}: give them folders of their own with -o"
                 )
 
     def _segment(self, path: Path, cascade: "Cascade") -> "SegmentedFile":
@@ -158,6 +161,13 @@ def _bar(name: str) -> "Iterator[Progress]":
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Return why a scan failed; what is not said on purpose can hold anything, so not its text."""
+    if isinstance(error, MmocnetError):
+        return str(error)
+    return f"{path.name} failed with {type(error).__name__}: segment it alone to see where"
 
 
 def _warn(text: str) -> None:

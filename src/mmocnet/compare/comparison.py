@@ -112,9 +112,10 @@ def _check(baseline: Visit, follow_up: Visit, settings: CompareSettings) -> None
             )
         if not visit.brain.any():
             raise InputError(f"expected a brain, got none in {visit.image.name}")
-    if settings.tolerance_mm < 0:
+    # What is not a number is neither less nor more, so it is asked for what is right.
+    if not 0 <= settings.tolerance_mm < np.inf:
         raise InputError(f"tolerance_mm must be 0 or more, got {settings.tolerance_mm}")
-    if settings.growth_ratio < 1 or settings.growth_mm3 < 0:
+    if not (settings.growth_ratio >= 1 and settings.growth_mm3 >= 0):
         raise InputError(
             "growth_ratio must be 1 or more and growth_mm3 0 or more, got "
             f"{settings.growth_ratio} and {settings.growth_mm3}"

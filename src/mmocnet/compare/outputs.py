@@ -1,6 +1,8 @@
 """The files of a comparison: table, sidecar, report as HTML and PDF."""
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from mmocnet.compare.comparison import Comparison, baseline_count
 from mmocnet.compare.match import Change, State, count_new
 from mmocnet.compare.pages import render_html, render_pdf
 from mmocnet.compare.report import make_report
+from mmocnet.compare.visit import Visit
+from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
 from mmocnet.io.burden import rad_element_follow_up
 from mmocnet.io.dataset import write_json, write_text, write_tsv
@@ -99,6 +103,37 @@ def write_comparison(comparison: Comparison, files: CompareFiles) -> None:
     with replacing(files.pdf) as partial:
         partial.write_bytes(render_pdf(report))
     write_json(files.summary, sidecar(comparison))
+
+
+def check_inputs(files: CompareFiles, baseline: Visit, follow_up: Visit) -> None:
+    """Refuse to replace the comparison of other scans, or of other outlines of them.
+
+    Raises:
+        InputError: If one is there under the same name, or what is there is none.
+    """
+    if not files.summary.is_file():
+        return
+    try:
+        there = json.loads(files.summary.read_text(encoding="utf-8"))["Provenance"]
+        same = [
+            _hashes(there[name]) == _hashes(visit.provenance)
+            for name, visit in (("Baseline", baseline), ("FollowUp", follow_up))
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"expected a comparison written by mmocnet in {files.summary.name}: "
+            "choose another folder, or --overwrite"
+        ) from error
+    if not all(same):
+        raise InputError(
+            f"{files.folder.name!r} already holds the comparison of other inputs named "
+            f"{files.stem}: choose another folder, or --overwrite"
+        )
+
+
+def _hashes(visit: Mapping[str, Any]) -> list[Any]:
+    """Return what makes two visits' inputs the same: the scan, and the outlines where given."""
+    return [visit["Input"]["SHA256"], visit.get("Outlines", {}).get("SHA256")]
 
 
 def change_row(change: Change) -> dict[str, object]:

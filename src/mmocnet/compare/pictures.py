@@ -15,7 +15,7 @@ from scipy import ndimage
 from mmocnet.compare.comparison import Comparison
 from mmocnet.compare.match import Change
 from mmocnet.compare.visit import Visit
-from mmocnet.prepare.geometry import slice_axis, world_axes
+from mmocnet.prepare.geometry import display_axes, slice_axis
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
 
@@ -62,18 +62,14 @@ def change_pictures(comparison: Comparison, changes: Sequence[Change]) -> dict[i
 
 def _plane(image: Volume, centre_mm: FloatArray, width_mm: float) -> FloatArray:
     """Return the world mm of a square in the image's slices, shape (rows, columns, 3)."""
-    nearest, against = world_axes(image.affine)
-    across, down = sorted(
-        (axis for axis in range(3) if axis != slice_axis(image)), key=lambda axis: nearest[axis]
-    )
-    # Both run from right, front or head, so against the world axis.
+    axes, signs = display_axes(image.affine, slice_axis(image))
     steps = [
-        image.affine[:3, axis] / image.spacing_mm[axis] * (1 if against[axis] else -1)
-        for axis in (across, down)
+        image.affine[:3, axis] / image.spacing_mm[axis] * sign
+        for axis, sign in zip(axes, signs, strict=True)
     ]
     offsets = ((np.arange(WIDTH_PX) + 0.5) / WIDTH_PX - 0.5) * width_mm
     return np.asarray(
-        centre_mm + offsets[None, :, None] * steps[0] + offsets[:, None, None] * steps[1]
+        centre_mm + offsets[None, :, None] * steps[1] + offsets[:, None, None] * steps[0]
     )
 
 

@@ -21,7 +21,8 @@ class Visit:
         candidates: What was found below the threshold; empty where not known.
         acquisition: Technique as BIDS has it, EchoTime in seconds.
         provenance: How the lesions came about, plain JSON values: Source in words, Input, and
-            Segmentation, which is the record of `mmocnet segment`, where they were not given.
+            Outlines, which is the file that they were given in, or Segmentation, which is the
+            record of `mmocnet segment`.
         warnings: One sentence for each doubt about the scan and its lesions.
         date: Of the study, YYYYMMDD, "" where it is not known; never said or written.
     """

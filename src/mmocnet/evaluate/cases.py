@@ -9,21 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
-from mmocnet.evaluate.facts import read_field_t, read_regions, table_beside
+from mmocnet.evaluate.facts import (
+    read_field_t,
+    read_macrohaemorrhages,
+    read_regions,
+    table_beside,
+)
 from mmocnet.evaluate.files import CaseFiles
-from mmocnet.evaluate.instances import Instances, ProbabilityMap, from_mask
-from mmocnet.evaluate.matching import BoolArray, Labels, restrict
+from mmocnet.evaluate.instances import Instances, ProbabilityMap, from_mask, is_scattered
+from mmocnet.evaluate.matching import BoolArray, Labels, restrict, with_rims
 from mmocnet.io import nifti, picture
 from mmocnet.io.dataset import read_tsv
-from mmocnet.io.reviewed import Verdict
-from mmocnet.prepare.geometry import slice_axis
+from mmocnet.io.reviewed import Verdict, read_complete
+from mmocnet.prepare.geometry import Display, display_axes, slice_axis
 from mmocnet.types import FloatArray, Triple
-from mmocnet.volume import Volume
+from mmocnet.volume import Volume, check_grid
 
 MASK_THRESHOLD = 0.5
 """A probability map without lesions of its own is cut here (VALDO 2021 task 2)."""
-GRID_TOLERANCE_MM = 1e-2
-"""How far a prediction's corners may lie from the reference's: files round their affine."""
+MAX_GAP_MM = 10.0
+"""Pieces of one number that lie farther apart are no single microbleed (Greenberg 2009)."""
+PICTURE_DISPLAY: Display = ((1, 0), (-1, 1))
+"""A picture is shown as it came: its sides are not known."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Case:
         regions: Region of each reference lesion that has one, by its number.
         field_t: Field strength in tesla; NaN where unknown.
         thickness_mm: Slice thickness of the reference; NaN of a picture.
+        display: How a slice is shown, as `display_axes` has it.
+        warnings: One sentence for each doubt about the labels.
     """
 
     name: str
@@ -57,16 +66,22 @@ class Case:
     regions: Mapping[int, str] = field(default_factory=dict)
     field_t: float = float("nan")
     thickness_mm: float = float("nan")
+    display: Display = PICTURE_DISPLAY
+    warnings: tuple[str, ...] = ()
 
 
 def read_image(path: Path, spacing_mm: float | None) -> Volume:
     """Read a mask, labels or a probability map; an 8-bit picture of one stays 0 to 255.
 
+    NaN, as outside a field of view, is 0.
+
     Raises:
         InputError: If it cannot be read, or is a picture and no spacing is given.
     """
     if path.name.lower().endswith(nifti.SUFFIXES):
-        return nifti.read_nifti(path)
+        volume = nifti.read_nifti(path)
+        undefined = np.isnan(volume.array)
+        return volume.like(np.where(undefined, 0, volume.array)) if undefined.any() else volume
     if spacing_mm is None:
         raise InputError(f"a picture has no spacing: give --spacing-mm for {path.name}")
     return picture.read_picture(path, spacing_mm)
@@ -74,22 +89,16 @@ def read_image(path: Path, spacing_mm: float | None) -> Volume:
 
 def _on_grid(path: Path, reference: Volume, spacing_mm: float | None) -> NDArray[Any]:
     volume = read_image(path, spacing_mm)
-    if volume.shape != reference.shape:
-        raise InputError(
-            f"expected the reference's grid of {reference.shape}, got {volume.shape} in {path.name}"
-        )
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in volume.shape])).reshape(3, -1).T
-    apart = np.abs(volume.world(corners) - reference.world(corners)).max()
-    if apart > GRID_TOLERANCE_MM:
-        raise InputError(
-            f"expected the reference's affine, got corners {apart:.3g} mm apart in {path.name}"
-        )
+    check_grid(volume, reference, "a mask or map")
     return volume.array
 
 
 def as_probability(array: NDArray[Any]) -> FloatArray:
-    """Return a map from 0 to 1; 8- and 16-bit pictures are scaled by what they can hold."""
-    if np.issubdtype(array.dtype, np.integer):
+    """Return a map from 0 to 1; 8- and 16-bit pictures are scaled by what they can hold.
+
+    Whole numbers of 0 and 1 alone are a mask, and stay.
+    """
+    if np.issubdtype(array.dtype, np.integer) and array.max(initial=0) > 1:
         return np.asarray(array / np.float32(np.iinfo(array.dtype).max), dtype=np.float32)
     return np.asarray(array, dtype=np.float32)
 
@@ -109,7 +118,8 @@ def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
     Candidates whose status is siderosis are left out: they are never counted.
 
     Raises:
-        InputError: If the table is missing or lacks a label or a column.
+        InputError: If the table is missing or lacks a label or a column, or a confidence is not
+            from 0 to 1.
     """
     if not table.is_file():
         raise InputError(f"expected the table {table.name} beside its label image")
@@ -120,9 +130,12 @@ def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
         raise InputError(f"expected index and confidence in {table.name}") from error
     labels = labels.astype(np.int32)
     present = np.unique(labels[labels > 0]).tolist()
-    unknown = [label for label in present if not np.isfinite(listed.get(label, np.nan))]
-    if unknown:
-        raise InputError(f"expected a confidence for label {unknown[0]} in {table.name}")
+    for label in present:
+        if not 0 <= listed.get(label, np.nan) <= 1:
+            raise InputError(
+                f"expected a confidence from 0 to 1 for label {label}, "
+                f"got {listed.get(label, 'none')} in {table.name}"
+            )
     confidence = np.zeros(max(present, default=0))
     for label in present:
         confidence[label - 1] = listed[label]
@@ -136,18 +149,35 @@ def without_rejected(labels: NDArray[Any], path: Path) -> NDArray[Any]:
     A review outlines all that was judged, and its table beside it tells which is a microbleed.
 
     Raises:
-        InputError: If a review's table is missing or has no verdicts.
+        InputError: If a review is not complete, so that what it does not outline may be anything,
+            or its table or sidecar is missing or does not say.
     """
     if "_desc-reviewed_" not in path.name:
         return labels
     table = table_beside(path)
     if not table.is_file():
         raise InputError(f"expected the table {table.name} beside the review's label image")
+    if not read_complete(table.with_suffix(".json")):
+        raise InputError(f"expected a complete review, got an unfinished one in {path.name}")
     try:
         kept = [int(row["index"]) for row in read_tsv(table) if row["verdict"] != Verdict.REJECT]
     except (KeyError, ValueError) as error:
         raise InputError(f"expected index and verdict in {table.name}") from error
     return np.where(np.isin(labels, kept), labels, 0)
+
+
+def without_uncounted(labels: NDArray[Any], path: Path, reference: Labels) -> NDArray[Any]:
+    """Return predicted labels without those that are no microbleeds by their own table.
+
+    Such are macrohaemorrhages that overlap no reference lesion; one that does is a lesion found.
+
+    Args:
+        labels: As read from the file.
+        path: The file.
+        reference: Label image of the same shape.
+    """
+    aside = np.setdiff1d(read_macrohaemorrhages(path), labels[reference > 0])
+    return np.where(np.isin(labels, aside), 0, labels) if aside.size else labels
 
 
 def _named_regions(files: CaseFiles, array: NDArray[Any], reference: Labels) -> dict[int, str]:
@@ -188,14 +218,15 @@ def read_case(files: CaseFiles, spacing_mm: float | None = None) -> Case:
     truth = read_image(files.reference, spacing_mm)
     truth = truth.like(without_rejected(truth.array, files.reference))
     reference, _ = _lesions(truth.array)
-    predicted, probability = _read_prediction(files, truth, spacing_mm)
-    candidates = None
-    if files.candidates is not None:
-        labels = _on_grid(files.candidates, truth, spacing_mm)
-        candidates = read_candidates(labels, table_beside(files.candidates))
+    predicted, probability = _read_prediction(files, truth, reference, spacing_mm)
+    candidates = _read_candidates(files, truth, reference, spacing_mm)
+    warnings = _label_warnings(files, (reference, predicted), truth.spacing_mm)
     ignore = _left_out(files, truth, spacing_mm)
-    if candidates is not None:
-        candidates = Instances(restrict(candidates.labels, ignore), candidates.confidence)
+    if ignore is not None:
+        if candidates is not None:
+            rims = with_rims(ignore, candidates.labels, reference)
+            candidates = Instances(restrict(candidates.labels, rims), candidates.confidence)
+        ignore = with_rims(ignore, predicted, reference)
     axis = slice_axis(truth)
     is_picture = not files.reference.name.lower().endswith(nifti.SUFFIXES)
     return Case(
@@ -211,17 +242,44 @@ def read_case(files: CaseFiles, spacing_mm: float | None = None) -> Case:
         regions=_named_regions(files, truth.array, reference),
         field_t=read_field_t(files.reference, files.name),
         thickness_mm=float("nan") if is_picture else truth.spacing_mm[axis],
+        display=PICTURE_DISPLAY if is_picture else display_axes(truth.affine, axis),
+        warnings=warnings,
     )
 
 
+def _label_warnings(
+    files: CaseFiles, labels: tuple[Labels, Labels], spacing_mm: Triple
+) -> tuple[str, ...]:
+    """Say where the numbers of a label image look like classes."""
+    return tuple(
+        f"expected one lesion a number, got pieces of one over {MAX_GAP_MM:g} mm apart in "
+        f"{path.name}: if its numbers are classes, give a mask of 0 and 1"
+        for path, array in zip((files.reference, files.lesions), labels, strict=True)
+        if path is not None and is_scattered(array, spacing_mm, MAX_GAP_MM)
+    )
+
+
+def _read_candidates(
+    files: CaseFiles, truth: Volume, reference: Labels, spacing_mm: float | None
+) -> Instances | None:
+    if files.candidates is None:
+        return None
+    labels = _on_grid(files.candidates, truth, spacing_mm)
+    if files.lesions is not None:
+        # A lesion and its candidate have one number.
+        labels = without_uncounted(labels, files.lesions, reference)
+    return read_candidates(labels, table_beside(files.candidates))
+
+
 def _read_prediction(
-    files: CaseFiles, truth: Volume, spacing_mm: float | None
+    files: CaseFiles, truth: Volume, reference: Labels, spacing_mm: float | None
 ) -> tuple[Labels, FloatArray | None]:
     probability: FloatArray | None = None
     if files.probability is not None:
         probability = as_probability(_on_grid(files.probability, truth, spacing_mm))
     if files.lesions is not None:
         labels = _on_grid(files.lesions, truth, spacing_mm)
+        labels = without_uncounted(labels, files.lesions, reference)
         predicted, own = _lesions(without_rejected(labels, files.lesions))
         return predicted, own if probability is None else probability
     assert probability is not None  # a case has one or the other

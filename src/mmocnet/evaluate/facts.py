@@ -1,4 +1,4 @@
-"""What stands beside a reference: its lesions' regions, its scan's field and slice thickness."""
+"""What stands beside a label image: regions, what is not counted, the scan's field strength."""
 
 import json
 import math
@@ -7,6 +7,7 @@ from pathlib import Path
 from mmocnet.errors import InputError
 from mmocnet.evaluate.files import split_ending
 from mmocnet.io.dataset import entities, read_tsv
+from mmocnet.lesion import Certainty
 
 REGION_COLUMNS = ("region", "anatomy")
 FIELD_COLUMNS = ("field_t", "MagneticFieldStrength")
@@ -37,8 +38,24 @@ def read_regions(reference: Path) -> dict[int, str]:
         raise InputError(f"expected whole numbers as index in {table.name}") from error
 
 
+def read_macrohaemorrhages(labels: Path) -> list[int]:
+    """Return which labels the table beside a label image calls macrohaemorrhages; none without it.
+
+    Raises:
+        InputError: If such a row has no index.
+    """
+    table = table_beside(labels)
+    rows = read_tsv(table) if table.is_file() else []
+    try:
+        return [
+            int(row["index"]) for row in rows if row.get("certainty") == Certainty.MACROHAEMORRHAGE
+        ]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"expected whole numbers as index in {table.name}") from error
+
+
 def read_field_t(reference: Path, name: str) -> float:
-    """Return a scan's field strength in tesla, or NaN where nothing beside it says.
+    """Return a scan's field strength in tesla, or NaN where nothing that can be read says.
 
     Args:
         reference: Its reference; the scan's sidecar is looked for beside it and in the BIDS
@@ -66,8 +83,9 @@ def _sidecar_field(folder: Path, name: str) -> float:
         if path.is_file():
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise InputError(f"expected JSON in {path.name}") from error
+            except ValueError:
+                # A scan is scored without its sidecar all the same.
+                continue
             if isinstance(content, dict) and FIELD_KEY in content:
                 return _number(content[FIELD_KEY])
     return float("nan")
@@ -76,7 +94,12 @@ def _sidecar_field(folder: Path, name: str) -> float:
 def _participant_field(path: Path, subject: str) -> float:
     if not path.is_file():
         return float("nan")
-    for row in read_tsv(path):
+    try:
+        rows = read_tsv(path)
+    except InputError:
+        # So it is without this table.
+        return float("nan")
+    for row in rows:
         if row.get("participant_id", "").removeprefix("sub-") == subject:
             return _number(next((row[name] for name in FIELD_COLUMNS if name in row), "n/a"))
     return float("nan")

@@ -1,6 +1,7 @@
 """Which prediction belongs to which reference, by the files' names."""
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,13 @@ from mmocnet.errors import InputError
 from mmocnet.io.dataset import entities
 
 ENDINGS = (".nii.gz", ".nii", ".png", ".tiff", ".tif")
+IMAGE_SUFFIXES = (
+    "T1w", "T2w", "T2star", "T2starw", "PDw", "PDT2", "FLAIR", "UNIT1", "MEGRE", "swi", "minIP",
+    "angio", "bold", "sbref", "cbv", "dwi", "epi", "asl", "m0scan", "fieldmap", "phase", "phase1",
+    "phase2", "phasediff", "magnitude", "magnitude1", "magnitude2", "T1map", "T2map", "T2starmap",
+    "R1map", "R2map", "R2starmap", "S0map", "Chimap",
+)  # fmt: skip
+"""Of BIDS names of scans and maps, which are no masks."""
 Role = Literal["lesions", "candidates", "probability"]
 # What a name may end in, and what the file then holds; the first that fits counts.
 _ROLES: tuple[tuple[str, Role | None], ...] = (
@@ -23,8 +31,7 @@ _ROLES: tuple[tuple[str, Role | None], ...] = (
     ("_desc-window_mask", None),
     ("_desc-cmb_mask", None),
     ("_overlay", None),
-    ("_T2starw", None),
-    ("_swi", None),
+    *((f"_{suffix}", None) for suffix in IMAGE_SUFFIXES),
     ("_dseg", "lesions"),
     ("_mask", "lesions"),
     ("", "lesions"),
@@ -94,7 +101,8 @@ def _files_under(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _index(folder: Path) -> dict[str, dict[Role, Path]]:
+def _named(folder: Path) -> list[tuple[str, Role | None, Path]]:
+    """Return the images in a folder, or the file itself, each with its name and what it holds."""
     if folder.is_file():
         files = [folder]
     elif folder.is_dir():
@@ -106,12 +114,15 @@ def _index(folder: Path) -> dict[str, dict[Role, Path]]:
         ]
     else:
         raise InputError(f"expected a file or folder, got {folder.name!r}, which is none")
+    named = ((key_and_role(path), path) for path in files)
+    return [(*name, path) for name, path in named if name is not None]
+
+
+def _index(folder: Path) -> dict[str, dict[Role, Path]]:
     found: dict[str, dict[Role, Path]] = {}
-    for path in files:
-        named = key_and_role(path)
-        if named is None or named[1] is None:
+    for key, role, path in _named(folder):
+        if role is None:
             continue
-        key, role = named[0], named[1]
         if role in found.setdefault(key, {}):
             raise InputError(
                 f"expected one file of {role} for {key}, got "
@@ -121,16 +132,31 @@ def _index(folder: Path) -> dict[str, dict[Role, Path]]:
     return found
 
 
-def _same_visit(key: str, predictions: dict[str, dict[Role, Path]]) -> str | None:
-    """Return the only prediction of the key's subject and session, however else it is named."""
-    wanted = entities(key + "_x")
-    if "sub" not in wanted:
+def _entities(key: str) -> dict[str, str]:
+    """Return what a name says of the scan; desc and label say what was made of it."""
+    found = entities(key + "_x")
+    return {name: value for name, value in found.items() if name not in ("desc", "label")}
+
+
+def _is_visit(key: str, wanted: Mapping[str, str]) -> bool:
+    found = _entities(key)
+    return all(found.get(name) == wanted.get(name) for name in ("sub", "ses"))
+
+
+def _same_visit(key: str, references: Iterable[str], predictions: Iterable[str]) -> str | None:
+    """Return the only prediction of a visit with one reference, where it is named otherwise.
+
+    It may say less of the scan than the reference or more, but no other run or acquisition.
+    """
+    wanted = _entities(key)
+    if "sub" not in wanted or sum(_is_visit(one, wanted) for one in references) > 1:
         return None
     alike = [
         other
         for other in predictions
-        if all(entities(other + "_x").get(k) == wanted.get(k) for k in ("sub", "ses"))
-        and not entities(other + "_x").get("acq", "").endswith("Twin")
+        if _is_visit(other, wanted)
+        and all(wanted.get(name, value) == value for name, value in _entities(other).items())
+        and not _entities(other).get("acq", "").endswith("Twin")
     ]
     return alike[0] if len(alike) == 1 else None
 
@@ -152,8 +178,8 @@ def pair_files(
         predictions without a reference.
 
     Raises:
-        InputError: If there is no reference, two files claim the same name, or a window is
-            missing.
+        InputError: If there is no reference, two files claim the same name, there is no ignore
+            mask at all, or a window is missing.
     """
     truth = {k: v["lesions"] for k, v in _index(references).items() if "lesions" in v}
     if not truth:
@@ -161,15 +187,15 @@ def pair_files(
     found = _index(predictions)
     if predictions.is_file() and references.is_file() and len(found) == 1:
         found = dict(zip(truth, found.values(), strict=True))
-    left_out = {} if ignore is None else _mask_index(ignore)
-    windows = {} if window is None else _mask_index(window)
+    left_out = {} if ignore is None else _masks(ignore, "ignore", truth)
+    windows = {} if window is None else _masks(window, "window", truth)
     # Without its window a scan would be scored where nobody looked.
     bare = [key for key in truth if key not in windows] if window is not None else []
     if bare:
         raise InputError(f"expected a window for each reference, got none for {bare[0]}")
     cases, used = [], set()
     for key, path in truth.items():
-        other = key if key in found else _same_visit(key, found)
+        other = key if key in found else _same_visit(key, truth, found)
         roles = {} if other is None else found[other]
         used.add(other)
         cases.append(
@@ -187,8 +213,25 @@ def pair_files(
     return cases, tuple(sorted(set(found) - used))
 
 
-def _mask_index(folder: Path) -> dict[str, Path]:
-    """Return masks by what they are called, however their names end: as the references too."""
-    files = [folder] if folder.is_file() else _files_under(folder)
-    named = ((key_and_role(path), path) for path in files)
-    return {name[0]: path for name, path in named if name is not None}
+def _masks(
+    folder: Path, kind: Literal["ignore", "window"], references: Iterable[str]
+) -> dict[str, Path]:
+    """Return the mask of each reference that has one, by its name.
+
+    Masks may be named as the references are. Where one is named as a mask of its kind, what is
+    not is something else.
+    """
+    named = [(key, path) for key, _, path in _named(folder)]
+    own = [(key, path) for key, path in named if f"_desc-{kind}_mask." in path.name]
+    found: dict[str, Path] = {}
+    for key, path in own or named:
+        if key in found:
+            raise InputError(
+                f"expected one {kind} mask for {key}, got {found[key].name} and {path.name}"
+            )
+        found[key] = path
+    if not any(key in found for key in references):
+        raise InputError(
+            f"expected {kind} masks named as the references, got none in {folder.name}"
+        )
+    return found

@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mmocnet.errors import InputError
-from mmocnet.evaluate.matching import Labels, components
+from mmocnet.evaluate.matching import Labels, components, objects
 from mmocnet.types import FloatArray
 
 PROBABILITY_LEVELS = tuple(round(level / 50, 2) for level in range(1, 50))
@@ -80,6 +81,26 @@ class ProbabilityMap:
     def levels(self) -> FloatArray:
         """Return 0.02, 0.04, ... 0.98."""
         return np.array(PROBABILITY_LEVELS)
+
+
+def is_scattered(labels: Labels, spacing_mm: tuple[float, ...], apart_mm: float) -> bool:
+    """Return whether two pieces of one label have centroids farther apart than that along an axis.
+
+    Args:
+        labels: Label image, 0 is background.
+        spacing_mm: Voxel size along each axis.
+        apart_mm: How far.
+
+    >>> is_scattered(np.array([[1, 0, 0, 1, 2]]), (1.0, 1.0), apart_mm=2.0)
+    True
+    """
+    boxes = enumerate(ndimage.find_objects(labels.astype(np.int32, copy=False)), 1)
+    pieces = (
+        objects(components(labels[box] == number), spacing_mm)
+        for number, box in boxes
+        if box is not None
+    )
+    return any(np.ptp(one.centroids_mm, axis=0).max() > apart_mm for one in pieces)
 
 
 def from_mask(mask: NDArray[Any]) -> Instances:

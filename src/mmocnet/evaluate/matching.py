@@ -198,6 +198,27 @@ def match(pair: Pairing, keep: BoolArray | None = None) -> Matching:
     )
 
 
+def with_rims(ignore: BoolArray, predicted: Labels, reference: Labels) -> BoolArray:
+    """Return an ignore mask with the predicted lesions that are about what it covers.
+
+    Those lie in it by more than half and on no reference lesion outside it: an outline is not
+    the mask's own, and its rim is no false positive.
+
+    Args:
+        ignore: Any shape.
+        predicted: Label image of the same shape.
+        reference: Label image of the same shape.
+    """
+    ids, at = np.unique(predicted, return_inverse=True)
+    at = at.reshape(predicted.shape)
+    whole, covered, touching = (
+        np.bincount(part, minlength=len(ids))
+        for part in (at.ravel(), at[ignore], at[(reference != 0) & ~ignore])
+    )
+    aside = (ids != 0) & (2 * covered > whole) & (touching == 0)
+    return np.asarray(ignore | aside[at])
+
+
 def restrict(
     labels: NDArray[Any], ignore: BoolArray | None = None, window: tuple[slice, ...] | None = None
 ) -> NDArray[Any]:

@@ -18,6 +18,10 @@ from mmocnet.evaluate.worst import Kind
 from mmocnet.io.dataset import write_text
 
 FILE_NAME = "scores.html"
+_SIDES = (
+    "Front or head is up, the patient's right on the left; in sagittal slices the front is on the "
+    "left. A picture keeps its own sides."
+)
 
 
 def write_page(report: Report, summary: Mapping[str, Any], out: Path) -> Path:
@@ -83,6 +87,7 @@ def _header(summary: Mapping[str, Any]) -> str:
 
 def _missing(summary: Mapping[str, Any]) -> str:
     lists = (
+        ("Warnings", summary.get("warnings") or ()),
         ("Not scored", summary.get("missing") or ()),
         ("Predictions without a reference", summary.get("predictions_without_reference") or ()),
     )
@@ -117,7 +122,7 @@ def _worst(report: Report) -> str:
             return ""
         if pictures:
             parts += [f"<h3>{heading}</h3>", _gallery("crops", pictures)]
-    note = f'<p class="small">{escape(LEGEND.capitalize())}. Front is up.</p>'
+    note = f'<p class="small">{escape(LEGEND.capitalize())}. {_SIDES}</p>'
     return html_block("Worst misses and false calls", note, *parts) if parts else ""
 
 

@@ -1,6 +1,7 @@
 """Score a folder of predictions against a folder of references."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.cases import Case, read_case
-from mmocnet.evaluate.files import pair_files
+from mmocnet.evaluate.files import CaseFiles, pair_files
 from mmocnet.evaluate.lesions import Froc, ScanLesions, froc, outcome
 from mmocnet.evaluate.matching import BoolArray, Labels, Pairing, Rule, match, pairing, pairings
 from mmocnet.evaluate.pixels import (
@@ -21,7 +22,7 @@ from mmocnet.evaluate.pixels import (
     pooled_scores,
     sample_pixels,
 )
-from mmocnet.evaluate.statistics import DRAWS
+from mmocnet.evaluate.statistics import DRAWS, FEW_SUBJECTS, MIN_SUBJECTS
 from mmocnet.evaluate.valdo import ValdoCase, valdo_case
 from mmocnet.evaluate.worst import Crop, read_scan, worst_crops
 from mmocnet.types import FloatArray
@@ -106,12 +107,16 @@ class Report:
         missing: Why a reference was not scored, one sentence each.
         unused: Names of predictions without a reference.
         settings: How it was scored.
+        warnings: One sentence for each doubt about names, labels and intervals.
+        masks: Which masks of what is left out were given, and how many scans have one to ignore.
     """
 
     cases: tuple[CaseScore, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
     settings: ScoreSettings
+    warnings: tuple[str, ...] = ()
+    masks: Mapping[str, str | int] = field(default_factory=dict)
 
 
 def score_case(case: Case, read_image: Callable[[], FloatArray | None] | None = None) -> CaseScore:
@@ -196,17 +201,21 @@ def evaluate_folder(
 
     Raises:
         InputError: If a prediction is missing or not on its reference's grid (named; with
-            `allow_missing` they are listed in the report), or none can be scored.
+            `allow_missing` they are listed in the report), none can be scored, or masks of what
+            is left out are not there.
     """
     settings = ScoreSettings() if settings is None else settings
     paired, unused = pair_files(predictions, references, ignore, window)
     cases, missing = [], []
+    warnings: list[str] = []
     for done, files in enumerate(paired, 1):
         try:
             read_image = partial(read_scan, files.reference, files.name, settings.spacing_mm)
-            cases.append(score_case(read_case(files, settings.spacing_mm), read_image))
+            case = read_case(files, settings.spacing_mm)
+            cases.append(score_case(case, read_image))
+            warnings += case.warnings
         except InputError as error:
-            missing.append(str(error))
+            missing.append(_with_name(str(error), files.name))
         if progress is not None:
             progress(done, len(paired))
     if missing and not (settings.allow_missing and cases):
@@ -216,7 +225,47 @@ def evaluate_folder(
             + "; ".join(missing[:MAX_NAMED])
             + more
         )
-    return Report(tuple(cases), tuple(missing), unused, settings)
+    return Report(
+        cases=tuple(cases),
+        missing=tuple(missing),
+        unused=unused,
+        settings=settings,
+        warnings=(*warnings, *_subject_warnings(cases)),
+        masks=_masks(paired, ignore, window),
+    )
+
+
+def _with_name(text: str, name: str) -> str:
+    """Return what is wrong with a scan, its name in front where the text has no file of it."""
+    named = re.search(rf"(^| ){re.escape(name)}([._]|$)", text)
+    return text if named else f"{name}: {text}"
+
+
+def _subject_warnings(cases: Sequence[CaseScore]) -> list[str]:
+    """Say where intervals over subjects are not what they seem."""
+    subjects = len({case.subject for case in cases})
+    bare = sum(case.subject == case.name for case in cases)
+    found = []
+    if bare > 1:
+        found.append(
+            f"expected names that begin with sub-, got {bare} others: each scan counts as a "
+            "subject of its own, and intervals are too narrow where it is not"
+        )
+    if subjects < MIN_SUBJECTS:
+        found.append("one subject has no intervals")
+    elif subjects < FEW_SUBJECTS:
+        found.append(f"intervals over {subjects} subjects are likely to be too narrow")
+    return found
+
+
+def _masks(
+    paired: Sequence[CaseFiles], ignore: Path | None, window: Path | None
+) -> dict[str, str | int]:
+    given = {"ignore": ignore, "window": window}
+    names: dict[str, str | int] = {k: path.name for k, path in given.items() if path is not None}
+    if ignore is None:
+        return names
+    return names | {"scans_with_ignore": sum(files.ignore is not None for files in paired)}
 
 
 def pixel_table(cases: Sequence[CaseScore]) -> dict[str, PixelScores]:

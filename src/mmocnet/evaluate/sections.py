@@ -198,14 +198,16 @@ def _about(summary: Mapping[str, Any]) -> str:
 def score_markdown(summary: Mapping[str, Any]) -> str:
     """Return the scores of `summarise` as Markdown."""
     parts = ["# Scores", _about(summary), *map(markdown_section, score_sections(summary))]
-    missing = [f"- {reason}" for reason in summary["missing"]]
-    if missing:
-        parts += [f"## Not scored ({len(missing)})", "\n".join(missing)]
+    for title, key in (("Not scored", "missing"), ("Warnings", "warnings")):
+        if summary[key]:
+            lines = "\n".join(f"- {text}" for text in summary[key])
+            parts += [f"## {title} ({len(summary[key])})", lines]
     return "\n\n".join(parts) + "\n"
 
 
 def score_latex(summary: Mapping[str, Any]) -> str:
     """Return the scores of `summarise` as LaTeX tables (package booktabs)."""
     tables = [latex_table(one) for one in score_sections(summary) if one.rows]
-    missing = [latex_text(f"Not scored: {reason}.") for reason in summary["missing"]]
-    return "\n\n".join([latex_text(_about(summary)), *tables, *missing]) + "\n"
+    notes = [f"Not scored: {reason}." for reason in summary["missing"]]
+    notes += [f"Warning: {text}." for text in summary["warnings"]]
+    return "\n\n".join([latex_text(_about(summary)), *tables, *map(latex_text, notes)]) + "\n"

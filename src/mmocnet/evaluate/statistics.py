@@ -9,17 +9,22 @@ from mmocnet.types import FloatArray
 
 DRAWS = 1000
 """Bootstrap samples."""
+MIN_SUBJECTS = 2
+"""Fewer have no interval: every sample would be the same."""
+FEW_SUBJECTS = 10
+"""The percentile interval of fewer is too narrow (Hesterberg, 10.1080/00031305.2015.1089789)."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % confidence interval; NaN where undefined.
+    """A value with its 95 % confidence interval; NaN where undefined, as of a single subject.
 
     Attributes:
         value: On all subjects.
         low: 2.5 % quantile over bootstrap samples.
         high: 97.5 % quantile.
-        undefined: Bootstrap samples in which the value is undefined, left out of the quantiles.
+        undefined: Bootstrap samples in which the value is undefined, left out of the quantiles;
+            all of them where there are too few subjects.
     """
 
     value: float
@@ -46,7 +51,7 @@ def bootstrap(
     """
     value = statistic(np.ones(len(subjects)))
     names, whose = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
-    if len(names) == 0:
+    if len(names) < MIN_SUBJECTS:
         return Interval(value, float("nan"), float("nan"), draws)
     times = _draw(len(names), seed, draws)
     return _interval(value, np.array([statistic(row[whose].astype(float)) for row in times]))
@@ -74,7 +79,7 @@ def bootstrap_sums(
     by_subject = np.zeros((len(names), table.shape[1]))
     np.add.at(by_subject, whose, table)
     total = by_subject.sum(axis=0)
-    if len(names) == 0:
+    if len(names) < MIN_SUBJECTS:
         return {
             name: Interval(float(formula(total)), float("nan"), float("nan"), draws)
             for name, formula in formulas.items()

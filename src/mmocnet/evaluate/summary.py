@@ -35,6 +35,7 @@ def summarise(report: Report, other: Report | None = None) -> dict[str, Any]:
         "slices_with_a_lesion": sum(len(case.slices) for case in cases),
         "missing": list(report.missing),
         "predictions_without_reference": list(report.unused),
+        "warnings": _warnings(report, other),
         "lesion": {rule.value: _lesion_summary(report, rule) for rule in Rule},
         "pixel": {name: asdict(scores) for name, scores in pixel_table(cases).items()},
         "pixel_intervals": _pixel_intervals(report),
@@ -55,8 +56,13 @@ def summarise(report: Report, other: Report | None = None) -> dict[str, Any]:
         },
         "strata_counts": strata_counts(cases),
         "comparison": None if other is None else _comparison(report, other),
-        "settings": asdict(report.settings),
+        "settings": asdict(report.settings) | dict(report.masks),
     }
+
+
+def _warnings(report: Report, other: Report | None) -> list[str]:
+    """Return what either method is to be warned of; what both are, once."""
+    return list(dict.fromkeys(report.warnings + (() if other is None else other.warnings)))
 
 
 def _plain(scores: Mapping[str, Interval]) -> dict[str, dict[str, float]]:

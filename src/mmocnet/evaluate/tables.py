@@ -15,6 +15,9 @@ from mmocnet.evaluate.summary import summarise
 from mmocnet.evaluate.text_tables import NOTICE, markdown_table, write_csv
 from mmocnet.io.dataset import write_json, write_text
 
+OPTIONAL = ("froc.csv", "scores.html")
+"""Not every evaluation has them."""
+
 
 def case_row(case: CaseScore) -> dict[str, object]:
     """Return one scan's row: lesion counts under each rule, what kind of scan, then pixels."""
@@ -50,9 +53,11 @@ def write_report(report: Report, out: Path, other: Report | None = None) -> dict
     Returns:
         The summary.
     """
-    out.mkdir(parents=True, exist_ok=True)
     summary = summarise(report, other)
     write_json(out / "scores.json", summary)
+    for name in OPTIONAL:
+        # Of an earlier evaluation it would stand beside scores that are not its own.
+        (out / name).unlink(missing_ok=True)
     write_text(out / "scores.md", score_markdown(summary))
     write_text(out / "scores.tex", score_latex(summary))
     rows = [case_row(case) for case in report.cases]
@@ -119,7 +124,6 @@ def write_planes(
         out: Folder, made where there is none.
         about: What was scored, for the JSON.
     """
-    out.mkdir(parents=True, exist_ok=True)
     at = None if chosen is None else vars(chosen)
     write_json(out / "planes.json", {**about, "scores": at, "curve": [vars(s) for s in curve]})
     write_csv(out / "planes.csv", list(PlaneScores.__annotations__), (vars(s) for s in curve))
@@ -138,7 +142,6 @@ def range_markdown(ranges_by_name: Mapping[str, Mapping[str, Range]]) -> str:
 
 def write_realism(figures: Mapping[str, Sequence[Realism]], out: Path) -> None:
     """Write realism.json (ranges) and realism.csv (a row a slice)."""
-    out.mkdir(parents=True, exist_ok=True)
     spans = {name: ranges(listed) for name, listed in figures.items()}
     write_json(
         out / "realism.json",

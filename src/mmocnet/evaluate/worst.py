@@ -45,7 +45,7 @@ class Crop:
         kind: What went wrong.
         severity: Larger is worse: of a miss its volume in mm3, of a false call its confidence,
             or its volume where the prediction has no confidence.
-        image: Shape (R, C), rows from front to back: the scan, else the probability, else 0.
+        image: Shape (R, C), turned for display: the scan, else the probability, else 0.
         found: Shape (R, C), called and matched to a lesion.
         reference: Reference lesions that were missed.
         predicted: False calls.
@@ -143,16 +143,17 @@ class _Scene:
         across = tuple(other for other in range(case.reference.ndim) if other != axis)
         within = int(np.argmax(np.count_nonzero(lesion.inside, axis=across)))
         index = lesion.box[axis].start + within
-        window: list[slice | int] = [index] * case.reference.ndim
+        window = [slice(index, index + 1)] * case.reference.ndim
         for other in across:
             window[other] = _window(
                 lesion.box[other], case.spacing_mm[other], case.reference.shape[other]
             )
         where = tuple(window)
+        axes, (down, right) = case.display
 
         def cut(array: NDArray[Any]) -> NDArray[Any]:
-            # Voxel axes run right and forward; a picture's rows run down.
-            return np.ascontiguousarray(np.rot90(array[where]))
+            turned = np.transpose(array[where], (axis, *axes))[0]
+            return np.ascontiguousarray(turned[::down, ::right])
 
         reference, predicted = cut(case.reference), cut(case.predicted)
         pair, result = self.pair, self.result

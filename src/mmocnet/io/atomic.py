@@ -9,6 +9,19 @@ from pathlib import Path
 from mmocnet.errors import InputError
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder for results that is a file or lies below one: to be said before the work.
+
+    Raises:
+        InputError: If no such folder can be made.
+    """
+    for path in (folder, *folder.parents):
+        if path.is_dir():
+            return
+        if path.exists():
+            raise InputError(f"expected a folder for the results, got the file {path.name!r}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, and move it there when the block ends well.

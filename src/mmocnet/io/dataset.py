@@ -6,6 +6,7 @@ Reference: the Brain Imaging Data Structure 1.10, bids-specification.readthedocs
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from mmocnet.io.atomic import replacing
 BIDS_VERSION = "1.10.0"
 IMAGE_SUFFIXES = ("T2starw", "swi")
 NIFTI_ENDINGS = (".nii.gz", ".nii")
+SUFFIX = re.compile("[A-Za-z][A-Za-z0-9]*")
+"""What the last part of a BIDS name is; others end in an entity, a date or a number."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class DatasetScan:
         labels: Reference instances on the image's grid, or None.
         table: Reference table beside the labels, or None.
         brain: Brain mask on the image's grid, or None.
-        phase: Phase of the visit's only acquisition that has one, or None.
+        phase: Phase of the same acquisition, or None where it is not known which.
     """
 
     subject: str
@@ -58,15 +61,15 @@ def entities(name: str) -> dict[str, str]:
 def stem(name: str) -> str:
     """Return a BIDS file name's entities without suffix, or another name without its ending.
 
-    >>> stem("sub-01_acq-swi_T2starw.nii.gz"), stem("brain scan.nii")
-    ('sub-01_acq-swi', 'brain scan')
+    What ends in an entity or a date has no suffix: without its last part, visits share a name.
+
+    >>> stem("sub-01_acq-swi_T2starw.nii.gz"), stem("brain scan.nii"), stem("sub-01_ses-1.nii")
+    ('sub-01_acq-swi', 'brain scan', 'sub-01_ses-1')
     """
-    if name.startswith("sub-") and "_" in name:
-        return name.split(".", 1)[0].rpartition("_")[0]
-    for ending in NIFTI_ENDINGS:
-        if name.endswith(ending):
-            return name.removesuffix(ending)
-    return Path(name).stem
+    ending = next((one for one in NIFTI_ENDINGS if name.endswith(one)), None)
+    base = Path(name).stem if ending is None else name.removesuffix(ending)
+    pairs, _, suffix = base.rpartition("_")
+    return pairs if pairs.startswith("sub-") and SUFFIX.fullmatch(suffix) else base
 
 
 def _is_image(path: Path) -> bool:
@@ -118,14 +121,23 @@ def _labels(folder: Path, image: Path, alone: bool) -> Path | None:
     return others[0] if len(others) == 1 else None
 
 
-def _phase(anat: Path) -> Path | None:
-    """Return a visit's only phase image; with several echoes or runs it is not known which."""
+def _acquired(name: str) -> dict[str, str]:
+    """Return the entities that the parts of one acquisition share."""
+    return {k: v for k, v in entities(name).items() if k not in ("part", "rec", "suffix")}
+
+
+def _phase(anat: Path, image: Path, alone: bool) -> Path | None:
+    """Return an image's phase; a visit's only image takes its only phase, but not another run's."""
     found = [
         path
         for path in anat.iterdir()
         if path.name.endswith(NIFTI_ENDINGS) and entities(path.name).get("part") == "phase"
     ]
-    return found[0] if len(found) == 1 else None
+    own = [path for path in found if _acquired(path.name) == _acquired(image.name)]
+    if not own and alone:
+        runs = {entities(path.name).get("run") for path in (*found, image)} - {None}
+        own = found if len(runs) < 2 else []
+    return own[0] if len(own) == 1 else None
 
 
 def _scans(folder: Path, reference: Path, anat: Path) -> list[DatasetScan]:
@@ -134,6 +146,9 @@ def _scans(folder: Path, reference: Path, anat: Path) -> list[DatasetScan]:
     found = []
     for image in images:
         names = entities(image.name)
+        if "sub" not in names:
+            place = image.relative_to(folder).as_posix()
+            raise InputError(f"expected a name that begins with sub-, got {place}")
         labels = _labels(beside, image, len(images) == 1)
         table = (
             None
@@ -149,7 +164,7 @@ def _scans(folder: Path, reference: Path, anat: Path) -> list[DatasetScan]:
                 labels=labels,
                 table=table,
                 brain=_nifti(beside, f"{stem(image.name)}_desc-brain_mask"),
-                phase=_phase(anat),
+                phase=_phase(anat, image, len(images) == 1),
             )
         )
     return found
@@ -166,7 +181,8 @@ def read_dataset(folder: Path, reference: Path | None = None) -> tuple[DatasetSc
         reference: Derivative with the references; None takes `derivatives/reference`.
 
     Raises:
-        InputError: If there is no such folder or it holds no scan.
+        InputError: If there is no such folder, or it holds no scan or one that is not named after
+            its subject.
     """
     if not folder.is_dir():
         raise InputError(f"expected a BIDS dataset's folder, got {folder.name!r}, which is none")
@@ -201,7 +217,8 @@ def plain(value: Any) -> Any:
 def write_text(path: Path, text: str) -> None:
     """Write a text file; a reader sees all of it or none."""
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        # Names of files can hold bytes that are no UTF-8.
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -226,13 +243,19 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
     """Return the rows of a table, every cell as text ("n/a" where undefined).
 
     Raises:
-        InputError: If a row has more or fewer cells than the header.
+        InputError: If it cannot be read as UTF-8, or a row that is not empty has more or fewer
+            cells than the header.
     """
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        header, *rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)) or [[]]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            header, *rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"expected a table in UTF-8, got other content in {path.name}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path.name}: {error.strerror}") from error
     for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
+        if row and len(row) != len(header):
             raise InputError(
                 f"expected {len(header)} cells, got {len(row)} in line {number} of {path.name}"
             )
-    return [dict(zip(header, row, strict=True)) for row in rows]
+    return [dict(zip(header, row, strict=True)) for row in rows if row]

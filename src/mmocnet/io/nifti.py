@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
+from mmocnet.io.nifti_affine import affine_of
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
 
@@ -31,7 +32,6 @@ MAX_HEADER_BYTES = 2**26
 
 _CHUNK_BYTES = 2**20
 _HEADER_BYTES = {348: (nib.Nifti1Header, 348), 540: (nib.Nifti2Header, 540)}
-_UNIT_QUATERNION_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _read_layout(stream: BinaryIO, name: str) -> _Layout:
         raise InputError(
             f"expected a single .nii file with its voxels, got a header only in {name}"
         )
-    affine, warnings = _affine(header, name)
+    affine, warnings = affine_of(header, name)
     return _Layout(
         shape=_three_axes(header, name),
         dtype=_image_type(dtype, name),
@@ -206,53 +206,6 @@ def _image_type(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
     if dtype.itemsize > 8:
         raise InputError(f"expected at most 64 bits a voxel, got {dtype} in {name}")
     return dtype
-
-
-def _affine(header: Any, name: str) -> tuple[FloatArray, tuple[str, ...]]:
-    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
-    warnings: tuple[str, ...] = ()
-    if sform_code > 0:
-        sform = np.asarray(header.get_sform(), dtype=np.float64)
-        if not np.isfinite(sform).all():
-            raise InputError(f"expected a finite affine, got NaN or infinity in {name}")
-        if abs(np.linalg.det(sform[:3, :3])) > 1e-9:
-            return sform, warnings
-        warnings = (f"the sform is singular in {name}; the qform is used",)
-        if qform_code <= 0:
-            raise InputError(f"expected an invertible affine, got a singular sform in {name}")
-    if qform_code > 0:
-        return _qform(header, name), warnings
-    return _base_affine(header, name), (
-        f"{name} does not say how it lies (qform and sform codes are 0): axes are taken as "
-        "right, anterior, superior, and sides may be swapped",
-    )
-
-
-def _qform(header: Any, name: str) -> FloatArray:
-    fields = [float(header[key]) for key in ("quatern_b", "quatern_c", "quatern_d")]
-    fields += [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
-    _check_spacing(header, name)
-    if not np.isfinite(fields).all():
-        raise InputError(f"expected a finite affine, got NaN or infinity in {name}")
-    if float(np.sum(np.square(fields[:3]))) > 1 + _UNIT_QUATERNION_TOLERANCE:
-        raise InputError(f"expected a rotation, got a quaternion longer than 1 in {name}")
-    try:
-        affine = np.asarray(header.get_qform(), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
-        raise InputError(f"the qform is not valid in {name}") from error
-    return affine
-
-
-def _base_affine(header: Any, name: str) -> FloatArray:
-    _check_spacing(header, name)
-    spacing_mm = [float(v) for v in header["pixdim"][1:4]]
-    return np.diag([*spacing_mm, 1.0])
-
-
-def _check_spacing(header: Any, name: str) -> None:
-    spacing_mm = [float(v) for v in header["pixdim"][1:4]]
-    if not all(math.isfinite(v) and v > 0 for v in spacing_mm):
-        raise InputError(f"spacing_mm must be positive, got {tuple(spacing_mm)} in {name}")
 
 
 def _check_size(layout: _Layout, file_bytes: int, packed: bool, name: str) -> None:

@@ -54,6 +54,8 @@ def document(what: str, name: str, story: list[Flowable], limits: str = LIMITS) 
         limits: What it cannot know, at the foot of each page.
     """
     stream = io.BytesIO()
+    # Names of files can hold bytes that are no UTF-8.
+    name = name.encode(errors="backslashreplace").decode()
     template = BaseDocTemplate(
         stream,
         pagesize=A4,

@@ -63,7 +63,7 @@ def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = 
     Raises:
         InputError: If it cannot be read, or holds no image.
     """
-    is_dicom = _check_path(path)
+    is_dicom = may_be_dicom(path)
     warnings: tuple[str, ...] = ()
     if spacing_mm is not None and not path.name.lower().endswith(picture.SUFFIXES):
         warnings += (f"--spacing-mm is not used: {path.name} has its own spacing",)
@@ -90,19 +90,21 @@ def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = 
 
 
 def _read_dicom(path: Path, wanted: str | None) -> Scan:
-    from mmocnet.io.dicom.find import choose_swi, find_series, matching_phase
+    from mmocnet.io.dicom.find import choose_swi, find_series
+    from mmocnet.io.dicom.match import matching_phase
     from mmocnet.io.dicom.volume import read_series
 
     found = find_series(path)
     swi = choose_swi(found, wanted)
     volume, source, warnings = read_series(swi)
-    source = replace(source, phase=matching_phase(found, swi))
+    phase, doubts = matching_phase(found, swi)
+    source = replace(source, phase=phase)
     echo_s = source.technique.get("EchoTime")
     echo_s = echo_s if isinstance(echo_s, float) else math.nan
-    return Scan(volume, "volume", "dicom", source.sha256, warnings, source, echo_s)
+    return Scan(volume, "volume", "dicom", source.sha256, (*warnings, *doubts), source, echo_s)
 
 
-def _check_path(path: Path) -> bool:
+def may_be_dicom(path: Path) -> bool:
     """Return whether a path may hold DICOM.
 
     Raises:

@@ -182,13 +182,23 @@ def read_review(path: Path) -> Review:
             raise InputError(f"expected {needed.name} beside {path.name}")
     volume = read_nifti(path)
     labels = volume.like(np.rint(volume.array).astype(np.int16))
-    try:
-        complete = json.loads(sidecar.read_text(encoding="utf-8")).get("Complete") is True
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"expected a JSON object in {sidecar.name}") from error
-    review = Review(labels, _rows(read_tsv(table), table.name), complete)
+    review = Review(labels, _rows(read_tsv(table), table.name), read_complete(sidecar))
     _check(review, path.name)
     return review
+
+
+def read_complete(sidecar: Path) -> bool:
+    """Return whether a review's sidecar says that the reader has looked through the whole scan.
+
+    Raises:
+        InputError: If it is missing or holds no JSON object.
+    """
+    try:
+        return json.loads(sidecar.read_text(encoding="utf-8")).get("Complete") is True
+    except FileNotFoundError as error:
+        raise InputError(f"expected {sidecar.name} beside the review's label image") from error
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"expected a JSON object in {sidecar.name}") from error
 
 
 def find_review(dataset: Path, scan: DatasetScan) -> Review | None:

@@ -1,9 +1,11 @@
 """What a DICOM scan leaves beside the other files: Segmentation, Structured Report, PDF."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmocnet.errors import InputError
 from mmocnet.io.dicom.objects import Findings
 from mmocnet.io.dicom.pdf import write_pdf
 from mmocnet.io.dicom.seg import write_seg
@@ -15,8 +17,8 @@ from mmocnet.predict.segmentation import Segmentation
 SEG, SR, PDF = "seg.dcm", "sr.dcm", "report.dcm"
 
 
-def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: Path) -> None:
-    """Write `seg.dcm` (not without a lesion), `sr.dcm` and `report.dcm`.
+def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: Path) -> str:
+    """Write `seg.dcm` (not without a lesion), `sr.dcm` and `report.dcm`, or none of them.
 
     Args:
         result: What was found.
@@ -24,8 +26,11 @@ def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: P
         pdf: The report.
         folder: Where to; made where it is missing.
 
+    Returns:
+        Why the source's headers do not allow it, "" where they do.
+
     Raises:
-        InputError: If the source's headers do not allow it, or the folder cannot be written to.
+        OSError: If the folder cannot be written to.
     """
     record = result.provenance
     findings = Findings(
@@ -38,9 +43,14 @@ def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: P
         model=record["Model"]["Name"],
         version=record["Version"],
     )
-    write_seg(findings, folder / SEG)
-    write_sr(findings, folder / SR)
-    write_pdf(findings, pdf, folder / PDF)
+    try:
+        write_seg(findings, folder / SEG)
+        write_sr(findings, folder / SR)
+        write_pdf(findings, pdf, folder / PDF)
+    except InputError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        return str(error)
+    return ""
 
 
 def machine_settings(record: dict[str, Any]) -> dict[str, Any]:

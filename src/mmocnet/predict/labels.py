@@ -10,24 +10,26 @@ from mmocnet.io.nifti import read_nifti
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.predict.findings import MAXIMUM_MM
 from mmocnet.predict.measure import measure
-from mmocnet.volume import Volume
+from mmocnet.volume import Volume, check_grid
 
 
 def read_labels(path: Path, scan: Volume) -> Volume:
-    """Return a label image on a scan's grid; one of a single value is parted into components.
+    """Return a label image on a scan's grid.
+
+    Where several pieces have one value between them they are numbered; one piece keeps its value.
 
     Raises:
         InputError: If it cannot be read, lies on another grid, or holds other than whole numbers.
     """
     labels = read_nifti(path)
-    if labels.shape != scan.shape or not np.allclose(labels.affine, scan.affine, atol=1e-2):
-        raise InputError(f"expected labels on the grid of {scan.name}, got another in {path.name}")
+    check_grid(labels, scan, "labels")
     array = np.asarray(labels.array)
     if (array < 0).any() or not np.array_equal(array, np.rint(array)):
         raise InputError(f"expected whole numbers from 0, got others in {path.name}")
     array = array.astype(np.int32)
     if len(np.unique(array[array > 0])) == 1:
-        array = np.asarray(ndimage.label(array > 0, np.ones((3, 3, 3)))[0], np.int32)
+        pieces, count = ndimage.label(array > 0, np.ones((3, 3, 3)))
+        array = array if count == 1 else np.asarray(pieces, np.int32)
     return scan.like(array, path.name)
 
 

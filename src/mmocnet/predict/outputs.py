@@ -1,7 +1,7 @@
 """The files of one segmented scan: names, contents, and all of them or none.
 
 Everything is first written into a hidden folder beside its place and moved when complete; the
-summary is moved last, so that a scan with a summary is a scan that is done.
+summary is moved last and lists the others: a scan with a summary and all that it lists is done.
 """
 
 import json
@@ -18,25 +18,23 @@ import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.io.burden import rad_element_baseline
-from mmocnet.io.dataset import stem, write_json, write_text, write_tsv
+from mmocnet.io.dataset import SUFFIX, stem, write_json, write_tsv
 from mmocnet.io.nifti import write_nifti
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import picture_array, write_picture
 from mmocnet.io.report import NOTICE, counted
-from mmocnet.io.report_html import render_report
-from mmocnet.io.report_pdf import render_pdf
 from mmocnet.io.tables import CANDIDATE_COLUMNS, LESION_COLUMNS, candidate_rows, lesion_row
 from mmocnet.lesion import Certainty
 from mmocnet.predict.derivative import write_root
-from mmocnet.predict.dicom_files import SEG, write_dicom
+from mmocnet.predict.dicom_files import PDF, SEG, SR
 from mmocnet.predict.pictures import make_display, single_slice
-from mmocnet.predict.reporting import make_report
+from mmocnet.predict.reports import write_reports
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.volume import Volume
 
 BIDS_NAME = re.compile(
     r"sub-(?P<sub>[A-Za-z0-9]+)(_ses-(?P<ses>[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9+]+)*"
-    r"_[A-Za-z0-9]+\.nii(\.gz)?"
+    rf"_{SUFFIX.pattern}\.nii(\.gz)?"
 )
 
 
@@ -137,6 +135,16 @@ def read_warnings(files: OutputFiles) -> tuple[str, ...]:
     return tuple(str(text) for text in summary.get("Warnings", ()))
 
 
+def all_there(files: OutputFiles) -> bool:
+    """Return whether every file that a done scan's summary lists is there.
+
+    Raises:
+        InputError: If the summary is not what this package writes.
+    """
+    summary = _read(files, "Summary") or {}
+    return all((files.folder / name).is_file() for name in summary.get("Files", ()))
+
+
 def _read(files: OutputFiles, part: str) -> dict[str, Any] | None:
     if not files.summary.is_file():
         return None
@@ -150,8 +158,11 @@ def _read(files: OutputFiles, part: str) -> dict[str, Any] | None:
         ) from error
 
 
-def write_outputs(result: Segmentation, files: OutputFiles) -> None:
+def write_outputs(result: Segmentation, files: OutputFiles) -> Segmentation:
     """Write all files of a scan, or none.
+
+    Returns:
+        The result; with a warning where the headers of a DICOM scan allow no objects.
 
     Raises:
         InputError: If the folder cannot be written to.
@@ -160,15 +171,11 @@ def write_outputs(result: Segmentation, files: OutputFiles) -> None:
         place = OutputFiles(folder, folder, files.stem, files.image, files.source)
         _write_images(result, place)
         _write_tables(result, place)
-        report = make_report(result)
-        write_text(place.report, render_report(report))
-        pdf = render_pdf(report)
-        place.pdf.write_bytes(pdf)
-        if result.dicom is not None and not result.dicom.unfit:
-            write_dicom(result, result.dicom, pdf, place.dicom)
+        result = write_reports(result, place.report, place.pdf, place.dicom)
         _write_sidecars(result, place)
     if files.raw is not None:
         write_root(files.root, files.raw)
+    return result
 
 
 @contextmanager
@@ -182,8 +189,9 @@ def _all_or_nothing(files: OutputFiles) -> Iterator[Path]:
         partial = Path(tempfile.mkdtemp(prefix=f".{files.stem}-", dir=files.folder))
         yield partial
         files.summary.unlink(missing_ok=True)
-        # Of an earlier result; one without a lesion has none to put in its place.
-        (files.dicom / SEG).unlink(missing_ok=True)
+        # Of an earlier result; this one may have nothing to put in their place.
+        for name in (SEG, SR, PDF):
+            (files.dicom / name).unlink(missing_ok=True)
         _move(partial, files)
     except OSError as error:
         _remove_empty(partial, made)
@@ -264,11 +272,6 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
     }
     field_t = result.provenance["Input"].get("Acquisition", {}).get("MagneticFieldStrength")
     summary |= {"RadElement": rad_element_baseline(result.lesions, field_t)}
-    lesions = {"Description": f"Cerebral microbleeds, each its index in the table. {NOTICE}"}
-    write_json(
-        files.summary,
-        lesions | about | LESION_COLUMNS | {"Summary": summary, "Provenance": result.provenance},
-    )
     candidates = {"Description": f"Every candidate above 0.05, each its index. {NOTICE}"}
     path = files.folder / f"{files.stem}_desc-candidates_dseg.json"
     write_json(path, candidates | about | CANDIDATE_COLUMNS)
@@ -277,3 +280,10 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
         "Description": f"Probability of a microbleed, 0 where no candidate is.{unit} {NOTICE}"
     }
     write_json(files.folder / f"{files.stem}_label-CMB_probseg.json", probability | about)
+    found = [path for path in files.folder.rglob("*") if path.is_file()]
+    summary |= {"Files": sorted(path.relative_to(files.folder).as_posix() for path in found)}
+    lesions = {"Description": f"Cerebral microbleeds, each its index in the table. {NOTICE}"}
+    write_json(
+        files.summary,
+        lesions | about | LESION_COLUMNS | {"Summary": summary, "Provenance": result.provenance},
+    )

@@ -16,7 +16,7 @@ from scipy import ndimage
 from mmocnet.io.report import LesionPictures
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.predict.segmentation import Segmentation
-from mmocnet.prepare.geometry import world_axes
+from mmocnet.prepare.geometry import display_axes, world_axes
 from mmocnet.types import FloatArray
 
 Colour = tuple[int, int, int]
@@ -59,20 +59,15 @@ class Display:
 
 def make_display(result: Segmentation) -> Display:
     """Return a segmentation turned for display, its contrast set once for all pictures."""
-    nearest, against = world_axes(result.image.affine)
-    plane = [axis for axis in range(3) if axis != result.slice_axis]
-    across, down = sorted(plane, key=lambda axis: nearest[axis])
-    # Both run from right, front or head, so against the world axis, but for a picture's own left.
+    nearest, _ = world_axes(result.image.affine)
+    (down, across), steps = display_axes(result.image.affine, result.slice_axis)
+    # A picture has its own left.
     is_picture = result.source == "picture"
-    steps = (
-        1,
-        1 if against[down] else -1,
-        1 if against[across] or is_picture else -1,
-    )
+    steps = (steps[0], 1 if is_picture else steps[1])
     axes = (result.slice_axis, down, across)
 
     def turned(array: NDArray[np.generic]) -> NDArray[np.generic]:
-        return np.transpose(array, axes)[:: steps[0], :: steps[1], :: steps[2]]
+        return np.transpose(array, axes)[:, :: steps[0], :: steps[1]]
 
     labels = turned(result.labels.array).astype(np.int32)
     spacing = result.image.spacing_mm

@@ -295,8 +295,7 @@ def segment_file(
         "Seconds": round(time.perf_counter() - clock, 2),
     }
     result = dataclasses.replace(result, provenance=record)
-    write_outputs(result, files)
-    return SegmentedFile(files, result)
+    return SegmentedFile(files, write_outputs(result, files))
 
 
 def load_volume(path: Path | str, spacing_mm: float | None = None) -> Volume:

@@ -11,21 +11,23 @@ import numpy as np
 from mmocnet import __version__
 from mmocnet.config import PhaseSign, SegmentSettings, Thresholds
 from mmocnet.errors import InputError
+from mmocnet.io.dicom.source import DicomSource
 from mmocnet.io.nifti import read_nifti
+from mmocnet.io.phase import read_phase
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import read_picture
-from mmocnet.io.read import Scan, read_scan
+from mmocnet.io.read import Scan
 from mmocnet.io.sidecar import read_acquisition
 from mmocnet.nets.checkpoint import Cascade, file_sha256
 from mmocnet.predict.classify import calibration_of
 from mmocnet.predict.context import limits_for
 from mmocnet.predict.fuse import CANDIDATE_FLOOR
-from mmocnet.predict.outputs import OutputFiles, read_summary
+from mmocnet.predict.outputs import OutputFiles, all_there, read_summary
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.geometry import slice_axis
-from mmocnet.prepare.phase import check_grid, to_radians
+from mmocnet.prepare.phase import to_radians
 from mmocnet.types import Mask3D
-from mmocnet.volume import Volume
+from mmocnet.volume import Volume, check_grid
 
 
 @dataclass(frozen=True)
@@ -54,25 +56,11 @@ def read_mask(path: Path, scan: Volume) -> Mask3D:
         mask = read_picture(path, scan.spacing_mm[0])
     else:
         mask = read_nifti(path)
-    if mask.shape != scan.shape or not np.allclose(mask.affine, scan.affine, atol=1e-2):
-        raise InputError(f"expected a mask on the grid of {scan.name}, got another in {path.name}")
+    check_grid(mask, scan, "a mask")
     inside = mask.array > 0
     if not inside.any():
         raise InputError(f"expected a brain mask, got no voxel above 0 in {path.name}")
     return np.asarray(inside)
-
-
-def read_phase(path: Path, scan: Volume) -> Volume:
-    """Return a phase image on a scan's grid, in the file's unit.
-
-    Raises:
-        InputError: If it cannot be read or lies on another grid.
-    """
-    if path.name.lower().endswith(PICTURE_SUFFIXES):
-        raise InputError(f"expected phase as .nii or .nii.gz, got {path.name}")
-    phase = read_scan(path).volume
-    check_grid(phase, scan)
-    return phase
 
 
 @dataclass(frozen=True)
@@ -108,10 +96,12 @@ def read_beside(
         InputError: If what was given cannot be read or lies on another grid.
     """
     brain = None if options.mask is None else read_mask(options.mask, scan.volume)
-    given = None if options.phase is None else read_phase(options.phase, scan.volume)
-    record = given_record(path, options, sign, scan)
-    if given is not None:
-        return Beside(brain, given, record)
+    record = given_record(path, options, scan)
+    if options.phase is not None:
+        given = read_phase(options.phase, scan)
+        name = options.phase.name
+        record["Phase"] = _phase_record(name, given.sha256, sign, given.dicom)
+        return Beside(brain, given.volume, record)
     found = None if scan.dicom is None or not reads_phase else scan.dicom.phase
     if found is None:
         return Beside(brain, None, record)
@@ -120,18 +110,23 @@ def read_beside(
     brain = brain_mask(scan.volume) if brain is None else brain
     try:
         phase, source, _ = read_series(found)
-        check_grid(phase, scan.volume)
+        check_grid(phase, scan.volume, "phase")
         to_radians(phase, scan.volume, brain)
     except InputError as error:
         # The scan is segmented without its phase all the same.
         return Beside(brain, None, record, (f"the phase beside it is not used: {error}",))
-    record["Phase"] = {
-        "Name": phase.name,
-        "SHA256": source.sha256,
-        "Sign": sign,
-        "SeriesInstanceUID": source.series_uid,
-    }
+    record["Phase"] = _phase_record(phase.name, source.sha256, sign, source)
     return Beside(brain, phase, record)
+
+
+def _phase_record(
+    name: str, sha256: str, sign: PhaseSign, source: DicomSource | None
+) -> dict[str, Any]:
+    record: dict[str, Any] = {"Name": name, "SHA256": sha256, "Sign": sign}
+    if source is None:
+        return record
+    echo = {key: value for key, value in source.technique.items() if key == "EchoTime"}
+    return record | {"SeriesInstanceUID": source.series_uid} | echo
 
 
 def operating_threshold(settings: SegmentSettings, limits: Thresholds) -> float:
@@ -194,10 +189,8 @@ def provenance(
     }
 
 
-def given_record(
-    path: Path, options: FileOptions, phase_sign: PhaseSign = "auto", scan: Scan | None = None
-) -> dict[str, Any]:
-    """Return what was given beside the scan, as provenance: options, mask, phase, technique."""
+def given_record(path: Path, options: FileOptions, scan: Scan | None = None) -> dict[str, Any]:
+    """Return what was given beside the scan, as provenance: options, mask, technique."""
     if scan is not None and scan.dicom is not None:
         series = {"SeriesInstanceUID": scan.dicom.series_uid}
         given: dict[str, Any] = {"Acquisition": dict(scan.dicom.technique)} | series
@@ -207,14 +200,11 @@ def given_record(
         given["SpacingMm"] = options.spacing_mm
     if options.mask is not None:
         given["Mask"] = {"Name": options.mask.name, "SHA256": file_sha256(options.mask)}
-    if options.phase is not None:
-        sha256 = file_sha256(options.phase)
-        given["Phase"] = {"Name": options.phase.name, "SHA256": sha256, "Sign": phase_sign}
     return given
 
 
 def is_done(files: OutputFiles, expected: dict[str, Any]) -> bool:
-    """Return whether the results are there.
+    """Return whether the results are there, all of them.
 
     Raises:
         InputError: If other results are there under the same name.
@@ -228,7 +218,7 @@ def is_done(files: OutputFiles, expected: dict[str, Any]) -> bool:
                 f"{files.root.name!r} already holds results named {files.stem} with another "
                 f"{key.lower()}: choose another folder, or --overwrite"
             )
-    return True
+    return all_there(files)
 
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:

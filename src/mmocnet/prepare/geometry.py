@@ -50,6 +50,28 @@ def world_axes(affine: FloatArray) -> tuple[IntTriple, tuple[bool, bool, bool]]:
     return (best[0], best[1], best[2]), (i, j, k)
 
 
+Display = tuple[tuple[int, int], tuple[int, int]]
+"""Voxel axes that run down and across a slice on a screen, and the step along each."""
+
+
+def display_axes(affine: FloatArray, through: int) -> Display:
+    """Return how a slice is turned for display: front or head up, the patient's right on the left.
+
+    A sagittal slice has its front on the left.
+
+    Args:
+        affine: Shape (4, 4), voxel to RAS+ mm; oblique is allowed.
+        through: Voxel axis across which slices are cut.
+
+    >>> display_axes(np.diag([-1.0, 1.0, 2.0, 1.0]), 2)
+    ((1, 0), (-1, 1))
+    """
+    nearest, against = world_axes(affine)
+    across, down = sorted((axis for axis in range(3) if axis != through), key=nearest.__getitem__)
+    # Both run from right, front or head, so against the world axis.
+    return (down, across), (1 if against[down] else -1, 1 if against[across] else -1)
+
+
 def slice_axis(volume: Volume) -> int:
     """Return the voxel axis across which slices are cut.
 

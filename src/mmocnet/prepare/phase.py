@@ -26,7 +26,7 @@ from mmocnet.errors import InputError
 from mmocnet.prepare.geometry import WorkingGrid, slice_axis
 from mmocnet.prepare.swi import homodyne_highpass
 from mmocnet.types import FloatArray, Mask3D, Triple
-from mmocnet.volume import Volume
+from mmocnet.volume import Volume, check_grid
 
 PERIODS = (360.0, 4096.0, 8192.0, 65536.0, 200 * np.pi, 2000 * np.pi, 2 * np.pi)
 """Spans of a full turn that files have: degrees, integers, rad x 100 or x 1000, rad."""
@@ -117,7 +117,7 @@ def high_passed_phase(
     """
     if sign not in {"auto", "+1", "-1"}:
         raise InputError(f"expected a phase sign of auto, +1 or -1, got {sign}")
-    check_grid(phase, swi)
+    check_grid(phase, swi, "phase")
     inside = np.asarray(swi.array > 0) if brain is None else brain
     radians = to_radians(phase, swi, inside)
     small = _small_things(phase.like(radians), inside)
@@ -132,23 +132,6 @@ def high_passed_phase(
         found, sure = hint, True
     small *= found
     return HighPassedPhase(phase.like(small), found, abs(agreement), sure, by_vendor)
-
-
-def check_grid(phase: Volume, scan: Volume) -> None:
-    """Refuse phase that does not lie on the scan's grid.
-
-    Raises:
-        InputError: If shape or affine differ.
-    """
-    if phase.shape != scan.shape:
-        raise InputError(
-            f"expected phase on the grid of {scan.name}, {scan.shape}, "
-            f"got {phase.shape} in {phase.name}"
-        )
-    if not np.allclose(phase.affine, scan.affine, atol=1e-2):
-        raise InputError(
-            f"expected phase on the grid of {scan.name}, got another affine in {phase.name}"
-        )
 
 
 def to_radians(phase: Volume, swi: Volume, brain: Mask3D) -> NDArray[np.float32]:

@@ -42,7 +42,8 @@ MIN_LEVELS = 16
 """Fewer different values are a mask or labels."""
 
 _SAMPLE_VOXELS = 1_000_000
-_PHASE_NAME = re.compile(r"(^|[-_.])(part-phase|phase|pha)([-_.]|$)", re.IGNORECASE)
+_PHASE_NAME = re.compile(r"(^|[-_.])(part-phase|phase|pha)(?!-\d)([-_.]|$)", re.IGNORECASE)
+"""But not phase-2: that is of a trial, or of a cycle."""
 _MINIP_NAME = re.compile(r"min[-_]?ip", re.IGNORECASE)
 
 

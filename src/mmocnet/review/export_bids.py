@@ -11,13 +11,14 @@ from mmocnet import __version__
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import BIDS_VERSION, IMAGE_SUFFIXES, entities, stem, write_json, write_text
 from mmocnet.io.nifti import write_nifti
+from mmocnet.io.phase import read_phase
 from mmocnet.io.report import NOTICE
 from mmocnet.io.reviewed import FOLDER, Judged, Review, Verdict, write_review
 from mmocnet.predict.outputs import BIDS_NAME
 from mmocnet.review.record import audit_text, write_zip
 from mmocnet.review.rows import Row, label_array, taken_over
 from mmocnet.review.study import Material
-from mmocnet.volume import Volume
+from mmocnet.volume import Volume, check_grid
 
 REASONS = {"vein": "vessel", "calcium": "calcification"}
 """Reasons that the derivative calls otherwise."""
@@ -186,19 +187,16 @@ def _number_type(volume: Volume) -> type[np.number[Any]]:
 
 
 def _phase(material: Material) -> Volume | None:
-    from mmocnet.predict.provenance import read_phase
-
     if material.study.phase is not None:
-        return read_phase(material.study.phase, material.scan.volume)
+        return read_phase(material.study.phase, material.scan).volume
     found = None if material.scan.dicom is None else material.scan.dicom.phase
     if found is None:
         return None
     from mmocnet.io.dicom.volume import read_series
-    from mmocnet.prepare.phase import check_grid
 
     try:
         phase, _, _ = read_series(found)
-        check_grid(phase, material.scan.volume)
+        check_grid(phase, material.scan.volume, "phase")
     except InputError:
         # The scan is learned from without its phase all the same.
         return None

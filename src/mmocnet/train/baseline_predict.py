@@ -210,8 +210,7 @@ def segment_baseline_file(
     if not options.overwrite and is_done(files, expected):
         return files, None
     result = segment_scan(scan, baseline, threshold, brain)
-    write_outputs(replace(result, provenance=expected), files)
-    return files, result
+    return files, write_outputs(replace(result, provenance=expected), files)
 
 
 def _provenance(scan: Scan, baseline: Baseline, threshold: float) -> dict[str, Any]:

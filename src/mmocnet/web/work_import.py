@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import plain, write_json
+from mmocnet.io.phase import read_phase
 from mmocnet.io.read import Scan, read_scan
 from mmocnet.prepare.geometry import slice_axis
+from mmocnet.volume import Volume, check_grid
 from mmocnet.web.drops import kind_of
 from mmocnet.web.queue import add_job, finish, is_mine
 from mmocnet.web.store import Row
@@ -20,8 +22,7 @@ from mmocnet.web.views import view_of
 from mmocnet.web.worker import Task
 
 if TYPE_CHECKING:
-    from mmocnet.io.dicom.find import DicomSeries
-    from mmocnet.volume import Volume
+    from mmocnet.io.dicom.series import DicomSeries
 
 
 def source_path(task: Task, row: Row) -> Path:
@@ -137,20 +138,16 @@ def _phase_view(
     return scan, None if phase is None else view_of(phase, path)
 
 
-def _phase(given: Path | None, scan: Scan) -> "Volume | None":
+def _phase(given: Path | None, scan: Scan) -> Volume | None:
     found = None if scan.dicom is None else scan.dicom.phase
     if given is not None:
-        phase = read_scan(given).volume
-    elif found is not None:
-        from mmocnet.io.dicom.volume import read_series
-
-        phase, _, _ = read_series(found)
-    else:
+        return read_phase(given, scan).volume
+    if found is None:
         return None
-    # Here, as it brings in torch.
-    from mmocnet.prepare.phase import check_grid
+    from mmocnet.io.dicom.volume import read_series
 
-    check_grid(phase, scan.volume)
+    phase, _, _ = read_series(found)
+    check_grid(phase, scan.volume, "phase")
     return phase
 
 
