@@ -26,10 +26,12 @@ def test_what_is_said_of_a_series_names_no_uid(write_small, write_dicom_series, 
     # Of two sizes, and with a phase that has the same series number.
     other = Volume(rng.integers(1, 500, (20, 20, 8)).astype(np.float32), np.diag([2.0, 2, 3, 1]))
     write_dicom_series(tmp_path / "in" / "b", other, SeriesInstanceUID=uid)
-    write_small(tmp_path / "in" / "c", kind="phase", SeriesNumber=3)
+    phase = write_small(tmp_path / "in" / "c", kind="phase", SeriesNumber=3)
+    phase_uid = str(pydicom.dcmread(phase[0]).SeriesInstanceUID)
     cascade = SimpleNamespace(settings=CascadeSettings(), sha256={"detector": "ab"})
     maker = results.ResultMaker(cascade, SegmentSettings())
-    with pytest.raises(InputError, match="2 series that could be the SWI") as caught:
-        maker.make(uid, tmp_path / "in", tmp_path / "out", named=False)
-    assert "UID" not in str(caught.value)
-    assert uid not in str(caught.value)
+    for asked, said in ((uid, "got 8 of 16 alike in series 3"), (phase_uid, "got phase only")):
+        with pytest.raises(InputError, match=said) as caught:
+            maker.make(asked, tmp_path / "in", tmp_path / "out", named=True)
+        assert "UID" not in str(caught.value)
+        assert asked not in str(caught.value)

@@ -257,6 +257,12 @@ def test_the_phase_nearest_in_number_comes_first():
     assert [one.number for one in _fitting(phases, swi)] == [4, 6, 1, 9]
 
 
+def test_phase_of_several_echoes_is_a_whole_number_of_times_as_long():
+    swi = FoundSeries("1", "1.1", "SWI", 8, 5)
+    phases = [FoundSeries("1", f"1.2.{n}", "pha", n, 6) for n in (24, 12, 4)]
+    assert [one.instances for one in _fitting(phases, swi)] == [24]
+
+
 def test_instances_that_come_after_the_result_change_nothing(
     watch, orthanc, write_small, tmp_path, caplog
 ):

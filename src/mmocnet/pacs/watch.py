@@ -318,7 +318,8 @@ class Watcher:
 
 def _fitting(phases: Sequence[FoundSeries], found: FoundSeries) -> list[FoundSeries]:
     """Return those that may lie on the grid of a series, the nearest in number first."""
-    same = [one for one in phases if one.instances == found.instances]
+    # Several echoes in one series are as many times as many.
+    same = [one for one in phases if found.instances and one.instances % found.instances == 0]
     here = found.number or 0
     return sorted(same, key=lambda one: (abs((one.number or 0) - here), one.uid))[:MOST_PHASES]
 

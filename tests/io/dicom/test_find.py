@@ -1,9 +1,11 @@
 import math
 
 import pytest
+from pydicom import dcmread
 
 from mmocnet.errors import InputError
-from mmocnet.io.dicom.find import choose_swi, find_series, matching_phase
+from mmocnet.io.dicom.find import choose_swi, find_series
+from mmocnet.io.dicom.match import matching_phase
 from mmocnet.io.dicom.vendors import Technique, kind_of, vendor_of
 from mmocnet.io.dicom.volume import read_series
 from mmocnet.volume import Volume
@@ -36,6 +38,17 @@ NAMED = [
     ("magnitude", Technique("MR", M, "", "ep2d hemo", "", "EP", math.nan)),
     ("other", Technique("MR", M, "", "t1_mprage_sag", "mprage", "GR", 3.0)),
     ("other", Technique("MR", M, "", "t2_space", "", "SE", 90.0)),
+    ("other", Technique("MR", M, "", "gre_field_mapping", "", "GR", 7.38)),
+    ("other", Technique("MR", M, "", "B0 map", "", "GR", 20.0)),
+    ("other", Technique("MR", M, "", "T1W_FFE", "", "GR", 2.3)),
+    ("other", Technique("MR", M, "", "T1W_FFE", "", "GR", math.nan)),
+    ("other", Technique("MR", M, "", "rsfMRI_BOLD", "", "GR", 30.0)),
+    ("other", Technique("MR", M, "", "MoCoSeries", "ep2d_bold", "GR", 30.0)),
+    ("other", Technique("MR", M, "", "DSC 45 dyn", "", "GR", 30.0)),
+    ("other", Technique("MR", M, "", "ep2d", "", "EP GR", 30.0)),
+    ("other", Technique("MR", M, "", "gre", "", "GR", 5.0)),
+    ("magnitude", Technique("MR", M, "", "gre", "", "GR", math.nan)),
+    ("magnitude", Technique("MR", M, "", "Mag_Images", "brain", "GR", 20.0)),
     ("other", Technique("CT", M, "", "SWI", "SWI", "", 20.0)),
     ("other", Technique("MR", M, "", "swing view", "", "SE", 20.0)),
 ]
@@ -90,13 +103,13 @@ def test_a_series_is_chosen_by_number_or_uid(study, wanted):
 
 def test_phase_of_the_same_grid_is_found(study, write_dicom_series, phase):
     found = find_series(study)
-    assert matching_phase(found, choose_swi(found)).number == 2
+    assert matching_phase(found, choose_swi(found))[0].number == 2
     moved = phase.affine.copy()
     moved[:3, 3] += 1.0
     only_moved = [one for one in found if one.kind != "phase"]
     write_dicom_series(study / "moved", Volume(phase.array, moved), kind="phase", SeriesNumber=5)
     only_moved += find_series(study / "moved")
-    assert matching_phase(only_moved, choose_swi(found)) is None
+    assert matching_phase(only_moved, choose_swi(found)) == (None, ())
 
 
 def test_several_swi_are_listed_without_patient(tmp_path, write_dicom_series, volume):
@@ -200,4 +213,62 @@ def test_magnitude_and_phase_in_one_multi_frame_series(tmp_path, write_dicom_ser
     found = find_series(tmp_path)
     swi = choose_swi(found)
     assert sorted(one.kind for one in found) == ["phase", "swi"]
-    assert matching_phase(found, swi).kind == "phase"
+    assert matching_phase(found, swi)[0].kind == "phase"
+
+
+@pytest.mark.parametrize("wanted", [None, "9"])
+def test_of_several_echoes_of_a_map_the_usual_one_can_be_asked_for(
+    tmp_path, write_dicom_series, volume, wanted
+):
+    tags = {"SeriesInstanceUID": "1.2.3", "SeriesDescription": "qsm_gre"}
+    for echo_ms in (7.5, 20.0):
+        one = volume.like(volume.array + echo_ms)
+        folder = tmp_path / "qsm" / str(echo_ms)
+        for path in write_dicom_series(folder, one, kind="other", **tags):
+            dataset = dcmread(path)
+            dataset.EchoTime = echo_ms
+            dataset.save_as(path)
+    if wanted is not None:
+        write_dicom_series(tmp_path, volume, kind="minip")
+    chosen = choose_swi(find_series(tmp_path), wanted)
+    assert chosen.warnings == ("series 9 has 2 echoes: that at 20 ms is taken",)
+
+
+def test_an_echo_time_that_jitters_within_a_stack_is_one_echo(tmp_path, write_dicom_series, volume):
+    for path in write_dicom_series(tmp_path, volume)[6:]:
+        dataset = dcmread(path)
+        dataset.EchoTime = 20.01
+        dataset.save_as(path)
+    chosen = choose_swi(find_series(tmp_path))
+    read, _, warnings = read_series(chosen)
+    assert read.shape == volume.shape
+    assert warnings == ()
+
+
+def test_near_echoes_at_the_same_places_are_two(tmp_path, write_dicom_series, volume):
+    for echo_ms in (60.0, 61.0):
+        folder, tags = tmp_path / str(echo_ms), {"SeriesInstanceUID": "1.2.3", "EchoTime": echo_ms}
+        write_dicom_series(folder, volume.like(volume.array + echo_ms), **tags)
+    assert [one.echo_ms for one in find_series(tmp_path)] == [60.0, 61.0]
+
+
+def test_dynamics_stand_in_for_swi_only_where_asked_for(tmp_path, write_dicom_series, volume):
+    tags = {"SeriesInstanceUID": "1.2.3", "SeriesDescription": "axial", "ProtocolName": "axial"}
+    for number in range(4):
+        one = volume.like(volume.array + number)
+        for path in write_dicom_series(tmp_path / str(number), one, kind="other", **tags):
+            dataset = dcmread(path)
+            dataset.EchoTime, dataset.AcquisitionNumber = 30.0, number + 1
+            dataset.save_as(path)
+    found = find_series(tmp_path)
+    message = "found no series that is named as SWI.*36 slices, each place 4 times, TE 30 ms"
+    with pytest.raises(InputError, match=message):
+        choose_swi(found)
+    read, _, _ = read_series(choose_swi(found, "9"))
+    assert read.shape == volume.shape
+
+
+def test_a_magnitude_that_was_copied_is_no_dynamics(tmp_path, write_dicom_series, volume):
+    for name in ("a", "b"):
+        write_dicom_series(tmp_path / name, volume, kind="magnitude")
+    assert choose_swi(find_series(tmp_path)).kind == "magnitude"

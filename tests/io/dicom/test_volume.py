@@ -1,8 +1,10 @@
 import shutil
 import warnings
 import zipfile
+from copy import deepcopy
 
 import numpy as np
+import pydicom
 import pytest
 
 from mmocnet.errors import InputError
@@ -148,7 +150,7 @@ def test_slices_of_another_orientation_are_left_out(tmp_path, write_dicom_series
     assert "left out 2 slices in series 3 of another orientation" in warnings[0]
     for path in paths[2:]:
         path.unlink()
-    with pytest.raises(InputError, match="slices of one orientation and pixel size, got 2 in"):
+    with pytest.raises(InputError, match="one orientation, pixel size and matrix, got 2 of 4"):
         _read(tmp_path)
 
 
@@ -204,6 +206,51 @@ def test_headers_that_identify_nothing_are_read_and_told(
     assert read.shape == volume.shape
     assert source.unfit == told
     assert doubts == ((f"no DICOM objects are made from series 3: {told}",) if told else ())
+
+
+def test_frames_in_several_multi_frame_files_are_read_and_told(
+    tmp_path, write_dicom_series, volume
+):
+    (path,) = write_dicom_series(tmp_path, volume, multiframe=True)
+    whole, array = pydicom.dcmread(path), pydicom.dcmread(path).pixel_array
+    path.unlink()
+    for k, group in enumerate(whole.PerFrameFunctionalGroupsSequence):
+        one = deepcopy(whole)
+        one.SOPInstanceUID, one.NumberOfFrames = f"1.2.3.{k}", 1
+        one.PerFrameFunctionalGroupsSequence = [group]
+        one.PixelData = array[k].tobytes()
+        one.save_as(tmp_path / f"{k}.dcm")
+    read, source, doubts = _read(tmp_path)
+    _assert_same(read, volume)
+    assert source.unfit == "its frames are in several multi-frame files"
+    assert doubts == (f"no DICOM objects are made from series 3: {source.unfit}",)
+
+
+def test_slices_of_several_frames_of_reference_are_read_and_told(
+    tmp_path, write_dicom_series, volume
+):
+    path = write_dicom_series(tmp_path, volume)[4]
+    dataset = pydicom.dcmread(path)
+    dataset.FrameOfReferenceUID = "1.2.3"
+    dataset.save_as(path)
+    read, source, _ = _read(tmp_path)
+    _assert_same(read, volume)
+    assert source.unfit == "slices of several frames of reference"
+
+
+def test_a_setting_of_two_values_is_left_out_and_drops_no_slice(
+    tmp_path, write_dicom_series, volume
+):
+    write_dicom_series(tmp_path, volume, RepetitionTime=[27.0, 28.0])
+    read, source, doubts = _read(tmp_path)
+    _assert_same(read, volume)
+    assert "RepetitionTime" not in source.technique
+    assert doubts == ()
+
+
+def test_compression_with_loss_is_told(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path, volume, LossyImageCompression="01")
+    assert "series 3 was compressed with loss" in _read(tmp_path)[2][0]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 
 from mmocnet.errors import InputError
@@ -14,74 +13,25 @@ from mmocnet.io.dicom.archive import files_below, unpack
 from mmocnet.io.dicom.frames import TAGS, Slice, slices_of
 from mmocnet.io.dicom.guard import is_dicom, read_header
 from mmocnet.io.dicom.quiet import UNREADABLE, quiet
+from mmocnet.io.dicom.series import DicomSeries, counted
+from mmocnet.io.dicom.stack import main_orientation, places_of
 from mmocnet.io.dicom.vendors import Kind, kind_of
-
-NAMES: dict[Kind, str] = {
-    "swi": "SWI",
-    "magnitude": "magnitude",
-    "phase": "phase",
-    "minip": "minimum intensity projection",
-    "other": "other",
-}
+from mmocnet.types import Triple
 
 MR_IMAGES = "1.2.840.10008.5.1.4.1.1.4"
 """What the SOP classes of MR images begin with, the multi-frame ones too."""
 
+KINDS: tuple[Kind, ...] = ("swi", "magnitude", "other", "minip")
+"""In the order in which they are taken; the last two only of a series alone, or asked for."""
+
 USUAL_ECHO_MS = 20.0
 """Of SWI at 3 T; of several echoes the nearest is taken."""
 
+SAME_ECHO = 0.02
+"""Echo times within this share of each other may be one: a header rounds, and settings drift."""
+
 MAX_LISTED = 40
 """Series that an error lists."""
-
-
-@dataclass(frozen=True)
-class DicomSeries:
-    """Slices of one series that are of one kind, echo and size.
-
-    Attributes:
-        uid: Series Instance UID.
-        number: Series number; None where it has none.
-        kind: What the images are.
-        why: What told the kind.
-        slices: In the order of their files; `read_series` sorts them in space.
-        echo_ms: Echo time; NaN where none is given.
-        warnings: One sentence for each doubt about the files they were found among.
-        keep: Holds files that were unpacked from a zip.
-    """
-
-    uid: str
-    number: int | None
-    kind: Kind
-    why: str
-    slices: tuple[Slice, ...]
-    echo_ms: float = float("nan")
-    warnings: tuple[str, ...] = ()
-    keep: object = field(default=None, repr=False, compare=False)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that the slices are in, each once."""
-        return tuple(dict.fromkeys(one.path for one in self.slices))
-
-    @property
-    def name(self) -> str:
-        """What errors and results call it; nothing of a patient."""
-        return "the series" if self.number is None else f"series {self.number}"
-
-    @property
-    def description(self) -> str:
-        """Kind and size in words, for lists of series."""
-        echo = "" if np.isnan(self.echo_ms) else f", TE {self.echo_ms:g} ms"
-        return f"{self.name}: {NAMES[self.kind]}, {len(self.slices)} slices{echo} ({self.why})"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "file"), counted(0, "file")
-    ('1 file', '0 files')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def find_series(path: Path) -> list[DicomSeries]:
@@ -109,11 +59,9 @@ def find_series(path: Path) -> list[DicomSeries]:
     if links:
         what = counted(links, "link")
         warnings.append(f"left out {what} from {path.name} to elsewhere")
-    groups: dict[tuple[object, ...], list[Slice]] = {}
+    groups: dict[tuple[str, Kind], list[Slice]] = {}
     for one in slices:
-        kind, _ = kind_of(one.looks)
-        echo = "" if np.isnan(one.looks.echo_ms) else f"{one.looks.echo_ms:.2f}"
-        groups.setdefault((one.series_uid, kind, one.shape, echo), []).append(one)
+        groups.setdefault((one.series_uid, kind_of(one.looks)[0]), []).append(one)
     found = [
         DicomSeries(
             uid=group[0].series_uid,
@@ -122,10 +70,12 @@ def find_series(path: Path) -> list[DicomSeries]:
             why=kind_of(group[0].looks)[1],
             slices=tuple(group),
             echo_ms=group[0].looks.echo_ms,
+            repeats=min(len(place) for place in places_of(main_orientation(group))),
             warnings=tuple(warnings),
             keep=keep,
         )
-        for group in groups.values()
+        for same in groups.values()
+        for group in _echoes(same)
     ]
     return sorted(found, key=lambda one: (one.number is None, one.number or 0, one.uid, one.kind))
 
@@ -145,29 +95,18 @@ def choose_swi(series: Sequence[DicomSeries], wanted: str | None = None) -> Dico
     """
     left = _of_mr(series if wanted is None else _wanted(series, wanted))
     images = [one for one in left if one.kind != "phase"]
-    for kind in ("swi", "magnitude"):
-        same = [one for one in images if one.kind == kind]
-        first_hand = [one for one in same if not _is_resliced(one)]
-        same = _one_echo(first_hand or same)
+    alone = wanted is not None or len({one.uid for one in series}) == 1
+    for kind in KINDS if alone else KINDS[:2]:
+        same = [one for one in images if one.kind == kind and _is_fit(one, wanted)]
+        first_hand = [one for one in same if not one.slices[0].looks.is_resliced]
+        same = _one_echo_each(first_hand or same)
         if len(same) == 1:
             return same[0]
         if same:
             raise InputError(f"found {len(same)} series that could be the SWI, {_listed(series)}")
-    if len(images) == 1 and (wanted is not None or len(series) == 1):
-        return images[0]
     if left and not images:
         raise InputError(f"expected SWI or magnitude, got phase only, {_listed(series)}")
     raise InputError(f"found no series that is named as SWI, {_listed(series)}")
-
-
-def matching_phase(series: Sequence[DicomSeries], swi: DicomSeries) -> DicomSeries | None:
-    """Return the phase series that lies on the grid of the SWI, the nearest in number; or None."""
-    places = _places(swi)
-    same = [one for one in series if one.kind == "phase" and _fits(one, swi, places)]
-    here = swi.number or 0
-    return min(
-        same, key=lambda one: (one.uid != swi.uid, abs((one.number or 0) - here)), default=None
-    )
 
 
 def _files(path: Path) -> tuple[list[Path], object, int]:
@@ -244,43 +183,42 @@ def _listed(series: Sequence[DicomSeries]) -> str:
     return "choose one with --series: " + "; ".join(rows + more)
 
 
-def _one_echo(series: list[DicomSeries]) -> list[DicomSeries]:
-    """Return one echo of a series that has several, with a warning; else what was given."""
-    if len({one.uid for one in series}) != 1 or len({one.echo_ms for one in series}) == 1:
-        return series
-    best = min(series, key=lambda one: abs(one.echo_ms - USUAL_ECHO_MS))
-    text = f"{best.name} has {len(series)} echoes: that at {best.echo_ms:g} ms is taken"
-    return [replace(best, warnings=(*best.warnings, text))]
+def _echoes(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """Return slices by their echo. A time that jitters within a stack is one echo."""
+    groups: dict[float, list[Slice]] = {}
+    for one in slices:
+        groups.setdefault(round(np.nan_to_num(one.looks.echo_ms), 2), []).append(one)
+    echoes: list[list[Slice]] = []
+    for echo_ms, group in sorted(groups.items()):
+        last = echoes[-1] if echoes else []
+        near = last and echo_ms <= (1 + SAME_ECHO) * last[0].looks.echo_ms
+        if near and not _positions(last) & _positions(group):
+            last += group
+        else:
+            echoes.append(group)
+    return echoes
 
 
-def _is_resliced(series: DicomSeries) -> bool:
-    types = series.slices[0].looks.image_type
-    return bool({"MPR", "REFORMATTED", "RESAMPLED"} & set(types)) or types[:2] == (
-        "DERIVED",
-        "SECONDARY",
-    )
+def _positions(slices: Sequence[Slice]) -> set[Triple]:
+    return {one.position for one in slices}
 
 
-def _places(series: DicomSeries) -> NDArray[np.float64]:
-    """Return the positions of the slices, each once, along the first one's normal: (n, 3), mm."""
-    normal = np.cross(series.slices[0].along_row, series.slices[0].along_column)
-    along = {round(float(np.dot(one.position, normal)), 2): one.position for one in series.slices}
-    return np.array([along[at] for at in sorted(along)])
+def _is_fit(series: DicomSeries, wanted: str | None) -> bool:
+    """Return whether a series may be taken: dynamics, as of perfusion, only where asked for."""
+    return wanted is not None or series.kind == "swi" or series.repeats == 1
 
 
-def _fits(phase: DicomSeries, swi: DicomSeries, places: NDArray[np.float64]) -> bool:
-    one, other = phase.slices[0], swi.slices[0]
-    if (one.shape, one.study_uid, one.reference_uid) != (
-        other.shape,
-        other.study_uid,
-        other.reference_uid,
-    ):
-        return False
-    mine = _places(phase)
-    return (
-        mine.shape == places.shape
-        and bool(np.allclose(mine, places, atol=0.05))
-        and bool(np.allclose(one.along_row, other.along_row, atol=1e-3))
-        and bool(np.allclose(one.along_column, other.along_column, atol=1e-3))
-        and bool(np.allclose(one.spacing_mm, other.spacing_mm, rtol=1e-3))
-    )
+def _one_echo_each(series: Sequence[DicomSeries]) -> list[DicomSeries]:
+    """Return one echo of each series, with a warning where it has several."""
+    echoes: dict[str, list[DicomSeries]] = {}
+    for one in series:
+        echoes.setdefault(one.uid, []).append(one)
+    return [_usual_echo(same) for same in echoes.values()]
+
+
+def _usual_echo(echoes: Sequence[DicomSeries]) -> DicomSeries:
+    best = min(echoes, key=lambda one: abs(np.nan_to_num(one.echo_ms, nan=np.inf) - USUAL_ECHO_MS))
+    if len(echoes) == 1:
+        return best
+    text = f"{best.name} has {len(echoes)} echoes: that at {best.echo_ms:g} ms is taken"
+    return replace(best, warnings=(*best.warnings, text))

@@ -13,6 +13,9 @@ from mmocnet.io.dicom.quiet import UNREADABLE, quiet
 from mmocnet.io.dicom.vendors import Technique
 from mmocnet.types import Triple
 
+GE_COMPONENT = 0x0043102F
+"""Private: magnitude, phase, real, imaginary from 0, the first of four numbers of 16 bits."""
+
 TAGS = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -34,6 +37,9 @@ TAGS = (
     "RepetitionTime",
     "FlipAngle",
     "InstanceNumber",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
     "FrameOfReferenceUID",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -48,11 +54,14 @@ TAGS = (
     "NumberOfFrames",
     "RescaleSlope",
     "RescaleIntercept",
+    "LossyImageCompression",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
-    0x0043102F,
+    GE_COMPONENT,
+    "PatientID",
+    "PatientName",
 )
-"""What is read of a header; nothing of it tells who the patient is. The date is only compared."""
+"""What is read of a header. Who the patient is and the date are only compared."""
 
 MAX_FRAMES = 20_000
 
@@ -65,20 +74,26 @@ class Slice:
         path: Its file.
         frame: Its frame in the file, from 1.
         frames: Frames that the file has.
+        multiframe: Whether it is of a kind that may have several, as Enhanced MR.
         series_uid: Series Instance UID, "" where the file has none.
         study_uid: Study Instance UID, likewise.
         instance_uid: SOP Instance UID, likewise.
+        patient: Stands for name and identifier in this process; 0 where there are none.
         number: Instance number, or frame.
+        acquisition: Acquisition number, "" where the file has none.
+        acquired: When, as the file writes it, likewise.
         series_number: None where the file has none.
         reference_uid: Frame of Reference UID, "" where none.
         position: Centre of the first pixel, LPS mm.
         along_row: Unit vector from column to column, LPS.
         along_column: Unit vector from row to row, LPS.
         spacing_mm: Between rows, between columns.
-        thickness_mm: Distance between slices, or thickness; NaN where neither is given.
+        thickness_mm: Of the slice, without a gap; NaN where it is not given.
+        distance_mm: From the centre of one slice to the next by the header; likewise.
         shape: Rows, columns.
         slope: Of stored values.
         intercept: Of stored values.
+        lossy: Whether its pixels were once compressed with loss.
         looks: What tells its kind.
         technique: How it was acquired, as in `DicomSource`.
         date: Of the study, YYYYMMDD, "" where there is none; never said or written.
@@ -87,10 +102,14 @@ class Slice:
     path: Path
     frame: int
     frames: int
+    multiframe: bool
     series_uid: str
     study_uid: str
     instance_uid: str
+    patient: int = field(repr=False)
     number: int
+    acquisition: str
+    acquired: str
     series_number: int | None
     reference_uid: str
     position: Triple
@@ -98,9 +117,11 @@ class Slice:
     along_column: Triple
     spacing_mm: tuple[float, float]
     thickness_mm: float
+    distance_mm: float
     shape: tuple[int, int]
     slope: float
     intercept: float
+    lossy: bool
     looks: Technique
     technique: dict[str, float | str]
     date: str = field(default="", repr=False)
@@ -143,25 +164,33 @@ def _slice(path: Path, header: Dataset, where: tuple[Dataset, ...], frame: int) 
         found = (one.get(keyword) for one in where)
         return next((value for value in found if value not in (None, "")), default)
 
+    when = find("FrameAcquisitionDateTime", find("AcquisitionDateTime", ""))
     turned = _floats(find("ImageOrientationPatient"), 6)
     return Slice(
         path=path,
         frame=frame,
         frames=frame_count(header),
+        multiframe="PerFrameFunctionalGroupsSequence" in header,
         series_uid=str(header.get("SeriesInstanceUID") or ""),
         study_uid=str(header.get("StudyInstanceUID") or ""),
         instance_uid=str(header.get("SOPInstanceUID") or ""),
+        patient=_patient(header),
         number=frame if frame_count(header) > 1 else int(header.get("InstanceNumber") or 0),
+        acquisition=str(find("AcquisitionNumber", find("FrameAcquisitionNumber", ""))),
+        acquired=str(find("AcquisitionTime", when)),
         series_number=_integer(header.get("SeriesNumber")),
         reference_uid=str(header.get("FrameOfReferenceUID", "")),
         position=_triple(_floats(find("ImagePositionPatient"), 3)),
         along_row=_unit(turned[:3]),
         along_column=_unit(turned[3:]),
         spacing_mm=_spacing(find("PixelSpacing")),
-        thickness_mm=float(find("SpacingBetweenSlices") or find("SliceThickness") or math.nan),
+        thickness_mm=_number(find("SliceThickness")),
+        # Some write it along a normal of the other sign.
+        distance_mm=abs(_number(find("SpacingBetweenSlices"))),
         shape=(int(header.Rows), int(header.Columns)),
         slope=float(find("RescaleSlope", 1.0)),
         intercept=float(find("RescaleIntercept", 0.0)),
+        lossy=str(find("LossyImageCompression", "")) == "01",
         looks=_looks(header, find),
         technique=_technique(find),
         date=_date(header.get("StudyDate")),
@@ -171,9 +200,7 @@ def _slice(path: Path, header: Dataset, where: tuple[Dataset, ...], frame: int) 
 def _looks(header: Dataset, find: Any) -> Technique:
     types = find("FrameType") or find("ImageType") or ()
     names = (find("ProtocolName"), find("SequenceName"), find("PulseSequenceName"))
-    echo = find("EffectiveEchoTime", find("EchoTime"))
-    # GE writes the component into a private element, one of several where it likes.
-    private = header.get(0x0043102F)
+    private = header.get(GE_COMPONENT)
     return Technique(
         modality=str(header.get("Modality", "")),
         image_type=tuple(str(value).strip().upper() for value in _values(types)),
@@ -181,12 +208,15 @@ def _looks(header: Dataset, find: Any) -> Technique:
         description=str(header.get("SeriesDescription", "")),
         protocol=" ".join(str(name) for name in names if name),
         sequence=" ".join(str(value) for value in _values(find("ScanningSequence", ()))),
-        echo_ms=math.nan if echo is None else float(echo),
+        echo_ms=_number(find("EffectiveEchoTime", find("EchoTime"))),
         ge_component=-1 if private is None else _ge_component(private.value),
     )
 
 
 def _ge_component(value: Any) -> int:
+    if isinstance(value, bytes):
+        # No type is stated in implicit VR, nor for what an archive did not know.
+        value = int.from_bytes(value[:2], "little")
     first = next(iter(_values(value)), -1)
     return first if isinstance(first, int) and 0 <= first <= 3 else -1
 
@@ -202,15 +232,20 @@ def _technique(find: Any) -> dict[str, float | str]:
     }
     # The digits of a decimal string, not those of the float: 20 ms are 0.02 s.
     record: dict[str, float | str] = {
-        name: round(float(value) * scale, 9)
+        name: round(_number(value) * scale, 9)
         for name, (value, scale) in sought.items()
-        if value is not None and math.isfinite(float(value))
+        if math.isfinite(_number(value))
     }
     sequence = "\\".join(str(value) for value in _values(find("ScanningSequence", ())))
     for name, text in (("ScanningSequence", sequence), ("Manufacturer", find("Manufacturer", ""))):
         if text:
             record[name] = str(text)
     return record
+
+
+def _patient(header: Dataset) -> int:
+    named = [str(header.get(one) or "").strip(" ^") for one in ("PatientID", "PatientName")]
+    return hash(tuple(named)) if any(named) else 0
 
 
 def _date(value: Any) -> str:
@@ -224,6 +259,14 @@ def _values(value: Any) -> tuple[Any, ...]:
 
 def _integer(value: Any) -> int | None:
     return None if value in (None, "") else int(value)
+
+
+def _number(value: Any) -> float:
+    """Return a number of the header; NaN where there is none, or several."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _floats(values: Any, count: int) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmocnet.io.dicom.find import DicomSeries
+    from mmocnet.io.dicom.series import DicomSeries
 
 
 @dataclass(frozen=True)

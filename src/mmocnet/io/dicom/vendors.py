@@ -8,6 +8,7 @@ SWI, magnitude, phase and projection are called
 - Canon: FSBB; FSBB magnitude; FSBB phase; minIP
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,10 @@ MAP_WORDS = re.compile(
 )
 MAP_TYPES = {"QSM", "R2_STAR", "R2_STAR MAP", "T2_STAR MAP", "R2*", "T2_STAR_MAP", "R2_STAR_MAP"}
 T2_STAR_WORDS = re.compile(r"t2[_ ]?(\*|star)|(^|[^a-z])(gre|hemo|haemo|ffe)", re.IGNORECASE)
+OTHER_WORDS = re.compile(
+    r"field[-_ ]?map|b0[-_ ]?map|f[-_ ]?mri|(^|[^a-z])(bold|perf|dsc|asl|pcasl|t1)", re.IGNORECASE
+)
+"""Gradient echoes for something else: field maps, function, perfusion, T1 weighting."""
 
 MIN_T2_STAR_ECHO_MS = 12.0
 """Gradient echoes later than this show blood."""
@@ -70,6 +75,12 @@ class Technique:
     echo_ms: float = float("nan")
     ge_component: int = -1
 
+    @property
+    def is_resliced(self) -> bool:
+        """Whether it was made from another series by cutting it anew."""
+        made = {"MPR", "REFORMATTED", "RESAMPLED"} & set(self.image_type)
+        return bool(made) or self.image_type[:2] == ("DERIVED", "SECONDARY")
+
 
 def vendor_of(manufacturer: str) -> str:
     """Return "siemens", "ge", "philips", "canon", else the maker's first word in small letters.
@@ -96,11 +107,7 @@ def kind_of(one: Technique) -> tuple[Kind, str]:
     for found in (_derived(one, types), _by_component(one, types), _susceptibility(one, types)):
         if found is not None:
             return found
-    if "GR" in one.sequence and one.echo_ms >= MIN_T2_STAR_ECHO_MS:
-        return "magnitude", f"gradient echo at {one.echo_ms:.0f} ms"
-    if T2_STAR_WORDS.search(one.description):
-        return "magnitude", "named as T2*-weighted"
-    return "other", "no name or setting of SWI"
+    return _t2_star(one)
 
 
 def named_as_phase(description: str) -> bool:
@@ -142,8 +149,7 @@ def _by_component(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
 def _susceptibility(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
     if MAGNITUDE_WORDS.search(one.description):
         named = SWI_WORDS.search(f"{one.description} {one.protocol}")
-        late = "GR" in one.sequence and one.echo_ms >= MIN_T2_STAR_ECHO_MS
-        return ("magnitude", "named as magnitude") if named or late else None
+        return ("magnitude", "named as magnitude") if named else None
     if types & {"SWI", "SWIP", "SWAN", "FSBB"}:
         return "swi", f"ImageType {min(types & {'SWI', 'SWIP', 'SWAN', 'FSBB'})}"
     if SWI_WORDS.search(one.description):
@@ -151,3 +157,16 @@ def _susceptibility(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
     if SWI_WORDS.search(one.protocol):
         return "swi", "protocol or sequence of SWI"
     return None
+
+
+def _t2_star(one: Technique) -> tuple[Kind, str]:
+    if OTHER_WORDS.search(f"{one.description} {one.protocol}"):
+        return "other", "named as field map, function, perfusion or T1-weighted"
+    if one.echo_ms < MIN_T2_STAR_ECHO_MS:
+        return "other", "no name of SWI, and its echo is too early for T2*"
+    if T2_STAR_WORDS.search(one.description):
+        return "magnitude", "named as T2*-weighted"
+    # Echo-planar series are function, perfusion and diffusion, unless they are named otherwise.
+    if "GR" in one.sequence and "EP" not in one.sequence and not math.isnan(one.echo_ms):
+        return "magnitude", f"gradient echo at {one.echo_ms:.0f} ms"
+    return "other", "no name or setting of SWI"

@@ -1,0 +1,145 @@
+import shutil
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from mmocnet.errors import InputError
+from mmocnet.io.dicom.find import choose_swi, find_series
+from mmocnet.io.dicom.volume import read_series
+from mmocnet.volume import Volume
+
+
+def _read(path):
+    return read_series(choose_swi(find_series(path)))
+
+
+def _edit(path, **tags):
+    dataset = dcmread(path)
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+
+
+def _mixed(folder, *acquisitions):
+    """Bring files of acquisitions into one folder, their names in turn."""
+    folder.mkdir()
+    for number, paths in enumerate(acquisitions):
+        for k, path in enumerate(paths):
+            # Every other place has them the other way round.
+            shutil.copy(path, folder / f"{k:03d}-{(number + k) % 2}")
+    return folder
+
+
+@pytest.fixture
+def acquisitions(tmp_path, write_dicom_series, volume):
+    """Two acquisitions in one series, with the same instance numbers; the second is brighter."""
+    tags = {"SeriesInstanceUID": "1.2.3"}
+    brighter = volume.like(volume.array + 2000)
+    return [
+        write_dicom_series(tmp_path / name, one, **tags)
+        for name, one in (("a", volume), ("b", brighter))
+    ]
+
+
+@pytest.mark.parametrize("told_by", ["AcquisitionNumber", "AcquisitionTime"])
+def test_of_two_acquisitions_one_is_read_whole(tmp_path, acquisitions, volume, told_by):
+    for value, paths in zip(("101500", "102000"), acquisitions, strict=True):
+        for path in paths:
+            told = int(value) if told_by == "AcquisitionNumber" else value
+            _edit(path, **{"AcquisitionNumber": 1, told_by: told})
+    found, _, warnings = _read(_mixed(tmp_path / "mixed", *acquisitions))
+    offsets = {float(one) for one in np.unique(found.array - volume.array)}
+    assert len(offsets) == 1
+    assert warnings == ("left out 9 slices in series 3 at the place of another",)
+
+
+def test_acquisitions_in_folders_of_their_own_are_told_apart(tmp_path, acquisitions, volume):
+    for path in (*acquisitions[0], *acquisitions[1]):
+        _edit(path, AcquisitionNumber=1)
+    found, _, _ = _read(tmp_path)
+    assert np.array_equal(found.array, volume.array)
+
+
+def test_acquisitions_that_nothing_tells_apart_are_refused(tmp_path, acquisitions):
+    message = (
+        "expected one acquisition in series 3, got 18 slices at 9 places, and nothing tells which "
+        "belong together"
+    )
+    with pytest.raises(InputError, match=message):
+        _read(_mixed(tmp_path / "mixed", *acquisitions))
+
+
+def test_instance_numbers_tell_acquisitions_apart(tmp_path, acquisitions, volume):
+    for k, path in enumerate(acquisitions[1]):
+        _edit(path, InstanceNumber=k + 10)
+    found, _, _ = _read(_mixed(tmp_path / "mixed", *acquisitions))
+    assert np.array_equal(found.array, volume.array)
+
+
+@pytest.mark.parametrize(
+    "tags", [{"PatientID": "OTHER"}, {"PatientName": "Other^One"}, {"StudyInstanceUID": "1.2.9"}]
+)
+def test_a_series_of_two_patients_or_studies_is_refused(tmp_path, write_dicom_series, volume, tags):
+    for path in write_dicom_series(tmp_path, volume)[5:]:
+        _edit(path, **tags)
+    message = "^expected images of one patient and one study, got several in series 3$"
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path)
+
+
+def test_images_that_name_no_patient_are_no_other_patient_s(tmp_path, write_dicom_series, volume):
+    _edit(write_dicom_series(tmp_path, volume)[5], PatientID="", PatientName="")
+    assert _read(tmp_path)[0].shape == volume.shape
+
+
+def test_images_of_another_matrix_are_left_out(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path, volume)
+    uid = find_series(tmp_path)[0].uid
+    stray = Volume(volume.array[:24, :20, :1], volume.affine)
+    write_dicom_series(tmp_path / "a", stray, SeriesInstanceUID=uid)
+    found, _, warnings = _read(tmp_path)
+    assert np.array_equal(found.array, volume.array)
+    told = "left out 1 slice in series 3 of another orientation, pixel size or matrix"
+    assert warnings == (told,)
+
+
+def test_a_series_of_every_second_slice_is_refused(tmp_path, write_dicom_series, volume):
+    for path in write_dicom_series(tmp_path, volume)[1::2]:
+        path.unlink()
+    message = (
+        r"slices are missing in series 3: expected 2\.00 mm from slice to slice by the header, "
+        r"got 4\.00 mm"
+    )
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"SpacingBetweenSlices": 0.4, "SliceThickness": 1.6},
+        {"SpacingBetweenSlices": 1.0, "ImageType": ["DERIVED", "SECONDARY", "MPR", "SWI"]},
+        {"SpacingBetweenSlices": 1.3},
+    ],
+    ids=["a gap", "of what was resliced", "no multiple"],
+)
+def test_a_header_that_means_something_else_is_no_missing_slice(
+    tmp_path, write_dicom_series, volume, tags
+):
+    write_dicom_series(tmp_path, volume, **tags)
+    assert np.allclose(_read(tmp_path)[0].affine, volume.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "thickness", "expected_mm"),
+    [(-4.0, 3.0, 4.0), (0.0, 3.0, 3.0), (None, 3.0, 3.0), (None, None, 1.0)],
+)
+def test_a_single_slice_is_as_thick_as_its_header_says(
+    tmp_path, write_dicom_series, volume, spacing, thickness, expected_mm
+):
+    tags = {"SpacingBetweenSlices": spacing, "SliceThickness": thickness}
+    path = write_dicom_series(tmp_path, volume, **tags)[4]
+    found, _, warnings = _read(path)
+    assert found.spacing_mm[2] == pytest.approx(expected_mm)
+    assert any("no slice thickness" in one for one in warnings) == (thickness is None)
