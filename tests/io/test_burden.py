@@ -41,14 +41,14 @@ def test_lesions_without_a_region_are_not_lost():
     ("count", "total"), [(0, "absent"), (1, "1-4"), (4, "1-4"), (5, "greater than 4")]
 )
 def test_baseline_fields_have_the_values_of_the_set(count, total):
-    fields = rad_element_baseline([ONE] * count, 3)["RDES289"]
+    fields = rad_element_baseline([ONE] * count, {"MagneticFieldStrength": 3})["RDES289"]
     assert fields["Total microhemorrhages"] == total
     assert fields["Macrohemorrhages"] == "absent"
     assert fields["Field strength"] == "3 T"
 
 
 def test_a_larger_haemorrhage_is_no_microbleed():
-    fields = rad_element_baseline([_lesion(certainty=Certainty.MACROHAEMORRHAGE)], None)["RDES289"]
+    fields = rad_element_baseline([_lesion(certainty=Certainty.MACROHAEMORRHAGE)], {})["RDES289"]
     assert fields["Total microhemorrhages"] == "absent"
     assert fields["Macrohemorrhages"] == "present"
     assert "Field strength" not in fields
@@ -65,8 +65,16 @@ def test_a_larger_haemorrhage_is_no_microbleed():
     ],
 )
 def test_follow_up_fields_have_the_values_of_the_set(new, total, grade):
-    fields = rad_element_follow_up(2, new, 0, 7.0)["RDES291"]
+    fields = rad_element_follow_up(2, new, 0, {"MagneticFieldStrength": 7.0})["RDES291"]
     assert fields["Total new microhemorrhages"] == total
     assert fields["Grading of ARIA-H related microhemorrhages"] == grade
     assert fields["Baseline microhemorrhages (ARIA-H)"] == 2
     assert "Field strength" not in fields
+
+
+@pytest.mark.parametrize("kind", ["SWI", "magnitude", None])
+def test_only_what_is_known_to_be_swi_is_called_so(kind):
+    acquired = {} if kind is None else {"ImageKind": kind}
+    for sets in (rad_element_baseline([ONE], acquired), rad_element_follow_up(2, 1, 0, acquired)):
+        (fields,) = sets.values()
+        assert fields.get("Blood sensitive sequence") == ("SWI" if kind == "SWI" else None)

@@ -171,7 +171,7 @@ def _numbers(visit: str, lesion: Lesion | None) -> dict[str, object]:
 
 def sidecar(comparison: Comparison) -> dict[str, Any]:
     """Return summary, columns and provenance as JSON values."""
-    alignment, field_t = comparison.alignment, "MagneticFieldStrength"
+    alignment = comparison.alignment
     larger = count_new(comparison.changes)[Certainty.MACROHAEMORRHAGE]
     new = comparison.count(State.NEW)
     summary = {
@@ -186,7 +186,7 @@ def sidecar(comparison: Comparison) -> dict[str, Any]:
             baseline_count(comparison),
             new,
             larger + comparison.outgrown,
-            comparison.follow_up.acquisition.get(field_t),
+            comparison.follow_up.acquisition,
         ),
     }
     registration = {

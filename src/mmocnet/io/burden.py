@@ -6,9 +6,10 @@ for the scan before such a treatment and for those after it.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mmocnet.io.dicom.vendors import SWI
 from mmocnet.lesion import Certainty, Lesion
 
 NOT_LOCATED = "not located"
@@ -107,12 +108,14 @@ def _region_count(name: str, group: str, lesions: list[Lesion]) -> RegionCount:
     return RegionCount(name, group, sides(Certainty.DEFINITE), sides(Certainty.POSSIBLE))
 
 
-def rad_element_baseline(lesions: Iterable[Lesion], field_t: object) -> dict[str, dict[str, str]]:
+def rad_element_baseline(
+    lesions: Iterable[Lesion], acquired: Mapping[str, object]
+) -> dict[str, dict[str, str]]:
     """Return the fields of RDES289 that a scan alone can fill.
 
     Args:
         lesions: All of them.
-        field_t: The scanner's field in tesla as its sidecar says, None where it does not.
+        acquired: How the scan was: MagneticFieldStrength in tesla and ImageKind, as far as known.
 
     Returns:
         The set's fields by its identifier; siderosis is not assessed, so indeterminate.
@@ -122,8 +125,7 @@ def rad_element_baseline(lesions: Iterable[Lesion], field_t: object) -> dict[str
     burden = {"0": "absent", "1-4": "1-4", "over 4": "greater than 4"}
     return {
         "RDES289": {
-            "Blood sensitive sequence": "SWI",
-            **_field(field_t),
+            **_technique(acquired),
             "Total microhemorrhages": burden[baseline_burden(len(small))],
             "Macrohemorrhages": "present" if len(found) > len(small) else "absent",
             "Superficial siderosis": "indeterminate",
@@ -132,7 +134,7 @@ def rad_element_baseline(lesions: Iterable[Lesion], field_t: object) -> dict[str
 
 
 def rad_element_follow_up(
-    baseline: int, new: int, new_macrohaemorrhages: int, field_t: object
+    baseline: int, new: int, new_macrohaemorrhages: int, acquired: Mapping[str, object]
 ) -> dict[str, dict[str, str | int]]:
     """Return the fields of RDES291 that two visits can fill.
 
@@ -140,14 +142,13 @@ def rad_element_follow_up(
         baseline: Microbleeds at the first visit.
         new: New microbleeds at the second.
         new_macrohaemorrhages: Over 10 mm, new or grown out of a microbleed.
-        field_t: As in `rad_element_baseline`, of the second visit.
+        acquired: As in `rad_element_baseline`, of the second visit.
     """
     total = {"none": "0", "10 or more": "10" if new == 10 else "greater than 10"}
     kind = burden_class(new)
     return {
         "RDES291": {
-            "Blood sensitive sequence": "SWI",
-            **_field(field_t),
+            **_technique(acquired),
             "Baseline microhemorrhages scan comparison": "present",
             "Baseline microhemorrhages (ARIA-H)": baseline,
             "Total new microhemorrhages": total.get(kind, kind),
@@ -155,6 +156,12 @@ def rad_element_follow_up(
             "Grading of ARIA-H related microhemorrhages": aria_h_grade(new),
         }
     }
+
+
+def _technique(acquired: Mapping[str, object]) -> dict[str, str]:
+    """Return what is known of sequence and field; an image of unknown kind is not called SWI."""
+    known = {"Blood sensitive sequence": SWI} if acquired.get("ImageKind") == SWI else {}
+    return known | _field(acquired.get("MagneticFieldStrength"))
 
 
 def _field(field_t: object) -> dict[str, str]:

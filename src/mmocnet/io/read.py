@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -73,7 +74,7 @@ def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = 
         scan = _read_dicom(path, series)
     elif path.name.lower().endswith(nifti.SUFFIXES):
         volume, doubts = nifti.read_nifti_warned(path)
-        echo_s = read_acquisition(path).get("EchoTime", math.nan)
+        echo_s = _echo_s(read_acquisition(path))
         scan = Scan(volume, "volume", "nifti", _sha256(path), doubts, echo_s=echo_s)
     else:
         if spacing_mm is None:
@@ -99,9 +100,13 @@ def _read_dicom(path: Path, wanted: str | None) -> Scan:
     volume, source, warnings = read_series(swi)
     phase, doubts = matching_phase(found, swi)
     source = replace(source, phase=phase)
-    echo_s = source.technique.get("EchoTime")
-    echo_s = echo_s if isinstance(echo_s, float) else math.nan
+    echo_s = _echo_s(source.technique)
     return Scan(volume, "volume", "dicom", source.sha256, (*warnings, *doubts), source, echo_s)
+
+
+def _echo_s(technique: Mapping[str, float | str]) -> float:
+    stated = technique.get("EchoTime")
+    return float(stated) if isinstance(stated, int | float) else math.nan
 
 
 def may_be_dicom(path: Path) -> bool:

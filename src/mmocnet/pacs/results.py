@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from mmocnet import __version__
 from mmocnet.config import SegmentSettings
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.find import choose_swi, find_series
 from mmocnet.io.dicom.uids import derived_uid
+from mmocnet.locate.register import has_simpleitk
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.pacs.errors import ServerError
 from mmocnet.predict.dicom_files import PDF, SEG, SR
@@ -31,11 +33,12 @@ class ResultMaker:
         given = settings.threshold is not None
         self._identity = result_settings(
             {
+                "Version": __version__,
                 "Settings": asdict(cascade.settings),
                 "OperatingPoint": "given" if given else settings.operating_point,
                 "Threshold": settings.threshold,
                 "Engine": settings.engine,
-                "LocationWanted": settings.location,
+                "LocationTried": settings.location and has_simpleitk(),
             }
         )
 

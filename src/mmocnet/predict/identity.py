@@ -18,8 +18,8 @@ def result_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that changes a result beside its series and the weights; plain JSON values.
 
     Args:
-        record: Settings, OperatingPoint, Threshold, Engine and LocationWanted, as provenance has
-            them.
+        record: Version, Settings, OperatingPoint, Threshold, Engine and LocationTried, as
+            provenance has them.
 
     Returns:
         What UIDs derive from. The threshold of an operating point is not in it: it depends on the
@@ -27,10 +27,11 @@ def result_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = record["OperatingPoint"] == "given"
     return {
+        "Version": record["Version"],
         "Settings": record["Settings"],
         "OperatingPoint": record["OperatingPoint"],
         "Threshold": record["Threshold"] if given else None,
         # The other engines give the same results as each other.
         "Engine": "8 bits" if record["Engine"] == "openvino-int8" else "exact",
-        "Location": record.get("LocationWanted", True),
+        "Location": record.get("LocationTried", True),
     }

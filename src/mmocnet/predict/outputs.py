@@ -270,8 +270,8 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
         "PossibleSiderosis": list(result.siderosis),
         "Warnings": list(result.warnings),
     }
-    field_t = result.provenance["Input"].get("Acquisition", {}).get("MagneticFieldStrength")
-    summary |= {"RadElement": rad_element_baseline(result.lesions, field_t)}
+    acquired = result.provenance["Input"].get("Acquisition", {})
+    summary |= {"RadElement": rad_element_baseline(result.lesions, acquired)}
     candidates = {"Description": f"Every candidate above 0.05, each its index. {NOTICE}"}
     path = files.folder / f"{files.stem}_desc-candidates_dseg.json"
     write_json(path, candidates | about | CANDIDATE_COLUMNS)

@@ -18,6 +18,7 @@ from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import read_picture
 from mmocnet.io.read import Scan
 from mmocnet.io.sidecar import read_acquisition
+from mmocnet.locate.register import has_simpleitk
 from mmocnet.nets.checkpoint import Cascade, file_sha256
 from mmocnet.predict.classify import calibration_of
 from mmocnet.predict.context import limits_for
@@ -184,7 +185,7 @@ def provenance(
         "CandidateFloor": CANDIDATE_FLOOR,
         "Device": settings.device,
         "Engine": settings.engine,
-        "LocationWanted": settings.location,
+        "LocationTried": settings.location and has_simpleitk(),
         "Seed": None,
     }
 
@@ -225,7 +226,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
     """Return what makes two runs the same, as JSON has it: tuples are lists there."""
     parts = {key: record.get(key) for key in ("Version", "Input", "Settings", "Threshold")}
     parts["Model"] = record.get("Model", {}).get("SHA256")
-    parts["Location"] = record.get("LocationWanted", True)
+    parts["Location"] = record.get("LocationTried", True)
     # The other engines give the same results as each other.
     parts["Engine"] = "8 bits" if record.get("Engine") == "openvino-int8" else "exact"
     same: dict[str, Any] = json.loads(json.dumps(parts))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mmocnet.io.burden import region_counts
+from mmocnet.io.dicom.vendors import SWI
 from mmocnet.io.report import Report
 from mmocnet.locate.pattern import pattern
 from mmocnet.locate.regions import REGIONS
@@ -103,7 +104,9 @@ def technique_line(result: Segmentation) -> str:
     spacing = " x ".join(f"{side:.3g}" for side in result.image.spacing_mm)
     field = stated["Field strength"]
     field = "field strength not stated" if field == "not stated" else field
-    return f"taken as SWI, {field}, echo time {stated['Echo time']}, voxels {spacing} mm"
+    kind = acquisition(result).get("ImageKind", "")
+    taken = kind if kind == SWI else f"{kind}, taken as SWI" if kind else "taken as SWI"
+    return f"{taken}, {field}, echo time {stated['Echo time']}, voxels {spacing} mm"
 
 
 def _acquisition(sidecar: dict[str, Any]) -> list[tuple[str, str]]:

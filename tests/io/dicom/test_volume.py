@@ -66,6 +66,7 @@ def test_the_technique_has_bids_units(tmp_path, write_dicom_series, volume):
         "SliceThickness": 2.0,
         "ScanningSequence": "GR",
         "Manufacturer": "SIEMENS",
+        "ImageKind": "SWI",
     }
 
 

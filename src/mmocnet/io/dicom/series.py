@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from mmocnet.io.dicom.frames import Slice
-from mmocnet.io.dicom.vendors import Kind
+from mmocnet.io.dicom.vendors import SWI, Kind
 
 NAMES: dict[Kind, str] = {
-    "swi": "SWI",
+    "swi": SWI,
     "magnitude": "magnitude",
     "phase": "phase",
     "minip": "minimum intensity projection",

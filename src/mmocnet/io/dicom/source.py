@@ -24,7 +24,7 @@ class DicomSource:
         vendor: "siemens", "ge", "philips", "canon", another maker's first word, or "".
         technique: How it was acquired, under BIDS names: MagneticFieldStrength [T], EchoTime [s],
             RepetitionTime [s], FlipAngle [degree], SliceThickness [mm], ScanningSequence,
-            Manufacturer; nothing of a patient.
+            Manufacturer, and ImageKind in words where it is known; nothing of a patient.
         sha256: Hash of the instance UID, frame and stored pixels of each slice, in the order of
             UIDs: the same in a zip, in other files, or packed otherwise.
         phase: The phase series on the same grid, not read yet; None where there is none.

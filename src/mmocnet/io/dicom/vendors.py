@@ -27,6 +27,8 @@ PHASE_SIGN = {"siemens": 1, "canon": 1, "philips": -1, "ge": -1}
 in filtered phase of the first two ("left-handed"), dark in the others ("right-handed"). Software
 versions differ, so the scan is asked first."""
 
+SWI = "SWI"
+"""What an acquisition's ImageKind is of an image that is known to be SWI."""
 SWI_WORDS = re.compile(
     r"swi(p|_images|$|[^a-z])|(^|[^a-z])(e?swan|fsbb|ven(o|ous)?[_ ]?bold|bsi|susceptib)",
     re.IGNORECASE,

@@ -55,7 +55,7 @@ def read_series(series: DicomSeries) -> tuple[Volume, DicomSource, tuple[str, ..
         files=paths[:1] if one_file else paths,
         frames=tuple(one.frame for one in slices),
         vendor=vendor_of(str(slices[0].technique.get("Manufacturer", ""))),
-        technique=slices[0].technique,
+        technique={**slices[0].technique, **_image_kind(series)},
         sha256=sha256,
         unfit=unfit,
         date=slices[0].date,
@@ -80,6 +80,10 @@ def _unfit(slices: Sequence[Slice]) -> str:
     if slices[0].multiframe and len({one.path for one in slices}) > 1:
         return "its frames are in several multi-frame files"
     return ""
+
+
+def _image_kind(series: DicomSeries) -> dict[str, str]:
+    return {} if series.kind == "other" else {"ImageKind": NAMES[series.kind]}
 
 
 def _named_otherwise(series: DicomSeries) -> str:
