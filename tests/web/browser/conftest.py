@@ -183,7 +183,8 @@ class Reader:
             found = test()
             if found:
                 return found
-            time.sleep(0.03)
+            # Not a sleep: what waits on the page's requests runs meanwhile.
+            self.page.wait_for_timeout(30)
         raise AssertionError(f"not within {seconds} s: {self.state()}")
 
     def enter(self, name: str) -> "Reader":
