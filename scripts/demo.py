@@ -44,8 +44,8 @@ def _place(row: Row) -> str:
 
 def lesion_table(found: list[Row], reference: list[Row], pair: Pairing) -> Table:
     """Return what was found with the reference beside it, then what was missed."""
-    table = Table(title="Microbleeds found, and the reference (x, y, z and diameters in mm)")
-    for column in ("found", "x, y, z", "diam.", "conf.", "reference", "diam.", "Dice"):
+    table = Table(title="Microbleeds found, and the reference (x, y, z in mm)")
+    for column in ("found", "x, y, z", "equiv. mm", "conf.", "reference", "equiv. mm", "Dice"):
         table.add_column(column, no_wrap=True)
     matching, dice = match(pair), pair.dice()
     partner = {int(j): int(i) for i, j in matching.pairs}

@@ -74,6 +74,28 @@ class Volume:
         return np.asarray(world_mm @ inverse[:3, :3].T + inverse[:3, 3])
 
 
+def on_grid(volume: Volume, scan: Volume, wanted: str) -> Volume:
+    """Return a volume on a scan's grid: axes that run the other way are turned.
+
+    Args:
+        volume: What is to lie there.
+        scan: What it is to lie on.
+        wanted: What it is to be, in words for the error.
+
+    Raises:
+        InputError: If no turn brings it there, as `check_grid` says.
+    """
+    against = np.sum(volume.affine[:3, :3] * scan.affine[:3, :3], axis=0) < 0
+    axes = tuple(int(axis) for axis in np.flatnonzero(against))
+    flip = np.eye(4)
+    for axis in axes:
+        flip[axis, axis], flip[axis, 3] = -1, volume.shape[axis] - 1
+    array = np.ascontiguousarray(np.flip(volume.array, axes))
+    turned = Volume(array, volume.affine @ flip, volume.name)
+    check_grid(turned, scan, wanted)
+    return turned
+
+
 def check_grid(volume: Volume, scan: Volume, wanted: str) -> None:
     """Refuse what does not lie on a scan's grid.
 

@@ -8,6 +8,7 @@ import pytest
 
 from mmocnet.cli import main
 from mmocnet.nets.checkpoint import load_cascade
+from mmocnet.simulate.study import SIMULATOR_VERSION
 from mmocnet.simulate.testset import SubjectPlan
 from mmocnet.train.finetune_data import replay_plans
 
@@ -50,6 +51,7 @@ def write_replay(folder: Path, plan: SubjectPlan) -> None:
         "Protocol": {"name": "ukb", "field_t": 3.0},
         "Seed": plan.seed,
         "Settings": asdict(plan.settings),
+        "SimulatorVersion": SIMULATOR_VERSION,
     }
     path = folder / f"sub-{label}" / "anat" / f"sub-{label}_acq-swi_T2starw.json"
     path.write_text(json.dumps({"Simulation": record}), encoding="utf-8")

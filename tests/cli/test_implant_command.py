@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from mmocnet.cli import main
 from mmocnet.io.dataset import read_dataset, read_tsv
 from mmocnet.io.nifti import read_nifti, write_nifti
+from mmocnet.simulate.bids import write_root
 from mmocnet.volume import Volume
 
 OPTIONS = ["--lesion-free-share", "0", "--lesion-count", "3", "3", "--phase-sign", "1"]
@@ -56,6 +58,21 @@ def test_visits_of_a_subject_stay_together_and_names_are_not_copied(dataset: Pat
     assert not any("Smith" in str(path.relative_to(dataset)) for path in dataset.rglob("*"))
 
 
+def test_scans_without_a_folder_of_their_own_are_told_to_be_subjects(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "held").mkdir()
+    for name, visit in (("John_2019", 1), ("John_2021", 2)):
+        for kind in ("mag", "phase"):
+            of = folder / f"sub-07/ses-{visit}/anat/sub-07_ses-{visit}_part-{kind}_T2starw.nii.gz"
+            shutil.copy(of, tmp_path / "held" / f"{name}_{kind}.nii.gz")
+    # Without an echo time nothing is implanted, which takes no time here.
+    assert implant(tmp_path / "held", tmp_path / "out") != 0
+    assert "warning: 2 scans lie in held itself, each is taken for a subject" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+
+
 def test_every_scan_has_a_twin_and_references_that_its_table_describes(dataset: Path) -> None:
     for scan in read_dataset(dataset):
         assert scan.twin is not None
@@ -103,6 +120,36 @@ def test_a_second_run_resumes_and_another_seed_is_refused(
     assert "another seed" in capsys.readouterr().err
 
 
+def test_implants_of_another_simulator_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert implant(folder / "Smith John", tmp_path, "--images", "swi") == 0
+    (path,) = tmp_path.rglob("sub-*_acq-swi_T2starw.json")
+    sidecar = json.loads(path.read_text("utf-8"))
+    sidecar["Implantation"]["SimulatorVersion"] = 2
+    path.write_text(json.dumps(sidecar), "utf-8")
+    assert implant(folder / "Smith John", tmp_path, "--images", "swi") == 2
+    assert "of version 2 in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [".", "sub-07/implanted", ".."])
+def test_nothing_is_written_into_or_around_the_scans_that_are_given(
+    folder: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(folder.parent.rglob("*"))
+    assert implant(folder, folder / place) == 2
+    assert "a folder apart from the scans in" in capsys.readouterr().err
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_a_simulated_dataset_takes_no_implants(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_root(tmp_path)
+    assert implant(folder, tmp_path) == 2
+    assert "one that mmocnet simulate --implant made" in capsys.readouterr().err
+
+
 def test_images_swi_writes_what_training_reads(folder: Path, tmp_path: Path) -> None:
     assert implant(folder / "Smith John", tmp_path, "--images", "swi") == 0
     (scan,) = read_dataset(tmp_path)
@@ -127,8 +174,9 @@ def test_options_that_do_not_apply_end_with_one_sentence(
 def test_a_scan_that_cannot_be_read_is_reported_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "held").mkdir()
     for name in ("mag", "phase"):
-        (tmp_path / f"{name}.nii.gz").write_bytes(b"no image")
-    assert implant(tmp_path, tmp_path / "out", "--te-ms", "20", "--field-t", "3") != 0
+        (tmp_path / "held" / f"{name}.nii.gz").write_bytes(b"no image")
+    assert implant(tmp_path / "held", tmp_path / "out", "--te-ms", "20", "--field-t", "3") != 0
     assert "1 of 1 subjects failed" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("sub-*"))

@@ -104,3 +104,17 @@ def test_phase_that_does_not_fit_exits_2(files, model, tmp_path, capsys):
     assert main(["segment", str(scan), str(phase), *words[2:], "--phase", str(phase)]) == 2
     assert "--phase is for one INPUT" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_phase_beside_a_bids_scan_that_is_not_given_is_told_once(files, model, tmp_path, capsys):
+    anat = tmp_path / "data" / "sub-1" / "anat"
+    anat.mkdir(parents=True)
+    scan, phase = anat / "sub-1_part-mag_T2starw.nii.gz", anat / "sub-1_part-phase_T2starw.nii.gz"
+    for given, there in zip(files, (scan, phase), strict=True):
+        given.rename(there)
+    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", model]
+    hint = f"{scan.name}: a phase image lies beside it: --phase {phase.name}\n"
+    assert main(words) == 0
+    assert capsys.readouterr().err.count(hint) == 1
+    assert main([*words, "--phase", str(phase), "--overwrite"]) == 0
+    assert "lies beside it" not in capsys.readouterr().err

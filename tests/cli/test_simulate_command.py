@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mmocnet.cli import main
 from mmocnet.io.dataset import read_dataset, read_tsv
@@ -62,7 +63,19 @@ def test_another_seed_in_the_same_folder_ends_with_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "words", [["--subjects", "0"], ["--workers", "0"], ["--lesion-free-share", "1.5"]]
+    "words",
+    [
+        ["--subjects", "0"],
+        ["--workers", "0"],
+        ["--lesion-free-share", "1.5"],
+        ["--lesion-count", "30", "5"],
+        ["--lesion-count", "-3", "-1"],
+        ["--slab-mm", "-5"],
+        pytest.param(
+            ["--device", "cuda"],
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
 )
 def test_impossible_options_end_with_code_two(tmp_path: Path, words: list[str]) -> None:
     assert simulate(tmp_path / "data", *words) == 2

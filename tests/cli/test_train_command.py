@@ -3,6 +3,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from mmocnet.cli import main
@@ -53,6 +55,50 @@ def test_a_model_too_poor_to_calibrate_is_kept(
     assert load_cascade(tmp_path / "run" / "model").settings.context is None
 
 
+@pytest.mark.parametrize("option", ["--thresholds-on", "--classifier-on"])
+def test_a_dataset_that_cannot_decide_is_told_before_any_scan_is_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write_study: WriteStudy, option: str
+) -> None:
+    for folder in ("set", "good", "one"):
+        for label in ("01", "02"):
+            write_study(tmp_path / folder, label)
+    linked = tmp_path / "linked"
+    linked.symlink_to(tmp_path / "set")
+    without_lesions(tmp_path / "one", "01")
+    words = ["train", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--preset", "standard"]
+    if option == "--classifier-on":
+        words += ["--thresholds-on", str(tmp_path / "good")]
+    for folder, told in (
+        ("none", "got 'none', which is none"),
+        ("set", "got the same scan sub-01_acq-swi in set"),
+        ("linked", "got the same scan sub-01_acq-swi in linked"),
+        ("one", f"references for {option}, got 1 in one"),
+    ):
+        assert main([*words, "--device", "cpu", option, str(tmp_path / folder)]) == 2
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_without_a_lesion_is_not_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write_study: WriteStudy
+) -> None:
+    for label in ("01", "02"):
+        write_study(tmp_path / "set", label)
+        without_lesions(tmp_path / "set", label)
+    assert main(["train", str(tmp_path / "set"), "-o", str(tmp_path / "run")]) == 2
+    assert (
+        "1 or more subjects with microbleeds in their references for the training, got 0"
+        in capsys.readouterr().err
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def without_lesions(folder: Path, label: str) -> None:
+    (path,) = (folder / "derivatives" / "reference" / f"sub-{label}").rglob("*_dseg.nii.gz")
+    labels = nib.load(path)
+    nib.save(nib.Nifti1Image(np.zeros(labels.shape, np.int16), labels.affine), path)
+
+
 def test_a_missing_dataset_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(tmp_path / "none"), "-o", str(tmp_path / "run")]) == 2
     assert "none" in capsys.readouterr().err
@@ -92,6 +138,12 @@ def test_options_reach_the_settings() -> None:
         (["--crop-shape", "100", "128"], "two multiples of 16, got 100 128"),
         (["--crop-shape", "0", "128"], "two multiples of 16, got 0 128"),
         (["--mining-slices", "0"], "at least 1, got 0"),
+        (["--seed", "-1"], "--seed of at least 0, got -1"),
+        (["--epochs", "3", "-1"], "--epochs of at least 0, got -1"),
+        (["--budget-minutes-stage1", "0"], "--budget-minutes-stage1 above 0, got 0"),
+        (["--budget-minutes-stage2", "-5"], "--budget-minutes-stage2 above 0, got -5"),
+        (["--preset", "standard", "--classifier-on", "a"], "expected --thresholds-on beside"),
+        (["--classifier-on", "a", "--thresholds-on", "b"], "--preset standard beside"),
     ],
 )
 def test_amounts_that_cannot_be_end_with_2(

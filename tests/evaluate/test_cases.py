@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -140,6 +142,18 @@ def test_what_reaches_out_of_the_ignored_by_half_or_onto_a_lesion_counts(folders
     ignore[30:32] = ignore[5:7] = 1
     save(tmp_path / "i" / "sub-01_desc-ignore_mask.nii.gz", ignore)
     assert counts(evaluate_folder(*folders, SETTINGS, tmp_path / "i")) == (2, 1, 1)
+
+
+def test_both_folders_and_the_model_are_named(folders):
+    made = {"Provenance": {"Version": "0.1.0", "Model": {"Name": "standard"}}}
+    (folders[0] / "sub-01_desc-cmb_dseg.json").write_text(json.dumps(made))
+    report = evaluate_folder(*folders, SETTINGS)
+    names = [folder.name for folder in folders]
+    model = "standard, mmocnet 0.1.0"
+    assert list(report.inputs.values()) == [*names, model]
+    assert not any("swap" in text for text in report.warnings)
+    swapped = evaluate_folder(*folders[::-1], SETTINGS)
+    assert f"the references were found by a network ({model})" in swapped.warnings[0]
 
 
 def test_the_masks_that_were_given_are_recorded(folders, tmp_path):

@@ -98,6 +98,22 @@ def test_the_page_says_which_side_is_which_and_what_is_doubtful(report, tmp_path
     assert "<h2>Warnings (1)</h2><ul><li>one subject has no intervals</li>" in text
 
 
+def test_the_page_of_one_scan_counts_in_the_singular_and_gives_values_alone(report, tmp_path):
+    one = replace(report, cases=report.cases[:1])
+    text, _ = page(one, summarise(one), tmp_path)
+    assert "<b>1</b><span>scan</span>" in text
+    assert "<b>1</b><span>subject</span>" in text
+    assert "n/a to n/a" not in text
+
+
+def test_the_page_says_what_was_scored(report, tmp_path):
+    inputs = {"predictions": "seg", "references": "data", "model": "standard, mmocnet 0.1.0"}
+    known = replace(report, inputs=inputs)
+    text, _ = page(known, summarise(known), tmp_path)
+    for name, value in inputs.items():
+        assert f'<th scope="row">{name}</th><td>{value}</td>' in text
+
+
 def test_scores_that_masks_alone_do_not_give_are_left_out(report, tmp_path):
     masks = bare(report)
     text, links = page(masks, summarise(masks), tmp_path)

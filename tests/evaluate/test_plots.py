@@ -1,4 +1,5 @@
 import sys
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -100,11 +101,34 @@ def test_froc_marks_the_best_f1(ax):
     assert ax.lines[-1].get_xydata().tolist() == [[0.0, 0.6]]
 
 
+def test_froc_marks_the_operating_point_that_was_used_beside_the_best_f1(ax):
+    curve = Froc(*(np.array(v) for v in ([0.1, 0.5], [0.9, 0.6], [3.0, 0.0], [0.5, 0.7])))
+    froc_plot(ax, {"": curve}, (3.0, 0.9))
+    drawn(ax)
+    assert ax.lines[-1].get_xydata().tolist() == [[3.0, 0.9]]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["highest lesion F1", "scored"]
+
+
+def test_froc_labels_its_ticks_with_room_between_them(ax):
+    many = np.array([430.0, 0.0])
+    froc_plot(ax, {"": Froc(np.array([0.1, 0.5]), np.array([0.9, 0.6]), many, many)})
+    drawn(ax)
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert all(one.x1 + 4 < other.x0 for one, other in pairwise(boxes))
+
+
 def test_froc_without_a_lesion_or_candidate_is_drawn_empty(ax):
     nothing = np.zeros(0)
     froc_plot(ax, {"empty": Froc(nothing, nothing, nothing, nothing)})
     froc_plot(ax, {"no lesion": Froc(*(np.array([v]) for v in (0.5, np.nan, 2.0, 0.0)))})
     drawn(ax)
+
+
+def test_a_mean_of_one_subject_is_written_without_an_interval(ax):
+    raincloud(ax, {"a": np.array([0.3, 0.5])}, "DSC", {"a": ["s", "s"]})
+    drawn(ax)
+    assert words(ax) == ["0.40"]
 
 
 def test_bland_altman_writes_the_limits_that_are_defined(ax):
@@ -125,6 +149,17 @@ def test_reliability_leaves_empty_bins_out(ax):
     reliability(ax, shown)
     drawn(ax)
     assert words(ax) == ["7", "5", "ECE 0.100\nBrier n/a"]
+
+
+def test_reliability_writes_no_count_on_an_axis(ax):
+    one = np.array([0.0])
+    reliability(ax, SimpleNamespace(
+        mean_confidence=one, share_true=one, count=np.array([871]), ece=0.0, brier=0.0
+    ))  # fmt: skip
+    drawn(ax)
+    box = ax.texts[0].get_window_extent()
+    assert box.x0 > ax.bbox.x0
+    assert box.y0 > ax.bbox.y0
 
 
 def test_a_panel_rings_the_missed_and_boxes_the_false(ax):

@@ -31,3 +31,13 @@ def test_no_subject_has_no_interval():
     interval = bootstrap_sums(formula, np.zeros((0, 2)), [], draws=7)["share"]
     assert np.isnan([interval.value, interval.low, interval.high]).all()
     assert interval.undefined == 7
+
+
+def test_a_score_that_one_subject_alone_adds_to_has_no_interval():
+    formula = {"share": lambda sums: ratio(sums[..., 0], sums[..., 1])}
+    # The second subject has no lesion, so that sensitivity is the first one's alone.
+    table = np.array([[2.0, 5.0], [0.0, 0.0]])
+    interval = bootstrap_sums(formula, table, ["a", "b"], draws=7)["share"]
+    assert interval.value == 0.4
+    assert np.isnan([interval.low, interval.high]).all()
+    assert interval.undefined == 7

@@ -38,9 +38,10 @@ def test_an_undefined_number_is_n_a_and_comes_back_undefined(tmp_path):
 
 def test_a_row_has_every_column():
     assert list(lesion_row(LESION)) == list(LESION_COLUMNS)
-    (row,) = candidate_rows([LESION], [], [3])
+    (row,) = candidate_rows([LESION], [], [3], [])
     assert set(CANDIDATE_COLUMNS) <= set(row)
     assert row["status"] == "siderosis"
+    assert candidate_rows([LESION], [], [], [3])[0]["status"] == "vessel"
 
 
 def test_another_table_is_refused(tmp_path):

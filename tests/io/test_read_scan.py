@@ -200,6 +200,16 @@ def test_a_folder_without_dicom_is_refused(tmp_path):
         read_scan(tmp_path)
 
 
+def test_a_folder_of_nifti_says_to_give_the_files(tmp_path):
+    (tmp_path / "anat").mkdir()
+    (tmp_path / "anat" / "a.nii.gz").touch()
+    words = (
+        "found no DICOM image among 1 file in .*: it holds NIfTI files: give the files themselves"
+    )
+    with pytest.raises(InputError, match=words):
+        read_scan(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["a.dcm", "IM0001"])
 def test_dicom_without_content_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(50))

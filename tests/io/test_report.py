@@ -17,7 +17,7 @@ def _lesion(index, certainty=Certainty.DEFINITE, diameter_mm=4.0):
 
 
 def _report(lesions=(), **changes):
-    pictures = {one.index: LesionPictures(PNG, PNG, PNG, 7, 24.0) for one in lesions[:2]}
+    pictures = {one.index: LesionPictures(PNG, PNG, PNG, 7, 60, 7, 24.0) for one in lesions[:2]}
     values = {
         "title": "scan.nii.gz",
         "lesions": lesions,
@@ -45,6 +45,16 @@ class _Tags(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize(
+    ("centre", "text"), [(7, "slice 8 of 60,"), (8, "slice 8 of 60 (centre in 9),")]
+)
+def test_a_caption_counts_slices_from_1_and_tells_where_the_centre_is(centre, text):
+    pictures = {1: LesionPictures(PNG, PNG, PNG, 7, 60, centre, 24.0)}
+    page = _report((_lesion(1),), pictures=pictures)
+    assert text in page
+    assert "i, j, k, from 0" in page
 
 
 def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere():
@@ -104,3 +114,16 @@ def test_sizes_are_a_range_only_where_they_differ():
 def test_an_undefined_size_is_n_a():
     page = _report((_lesion(1, diameter_mm=float("nan")),))
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()
+
+
+def test_classes_say_how_much_of_the_brain_they_are_of():
+    assert "1-4 microbleeds<" in _report((_lesion(1),), coverage=0.97)
+    assert "that the scan covers" not in _report((_lesion(1),))
+    page = _report((_lesion(1),), coverage=0.17)
+    assert "1-4 microbleeds, in the 17% of the brain that the scan covers" in page
+
+
+def test_a_single_slice_has_no_classes():
+    page = _report((_lesion(1),), is_slice=True)
+    assert "not known: a single slice" in page
+    assert "classes 0, 1-4" not in page

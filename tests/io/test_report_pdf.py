@@ -39,7 +39,7 @@ def _lesion(index, region="frontal", side="left"):
 
 
 def _report(lesions=(), **changes):
-    picture = LesionPictures(_png(), _png(), _png(50, 60), 7, 24.0)
+    picture = LesionPictures(_png(), _png(), _png(50, 60), 7, 60, 7, 24.0)
     values = {
         "title": "scan.nii.gz",
         "lesions": lesions,
@@ -92,7 +92,7 @@ def test_a_long_table_flows_over_pages_and_loses_no_row():
 def test_a_macrohaemorrhage_is_named_in_as_few_letters_as_its_column_holds():
     lesion = dataclasses.replace(_lesion(1), certainty=Certainty.MACROHAEMORRHAGE)
     text = _pages(render_pdf(_report((lesion,), pictures={})))[0]
-    assert "1 over 10 mm 0.90" in text
+    assert "1 macrohaemorrhage 0.90" in text
 
 
 def test_regions_are_counted_by_side():

@@ -1,10 +1,11 @@
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from mmocnet.config import CascadeSettings, DetectorSettings, SegmenterSettings, Thresholds
 from mmocnet.errors import InputError, ModelError
@@ -12,6 +13,7 @@ from mmocnet.nets import card, checkpoint
 from mmocnet.nets.card import default_model
 from mmocnet.nets.checkpoint import (
     Cascade,
+    file_sha256,
     load_cascade,
     load_pretrained_encoder,
     save_cascade,
@@ -107,11 +109,46 @@ def test_a_missing_file_is_named(folder: Path, file: str) -> None:
         ({"detector": {"depth": 3}}, "unknown settings"),
         ({"preparation": {"normalisation": "zscore"}}, "expected one of"),
         ({"detector": {"widths": [8, 8, 8, 8, 8]}}, "does not fit"),
+        ({"detector": {"widths": [-1, 4, 8, 8, 8]}}, "detector.widths from 1 to 1024, got -1"),
+        ({"detector": {"widths": [10**6] * 5}}, "got 1000000 in model/settings.json"),
+        ({"segmenter": {"width": 4, "blocks": 0}}, "segmenter.blocks from 1 to 16, got 0"),
+        ({"roi_size": 0}, "roi_size from 16 to 128, got 0"),
+        ({"preparation": {"pixel_mm": 1e-4}}, "pixel_mm from 0.1 to 5.0, got 0.0001"),
+        ({"thresholds": {"balanced": 1.5}}, "thresholds from 0.0 to 1.0, got 1.5"),
+        ({"thresholds": {"balanced": math.nan}}, "a finite number, got nan in .*balanced"),
     ],
 )
 def test_wrong_settings_are_refused(folder: Path, change: dict[str, object], text: str) -> None:
     path = folder / "settings.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ModelError, match=text):
+        load_cascade(folder)
+
+
+@pytest.mark.parametrize("network", ["detector", "segmenter"])
+def test_weights_that_are_not_finite_are_not_loaded(folder: Path, network: str) -> None:
+    path = folder / f"{network}.safetensors"
+    before = file_sha256(path)
+    weights = load_file(path)
+    weights["output.bias"] *= math.nan
+    save_file(weights, path)
+    sums = folder / "SHA256SUMS"
+    sums.write_text(sums.read_text().replace(before, file_sha256(path)))
+    with pytest.raises(ModelError, match=f"output.bias of model/{network}.safetensors"):
+        load_cascade(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "text"),
+    [
+        ("settings.json", b"[" * 100_000, "expected JSON in model/settings.json"),
+        ("settings.json", b"\xff{}", "expected JSON in model/settings.json"),
+        ("card.json", b"[]", "expected a table in model/card.json, got list"),
+        ("SHA256SUMS", b"\xff\xfe\x00", "was altered"),
+    ],
+)
+def test_a_damaged_file_is_named(folder: Path, file: str, content: bytes, text: str) -> None:
+    (folder / file).write_bytes(content)
     with pytest.raises(ModelError, match=text):
         load_cascade(folder)
 

@@ -94,6 +94,7 @@ def result(tmp_path, rng, head_affine, write_dicom_series, dark_spots):
         lesions=(lesion,),
         candidates=(lesion,),
         siderosis=(),
+        vessels=(),
         warnings=(),
         slice_axis=2,
         source="dicom",

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mmocnet.errors import InputError
-from mmocnet.io.nifti import write_nifti
+from mmocnet.io.nifti import read_nifti, write_nifti
 from mmocnet.io.phase import read_phase
 from mmocnet.io.read import Scan
 from mmocnet.predict.labels import read_labels
@@ -41,6 +41,21 @@ def test_an_image_turned_by_a_degree_lies_on_another_grid(scan, tmp_path, read):
 @pytest.mark.parametrize("read", [read_labels, read_mask, _read_phase])
 def test_an_affine_rounded_to_four_decimals_is_the_same_grid(scan, tmp_path, read):
     read(_write(tmp_path / "rounded.nii.gz", np.round(AFFINE, 4)), scan)
+
+
+@pytest.mark.parametrize("read", [read_labels, read_mask, _read_phase])
+def test_an_image_whose_rows_run_the_other_way_is_turned(scan, tmp_path, read):
+    def array_of(image):
+        image = getattr(image, "volume", image)
+        return getattr(image, "array", image)
+
+    turn = np.diag([1.0, -1, 1, 1])
+    turn[1, 3] = SHAPE[1] - 1
+    plain = _write(tmp_path / "plain.nii.gz", AFFINE)
+    flipped = np.flip(read_nifti(plain).array, 1)
+    write_nifti(tmp_path / "other.nii.gz", Volume(flipped, AFFINE @ turn), np.int16)
+    turned = read(tmp_path / "other.nii.gz", scan)
+    np.testing.assert_array_equal(array_of(turned), array_of(read(plain, scan)))
 
 
 def _labels(tmp_path, *places):

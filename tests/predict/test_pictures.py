@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -76,6 +77,25 @@ def test_the_outline_rings_the_lesion_in_the_middle_of_the_crop(phantom, head_af
     assert plain[plain.shape[0] // 2, plain.shape[1] // 2].max() < 100
 
 
+def test_pictures_say_which_of_how_many_slices_they_show(phantom, head_affine, dark_spots):
+    result = segment(phantom(head_affine, SHAPE, [SPHERE]), cascade=dark_spots)
+    lesion = result.lesions[0]
+    pictures = lesion_pictures(make_display(result), lesion)
+    assert pictures.slice_text.startswith(f"slice {pictures.slice_index + 1} of {SHAPE[2]}")
+    assert pictures.centre_index == lesion.centre_voxel[2]
+
+
+def test_the_overview_numbers_its_slices_from_1(phantom, head_affine, dark_spots, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        "PIL.ImageDraw.ImageDraw.text", lambda _, at, text, **__: written.append(text)
+    )
+    display = make_display(segment(phantom(head_affine, SHAPE), cascade=dark_spots))
+    overview(replace(display, grey=display.grey[:, ::4, ::4] * 0 + 200), ())
+    numbers = [int(text) for text in written if text.isdigit()]
+    assert (numbers[0], numbers[-1]) == (1, SHAPE[2])
+
+
 def test_the_overview_marks_the_lesion(phantom, head_affine, dark_spots):
     with_one = segment(phantom(head_affine, SHAPE, [SPHERE]), cascade=dark_spots)
     without = segment(phantom(head_affine, SHAPE), cascade=dark_spots)
@@ -84,6 +104,17 @@ def test_the_overview_marks_the_lesion(phantom, head_affine, dark_spots):
     plain = np.asarray(overview(make_display(without), ())).astype(int)
     assert len(_near(marked, colour)[0]) > 20
     assert len(_near(plain, colour)[0]) == 0
+
+
+def test_a_slice_has_letters_at_its_sides(phantom, head_affine, dark_spots, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "mmocnet.predict.pictures.draw_letters", lambda image, letters: drawn.append(letters)
+    )
+    scan = phantom(head_affine, SHAPE, [SPHERE])
+    one = Volume(scan.array[:, :, 20:21], scan.affine)
+    single_slice(make_display(segment(one, cascade=dark_spots)))
+    assert drawn == [("R", "L", "A", "P")]
 
 
 def test_a_slice_is_enlarged_by_a_whole_number(phantom, head_affine, dark_spots):

@@ -193,6 +193,22 @@ def test_a_long_thin_superficial_streak_is_warned_about_and_not_counted(
     assert any("siderosis" in warning for warning in result.warnings)
 
 
+def test_a_long_thin_streak_that_lies_deep_is_a_vessel_and_no_haemorrhage(
+    phantom, head_affine, dark_spots
+):
+    scan = phantom(head_affine, SHAPE, [((20.0, -30.0, 6.0), 6.0)])
+    array = scan.array.copy()
+    array[36:62, 60, 20] = 100.0
+    result = segment(scan.like(array), cascade=dark_spots)
+    assert [one.certainty for one in result.lesions] == [Certainty.DEFINITE]
+    (number,) = result.vessels
+    vessel = result.candidates[number - 1]
+    assert vessel.diameter_mm > 10
+    assert "aemorrhage" not in vessel.name
+    assert result.siderosis == ()
+    assert any("possible vessels" in warning for warning in result.warnings)
+
+
 @pytest.mark.parametrize(("threshold", "count"), [(0.05, 3), (1.0, 0)])
 def test_a_given_threshold_decides(phantom, head_affine, dark_spots, threshold, count):
     scan = phantom(head_affine, SHAPE, SPHERES)

@@ -133,6 +133,7 @@ def segmented(scan: Scan) -> Segmentation:
         lesions=found.lesions,
         candidates=found.candidates,
         siderosis=found.siderosis,
+        vessels=found.vessels,
         warnings=("a doubt",),
         slice_axis=grid.slice_axis,
         source=scan.source,

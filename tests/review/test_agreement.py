@@ -105,12 +105,13 @@ def test_a_readers_mark_beside_a_rejected_candidate_is_judged_by_both(
     assert (found.id, found.other_id, found.second) == ("r1", "m1", "reject")
 
 
-def test_the_machine_accepts_from_its_threshold_on_and_never_siderosis(
-    candidates: tuple[Finding, ...],
+@pytest.mark.parametrize("status", ["siderosis", "vessel"])
+def test_the_machine_accepts_from_its_threshold_on_and_never_what_was_set_aside(
+    candidates: tuple[Finding, ...], status: str
 ) -> None:
     from dataclasses import replace
 
-    odd = (replace(candidates[0], status="siderosis"), *candidates[1:])
+    odd = (replace(candidates[0], status=status), *candidates[1:])
     one = machine_side(odd, candidates[2].confidence)
     assert [found.id for found in one.accepted] == ["m2", "m3"]
     assert one.complete

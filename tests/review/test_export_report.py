@@ -65,6 +65,16 @@ def test_the_page_tells_rejected_and_open_findings_and_does_not_count_them(
     assert "CMB 3" not in text
 
 
+def test_a_finding_in_a_caption_has_its_number_in_the_mask(
+    made: Any, read: Callable[..., Reading], kit: SimpleNamespace, tmp_path: Path
+) -> None:
+    steps = read(made, kit.verdict("m1", "reject"), kit.verdict("m2", "accept"))
+    text = page(made, steps, tmp_path)
+    assert "<b>CMB 2 (label 1)</b>" in text
+    assert "<th>Label</th>" in text
+    assert "CMB 2 (label 1)" in printed(made, steps, tmp_path)
+
+
 def test_the_pages_limits_are_those_of_what_a_reader_has_seen(
     made: Any, read: Callable[..., Reading], tmp_path: Path
 ) -> None:
@@ -123,3 +133,14 @@ def test_a_finished_reading_is_not_preliminary(
     done = ("complete", {"complete": True})
     assert "Preliminary" not in page(made, read(made, kit.verdict("m1", "accept"), done), tmp_path)
     assert "Preliminary" in page(made, read(made, done), tmp_path)
+
+
+def test_a_reading_marked_complete_says_what_was_not_judged(
+    made: Any, read: Callable[..., Reading], tmp_path: Path
+) -> None:
+    done = read(made, ("complete", {"complete": True}))
+    left = done.counts.not_judged
+    assert left == 1
+    text = page(made, done, tmp_path)
+    assert "marked complete by Ann &lt;b&gt;; 1 finding not judged: classes may change" in text
+    assert "the reading is not finished" not in text

@@ -39,6 +39,7 @@ def test_the_demo_names_what_was_found_missed_and_false(demo: ModuleType) -> Non
                 [row(1, "1.2"), row(2, "1.6")], [row(1, "1.5"), row(2, "1.3"), row(0, "4")], pair
             )
         )
+    assert capture.get().count("equiv. mm") == 2
     lines = [line.split() for line in capture.get().splitlines() if "1," in line]
     words = [[word for word in line if word != "│"] for line in lines]
     assert words == [

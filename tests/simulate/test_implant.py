@@ -18,10 +18,11 @@ from mmocnet.simulate.implant import (
 )
 from mmocnet.simulate.implant_place import draw_implants, find_places
 from mmocnet.simulate.implant_read import RealScan
-from mmocnet.simulate.implant_study import ImplantSettings, implant_study, volume_mm3
+from mmocnet.simulate.implant_study import ImplantSettings, implant_study
 from mmocnet.simulate.lesions import Source
 from mmocnet.simulate.protocols import resolve_protocol
 from mmocnet.simulate.record import SimulatedStudy
+from mmocnet.simulate.rows import volume_mm3
 from mmocnet.simulate.scene import draw_scene, spin_grid
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.signal import Echo

@@ -8,6 +8,7 @@ import pytest
 
 from mmocnet.errors import InputError
 from mmocnet.io.nifti import write_nifti
+from mmocnet.simulate.implant_dataset import by_subject
 from mmocnet.simulate.implant_find import find_scans
 from mmocnet.simulate.implant_phase import b0_direction, phase_in_rad, phase_of_chi, phase_sign
 from mmocnet.simulate.implant_read import Overrides, read_real_scan
@@ -66,6 +67,28 @@ def test_simply_named_files_belong_by_folder_or_by_the_start_of_their_name(tmp_p
     pairs = {(one.magnitude.name, (one.phase or one.chi or Path()).name) for one in found}
     assert ("magnitude_te25.nii.gz", "chi33_ppm.nii") in pairs
     assert ("second_mag.nii.gz", "second_phase.nii.gz") in pairs
+
+
+def test_simply_named_visits_below_one_folder_are_of_one_subject(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    for name in ("A/2019", "A/2021", "B/B_2019", "B/B_2021", "C/", "D", "E"):
+        start = f"{name}{'' if name.endswith('/') else '_'}"
+        put(tmp_path / f"{start}mag.nii.gz", magnitude() + rng.random(SHAPE))
+        put(tmp_path / f"{start}phase.nii.gz", phase())
+    found = by_subject(find_scans(tmp_path))
+    visits = {
+        tuple(one.magnitude.relative_to(tmp_path).as_posix() for one in scans): [
+            one.session for one in scans
+        ]
+        for scans in found.values()
+    }
+    assert visits == {
+        ("A/2019_mag.nii.gz", "A/2021_mag.nii.gz"): ["01", "02"],
+        ("B/B_2019_mag.nii.gz", "B/B_2021_mag.nii.gz"): ["01", "02"],
+        ("C/mag.nii.gz",): [None],
+        ("D_mag.nii.gz",): [None],
+        ("E_mag.nii.gz",): [None],
+    }
 
 
 @pytest.mark.parametrize(

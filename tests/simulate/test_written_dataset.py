@@ -200,6 +200,41 @@ def test_another_seed_in_the_same_folder_is_refused(written: Path) -> None:
         list(write_subjects(written, plan_subjects(2, 8), make=small_study))
 
 
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        ("README.md", "that mmocnet simulate made, got README.md in"),
+        ("dataset_description.json", "made, got dataset_description.json in"),
+        ("derivatives/reference/sub-0001/anat/a.json", "made, got derivatives in"),
+        ("sub-01/anat/a.json", "with Simulation in their sidecars, got sub-01 without"),
+    ],
+)
+def test_a_folder_that_holds_something_else_is_left_as_it_is(
+    tmp_path: Path, held: str, told: str
+) -> None:
+    (tmp_path / held).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / held).write_text('{"Name": "mine"}')
+    with pytest.raises(InputError, match=told):
+        write_subjects(tmp_path, plan_subjects(1, 7), make=small_study)
+    assert files_of(tmp_path) == [held]
+    assert (tmp_path / held).read_text() == '{"Name": "mine"}'
+
+
+def test_a_subject_that_was_not_simulated_is_told_before_the_work(written: Path) -> None:
+    (written / "sub-mine" / "anat").mkdir(parents=True)
+    with pytest.raises(InputError, match="got sub-mine without, in data"):
+        write_subjects(written, plan_subjects(3, 7), make=small_study)
+
+
+def test_subjects_of_another_simulator_are_refused(written: Path) -> None:
+    path = written / "sub-0002/anat/sub-0002_acq-swi_T2starw.json"
+    sidecar = json.loads(path.read_text())
+    sidecar["Simulation"]["SimulatorVersion"] = 2
+    path.write_text(json.dumps(sidecar))
+    with pytest.raises(InputError, match="got sub-0002 of version 2 in data"):
+        write_subjects(written, plan_subjects(1, 7), make=small_study)
+
+
 def test_a_failing_subject_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     results = list(write_subjects(tmp_path, plan_subjects(3, 7), make=failing_study))
     assert [result.state for result in results] == ["written", "failed", "written"]

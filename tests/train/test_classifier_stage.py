@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from mmocnet.config import (
     AugmentationSettings,
@@ -333,7 +334,8 @@ def test_a_cascade_gets_a_calibrated_classifier_of_scans_on_disk(
     kept = collect_all(learn, cascade, found / "learn")
     assert {one.single for one in kept} == {True, False}
     volume = next(one for one in kept if not one.single)
-    rows = json.loads((found / "learn" / "learn-0-swi.json").read_text("utf-8"))
+    (about,) = (found / "learn").glob("learn-0-swi-*.json")
+    rows = json.loads(about.read_text("utf-8"))
     assert volume.hit.tolist() == rows[0]["hit"]
     assert volume.patches.shape[1:] == (CHANNELS, 24, 24)
     # What was found on the lesions is dark in the middle plane and marked by stage 2.
@@ -373,6 +375,75 @@ def test_a_confidence_is_calibrated_on_all_that_segment_finds(
         nib.save(image.slicer[:, :, 4:5], path)
     with pytest.raises(InputError, match=r"got one slice: natural-0-swi\.nii"):
         score_volumes([scan], cascade, tmp_path / "one slice")
+
+
+def test_scores_of_another_dataset_or_other_labels_are_not_taken(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    make_dataset: Callable[..., list[DatasetScan]],
+) -> None:
+    cascade = load_cascade("standard")
+    first, second = (make_dataset(rng, name, 1)[0] for name in ("first", "second"))
+    # Of the same name in a folder of its own, as all simulated sets have them.
+    other = tmp_path / "other" / first.image.name
+    other.parent.mkdir()
+    second = replace(second, image=second.image.rename(other))
+    (one,) = score_volumes([first], cascade, tmp_path / "said")
+    (two,) = score_volumes([second], cascade, tmp_path / "said")
+    assert one.logit.tolist() != two.logit.tolist()
+    assert first.labels is not None
+    image = nib.load(first.labels)
+    flat = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
+    nib.save(flat, first.labels)
+    (without,) = score_volumes([first], cascade, tmp_path / "said")
+    assert one.references > 0
+    assert without.references == 0
+    np.testing.assert_array_equal(one.logit, without.logit)
+
+
+def test_a_mask_has_the_lesions_that_a_numbered_reference_has(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    make_dataset: Callable[..., list[DatasetScan]],
+) -> None:
+    cascade = load_cascade("standard")
+    (scan,) = make_dataset(rng, "own", 1)
+    assert scan.labels is not None
+    image = nib.load(scan.labels)
+    mask = np.asarray(image.dataobj) > 0
+    numbered, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    rows, sets = [], []
+    for number, labels in enumerate((numbered, mask)):
+        nib.save(nib.Nifti1Image(labels.astype(np.uint8), image.affine), scan.labels)
+        rows += score_volumes([scan], cascade, tmp_path / f"said-{number}")
+        sets.append(collect_all([scan], cascade, tmp_path / f"found-{number}"))
+    assert rows[0].references == rows[1].references == count > 1
+    np.testing.assert_array_equal(rows[0].hit, rows[1].hit)
+    for one, other in zip(*sets, strict=True):
+        np.testing.assert_array_equal(one.hit, other.hit)
+
+
+def test_subjects_that_validate_without_a_candidate_are_refused(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    how, sets = settings(steps=1), candidates(rng)
+    kept = {one.subject for one in by_subject(sets, how)[1]}
+    sets = [
+        replace(one, patches=one.patches[:0], hit=one.hit[:0]) if one.subject in kept else one
+        for one in sets
+    ]
+    with pytest.raises(InputError, match="that validate the classifier, got none"):
+        train_classifier(sets, tmp_path, how)
+
+
+def test_a_folder_with_a_classifier_of_other_candidates_is_refused(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    how = settings(steps=1)
+    train_classifier(candidates(rng), tmp_path, how)
+    others = [replace(one, hit=one.hit[::-1]) for one in candidates(rng)]
+    with pytest.raises(InputError, match=r"the candidates that .* was begun with, got others"):
+        train_classifier(others, tmp_path, how)
 
 
 def test_a_network_that_sees_neighbours_starts_as_the_one_that_sees_none(

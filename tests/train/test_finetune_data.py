@@ -101,6 +101,29 @@ def test_scans_without_anything_are_refused(tmp_path: Path) -> None:
         read_labelled(tmp_path / "set", tmp_path / "run")
 
 
+def test_the_pieces_of_a_mask_count_as_microbleeds(tmp_path: Path) -> None:
+    write_scan(tmp_path / "set", "01", lesions=5)
+    (scan,) = read_dataset(tmp_path / "set")
+    assert scan.labels is not None
+    for value, kind in ((1, np.uint8), (65535, np.uint16)):
+        mask = np.where(drawn(5) > 0, value, 0).astype(kind)
+        nib.save(nib.Nifti1Image(mask, AFFINE), scan.labels)
+        assert count_lesions(scan) == 5
+
+
+def test_a_review_whose_axes_run_the_other_way_is_turned(tmp_path: Path) -> None:
+    image = write_scan(tmp_path / "set", "01")
+    turn = np.diag([-1.0, 1, 1, 1])
+    turn[0, 3] = SHAPE[0] - 1
+    turned = Volume(drawn(3)[::-1], AFFINE @ turn)
+    write_review(tmp_path / "set", image, replace(review(), labels=turned))
+    (scan,) = read_labelled(tmp_path / "set", tmp_path / "run").scans
+    assert scan.labels is not None
+    labels = read_nifti(scan.labels)
+    np.testing.assert_array_equal(labels.array, np.where(drawn(3) == 2, 0, drawn(3)))
+    np.testing.assert_allclose(labels.affine, AFFINE)
+
+
 def test_a_review_on_another_grid_is_refused(tmp_path: Path) -> None:
     image = write_scan(tmp_path / "set", "01")
     cut = review()

@@ -1,4 +1,5 @@
 import csv
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from mmocnet.config import PreparationSettings
 from mmocnet.errors import InputError
 from mmocnet.prepare.geometry import working_grid
+from mmocnet.train.patches import lesion_places
 from mmocnet.train.scans import load_training_scans, quantised, working_points
 from mmocnet.volume import Volume
 
@@ -140,6 +142,78 @@ def test_a_dataset_without_references_is_refused(dataset: Path, tmp_path: Path) 
     shutil.copytree(dataset, tmp_path / "set")
     shutil.rmtree(tmp_path / "set" / "derivatives")
     with pytest.raises(InputError, match="with a reference, got none in set"):
+        load_training_scans(tmp_path / "set", SETTINGS, tmp_path / "cache")
+
+
+def reference_of(folder: Path, subject: str, kind: str = "cmb_dseg") -> Path:
+    anat = folder / "derivatives" / "reference" / f"sub-{subject}" / "anat"
+    return anat / f"sub-{subject}_acq-swi_desc-{kind}.nii.gz"
+
+
+def test_a_mask_of_16_bits_is_learned_from_as_lesions(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_dataset(folder, 1)
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[38:42, 43:47, 2:4] = labels[20:24, 43:47, 2:4] = 65535
+    nib.save(nib.Nifti1Image(labels, AFFINE), reference_of(folder, "00"))
+    (scan,) = load_training_scans(folder, SETTINGS, tmp_path / "cache")
+    assert np.unique(scan.labels).tolist() == [0, 1, 2]
+    assert [len(rows) for rows in lesion_places([scan])] == [2, 2]
+
+
+def test_references_and_masks_whose_first_axis_runs_the_other_way_are_turned(
+    dataset: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = shutil.copytree(dataset, tmp_path / "set")
+    for kind in ("cmb_dseg", "brain_mask"):
+        path = reference_of(folder, "00", kind)
+        image = nib.load(path)
+        # Neither the lesion nor the ellipse of the brain is its own mirror image.
+        array = np.roll(np.asarray(image.dataobj), 5, axis=0)
+        nib.save(nib.Nifti1Image(array, AFFINE), path)
+        turn = np.diag([-1.0, 1, 1, 1])
+        turn[0, 3] = SHAPE[0] - 1
+        other = reference_of(folder, "01", kind)
+        nib.save(nib.Nifti1Image(array[::-1], AFFINE @ turn), other)
+    plain, turned = load_training_scans(folder, SETTINGS, tmp_path / "cache")
+    np.testing.assert_array_equal(plain.labels, turned.labels)
+    np.testing.assert_array_equal(plain.image > 0, turned.image > 0)
+
+
+@pytest.mark.parametrize("kind", ["cmb_dseg", "brain_mask"])
+def test_references_and_masks_that_lie_elsewhere_are_refused(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "set"
+    write_dataset(folder, 1)
+    path = reference_of(folder, "00", kind)
+    array = np.asarray(nib.load(path).dataobj)
+    nib.save(nib.Nifti1Image(array, AFFINE @ np.diag([-1.0, 1, 1, 1])), path)
+    with pytest.raises(InputError, match="on the grid of sub-00_acq-swi_T2starw"):
+        load_training_scans(folder, SETTINGS, tmp_path / "cache")
+
+
+def table_of(folder: Path) -> Path:
+    (path,) = folder.rglob("*_desc-cmb_dseg.tsv")
+    return path
+
+
+def test_a_mimic_whose_place_is_not_known_is_passed_over(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "set", 1)
+    with table_of(tmp_path / "set").open("a") as file:
+        file.write("0\tcavernoma\tn/a\tn/a\tn/a\n")
+    (scan,) = load_training_scans(tmp_path / "set", SETTINGS, tmp_path / "cache")
+    assert scan.mimic_points.shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "text", ["index\tkind\n0\tvessel\n", "kind\tx_mm\ty_mm\tz_mm\nvessel\t1\t2\tleft\n"]
+)
+def test_a_table_without_places_of_its_mimics_is_named(tmp_path: Path, text: str) -> None:
+    write_dataset(tmp_path / "set", 1)
+    table_of(tmp_path / "set").write_text(text)
+    told = "numbers or n/a, in sub-00_acq-swi_desc-cmb_dseg.tsv"
+    with pytest.raises(InputError, match=re.escape(told)):
         load_training_scans(tmp_path / "set", SETTINGS, tmp_path / "cache")
 
 

@@ -3,6 +3,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from mmocnet.nets.checkpoint import load_cascade
 from mmocnet.train.patches import TrainingScan
 from mmocnet.train.split import split_by_subject
 from mmocnet.train.stage_data import patch_scores
-from mmocnet.train.stages import train_cascade
+from mmocnet.train.stages import train_cascade, train_first_stage
 
 MakeScan = Callable[..., TrainingScan]
 
@@ -147,6 +148,18 @@ def test_a_finished_run_is_not_trained_again(make_toy_scan: MakeScan, tmp_path: 
     assert (tmp_path / "stage2" / "history.jsonl").stat().st_mtime_ns == history
 
 
+def test_candidates_whose_file_is_damaged_are_made_anew(
+    make_toy_scan: MakeScan, tmp_path: Path
+) -> None:
+    scans = scans_of(make_toy_scan, 2, (6, 48, 48))
+    train_cascade(scans, tmp_path, tiny(), "1")
+    mined = tmp_path / "stage1" / "mined.json"
+    before = mined.read_bytes()
+    mined.write_bytes(before[: len(before) // 2])
+    train_cascade(scans, tmp_path, tiny(), "1")
+    assert mined.read_bytes() == before
+
+
 def test_stage_2_needs_stage_1(make_toy_scan: MakeScan, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="finished stage 1"):
         train_cascade(scans_of(make_toy_scan, 2, (6, 48, 48)), tmp_path, tiny(), "2")
@@ -156,7 +169,79 @@ def test_candidates_of_another_dataset_are_refused(make_toy_scan: MakeScan, tmp_
     scans = scans_of(make_toy_scan, 4, (6, 48, 48))
     train_cascade(scans, tmp_path, tiny(), "1")
     with pytest.raises(InputError, match="stage 1 was trained on"):
-        train_cascade(scans[:2], tmp_path, tiny(), "2")
+        train_first_stage(split_by_subject(scans[:2], 0.2, 0), tmp_path / "stage1", tiny())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"crop_shape": (32, 48)}, r"crop_shape \(\[48, 48\] before, \[32, 48\] now\)"),
+        ({"seed": 3}, r"seed \(0 before, 3 now\)"),
+        ({"start_from": "compact"}, "start_from"),
+    ],
+)
+def test_other_settings_in_the_same_run_folder_are_refused(
+    make_toy_scan: MakeScan, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    scans = scans_of(make_toy_scan, 2, (6, 48, 48))
+    train_cascade(scans, tmp_path, tiny(), "1")
+    with pytest.raises(InputError, match=f"begun with, got others at {told}"):
+        train_cascade(scans, tmp_path, replace(tiny(), **change))
+    assert not (tmp_path / "stage2").exists()
+
+
+def longer(settings: TrainSettings, stage: str) -> TrainSettings:
+    return replace(settings, **{stage: replace(getattr(settings, stage), max_epochs=3)})  # type: ignore[arg-type]
+
+
+def test_only_a_stage_that_is_not_trained_may_be_longer(
+    make_toy_scan: MakeScan, tmp_path: Path
+) -> None:
+    scans = scans_of(make_toy_scan, 2, (6, 48, 48))
+    train_cascade(scans, tmp_path, tiny(), "1")
+    with pytest.raises(InputError, match="max_epochs"):
+        train_cascade(scans, tmp_path, longer(tiny(), "detector"))
+    train_cascade(scans, tmp_path, longer(tiny(), "segmenter"))
+    trained = load_cascade(tmp_path / "model").card["training"]
+    assert (trained["detector"]["max_epochs"], trained["segmenter"]["max_epochs"]) == (2, 3)
+
+
+def test_memory_may_be_saved_on_the_way(make_toy_scan: MakeScan, tmp_path: Path) -> None:
+    scans, settings = scans_of(make_toy_scan, 2, (6, 48, 48)), tiny()
+    train_cascade(scans, tmp_path, settings, "1")
+    saving = [
+        replace(stage, gradient_checkpointing=True)
+        for stage in (settings.detector, settings.segmenter)
+    ]
+    settings = replace(settings, detector=saving[0], segmenter=saving[1])
+    assert train_cascade(scans, tmp_path, settings) is not None
+
+
+def test_stage_2_alone_leaves_stage_1_as_long_as_it_was(
+    make_toy_scan: MakeScan, tmp_path: Path
+) -> None:
+    scans = scans_of(make_toy_scan, 2, (6, 48, 48))
+    train_cascade(scans, tmp_path, tiny(), "1")
+    train_cascade(scans, tmp_path, longer(tiny(), "detector"), "2")
+    assert load_cascade(tmp_path / "model").card["training"]["detector"]["max_epochs"] == 2
+
+
+@pytest.mark.parametrize("part", ["image", "labels"])
+def test_other_scans_of_the_same_names_are_refused(
+    make_toy_scan: MakeScan, tmp_path: Path, part: str
+) -> None:
+    scans = scans_of(make_toy_scan, 2, (6, 48, 48))
+    train_cascade(scans, tmp_path, tiny())
+    scans[1] = replace(scans[1], **{part: getattr(scans[1], part)[:, ::-1]})
+    with pytest.raises(InputError, match=r"expected the scans that .* got others at sub-01"):
+        train_cascade(scans, tmp_path, tiny())
+
+
+def test_scans_without_a_lesion_train_nothing(make_toy_scan: MakeScan, tmp_path: Path) -> None:
+    scans = [replace(s, labels=s.labels * 0) for s in scans_of(make_toy_scan, 3, (6, 48, 48))]
+    with pytest.raises(InputError, match="microbleeds in the 2 scans to train on, got none"):
+        train_cascade(scans, tmp_path / "run", tiny())
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_card_is_json_without_nan(make_toy_scan: MakeScan, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from mmocnet.config import (
     SegmenterSettings,
     Thresholds,
 )
-from mmocnet.errors import ModelError
+from mmocnet.errors import InputError, ModelError
 from mmocnet.evaluate.lesions import ScanLesions
+from mmocnet.io.nifti import write_nifti
 from mmocnet.nets.checkpoint import Cascade, load_cascade, save_cascade
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
@@ -23,6 +24,7 @@ from mmocnet.train.calibrate import CrossFit, ScoredScan
 from mmocnet.train.context import Collected, SliceCandidates
 from mmocnet.train.model_card import operating_points
 from mmocnet.train.thresholds import calibrate, is_simulated, settle, settle_context
+from mmocnet.volume import Volume
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
@@ -37,6 +39,21 @@ def volume(rng: np.random.Generator, subject: str) -> Collected:
     features[:, 0] += 6.0 * (hit > 0)
     part = SliceCandidates(np.array([0.9, 0.5, 0.7]), np.array([1, 2, 0]), 2)
     return Collected(subject, features, hit, 10, (part,))
+
+
+def test_a_single_slice_is_no_volume_to_calibrate_on(tmp_path: Path) -> None:
+    small_cascade(tmp_path / "model")
+    across, along = np.mgrid[:96, :96]
+    brain = (across - 48) ** 2 + (along - 48) ** 2 < 40**2
+    for folder, name, array in (
+        ("sub-1/anat", "swi", np.where(brain, 100 + across % 7, 0)),
+        ("derivatives/reference/sub-1/anat", "desc-cmb_dseg", brain & (across > 85)),
+    ):
+        (tmp_path / "natural" / folder).mkdir(parents=True)
+        path = tmp_path / "natural" / folder / f"sub-1_{name}.nii.gz"
+        write_nifti(path, Volume(array[:, :, None], np.diag([1.0, 1, 2, 1])), np.int16)
+    with pytest.raises(InputError, match=r"to calibrate on, got one slice: sub-1_swi\.nii\.gz"):
+        calibrate(tmp_path / "model", [], tmp_path / "natural")
 
 
 def small_cascade(folder: Path, classifier: ClassifierSettings | None = None) -> Cascade:

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -77,7 +78,8 @@ class Compare:
         )
         if not self.overwrite:
             check_inputs(files, first, second)
-        comparison = compare_visits(first, second, self.settings)
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        comparison = replace(compare_visits(first, second, self.settings), made=made)
         write_comparison(comparison, files)
         _say(comparison, files)
 

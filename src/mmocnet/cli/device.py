@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-from mmocnet.errors import InputError
-
 
 def chosen_device(device: Literal["auto", "cpu", "cuda"], threads: int | None = None) -> str:
     """Return cpu or cuda, and let torch use so many threads.
@@ -17,10 +15,12 @@ def chosen_device(device: Literal["auto", "cpu", "cuda"], threads: int | None = 
     """
     import torch
 
+    from mmocnet.nets.device import check_device
+
     if threads is not None:
         torch.set_num_threads(threads)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("expected an NVIDIA GPU for --device cuda, got none")
+    if device == "cuda":
+        check_device(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device

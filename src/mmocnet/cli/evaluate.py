@@ -180,7 +180,7 @@ class Evaluate:
             for one in found.candidates:
                 confidence[one.index - 1] = one.confidence
             listed = Instances(picture_array(found.candidate_labels), confidence)
-            predictions.append(listed.without(found.siderosis))
+            predictions.append(listed.without((*found.siderosis, *found.vessels)))
         balanced = limits_for(cascade.settings, 1).balanced
         return predictions, balanced if self.threshold is None else self.threshold
 

@@ -53,7 +53,8 @@ def _note(card: Mapping[str, Any]) -> str:
     error = calibration.get("ece")
     parts = ["In brackets: 95 % interval."] if error is not None else []
     if error is not None:
-        parts.append(f"Confidence is a probability, off by {error:.3f} on average there (ECE).")
+        off = f"by {error:.3f}" if error >= 0.001 else "by less than 0.001"
+        parts.append(f"Confidence is a probability, off {off} on average there (ECE).")
     return " ".join([*parts, "Single slices have thresholds of their own; your scans may differ."])
 
 

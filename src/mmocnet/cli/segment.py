@@ -87,6 +87,8 @@ class Segment:
             path = given if given.name.strip(".") else given.resolve()
             try:
                 _say(path, self._segment(path, cascade))
+                if self.phase is None and cascade.settings.reads_phase:
+                    _hint_phase(path)
             except Exception as error:  # one scan's failure is reported, the others go on
                 if len(self.inputs) == 1:
                     raise
@@ -174,6 +176,15 @@ def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
+def _hint_phase(path: Path) -> None:
+    """Say that a BIDS scan's phase was not used."""
+    from mmocnet.io.dataset import phase_beside
+
+    phase = phase_beside(path)
+    if phase is not None:
+        print(f"{path.name}: a phase image lies beside it: --phase {phase.name}", file=sys.stderr)
+
+
 def _say(path: Path, done: "SegmentedFile") -> None:
     """Print what was found and where the report is."""
     if done.result is None:
@@ -191,11 +202,14 @@ def _say(path: Path, done: "SegmentedFile") -> None:
 def _print_table(result: "Segmentation") -> None:
     if not result.lesions:
         return
-    print(f"  {'#':>3} {'certainty':<16} {'conf.':>5} {'mm':>5} {'mm3':>7}  centre x, y, z (mm)")
+    print(
+        f"  {'#':>3} {'certainty':<16} {'conf.':>5} {'largest mm':>10} {'mm3':>7}  "
+        "centre x, y, z (mm)"
+    )
     for one in result.lesions[:ROWS]:
         centre = ", ".join(f"{value:.1f}" for value in one.centre_mm)
         print(
-            f"  {one.index:>3} {one.certainty:<16} {one.confidence:>5.2f} {one.diameter_mm:>5.1f} "
+            f"  {one.index:>3} {one.certainty:<16} {one.confidence:>5.2f} {one.diameter_mm:>10.1f} "
             f"{one.volume_mm3:>7.1f}  {centre}"
         )
     if len(result.lesions) > ROWS:

@@ -1,5 +1,6 @@
 """`mmocnet simulate`: make a BIDS dataset of simulated studies with references."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mmocnet.cli.device import chosen_device
 from mmocnet.errors import InputError, MmocnetError
 from mmocnet.simulate.settings import ProtocolName, StudySettings
 
@@ -44,7 +46,7 @@ class Simulate:
     training reads. swi: without the phase too."""
     workers: int = 1
     """Processes, each with one thread."""
-    device: str = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     """Torch device that simulates: cpu or cuda."""
     test_set: Literal["v3"] | None = None
     """Write this fixed test set; subjects, seed, protocol and the like then come from it."""
@@ -71,7 +73,7 @@ class Simulate:
 
         console = Console(stderr=True)
         plans = self._plans()
-        how = WriteSettings(workers=self.workers, device=self.device)
+        how = WriteSettings(workers=self.workers, device=chosen_device(self.device))
         results = write_subjects(self.out, plans, how)
         bar = track(results, "Simulating", total=len(plans), console=console)
         _report(list(bar), self.out)
@@ -85,6 +87,7 @@ class Simulate:
         from mmocnet.simulate.implant_find import find_scans
         from mmocnet.simulate.implant_read import Overrides
         from mmocnet.simulate.implant_study import ImplantSettings
+        from mmocnet.simulate.own_folder import check_apart
 
         if self.test_set is not None or self.slab_mm is not None or self.protocol != "random":
             raise InputError("expected --implant without --test-set, --slab-mm and --protocol")
@@ -96,7 +99,15 @@ class Simulate:
             images=self.images,
             overrides=Overrides(self.te_ms, self.field_t, self.phase_sign),
         )
+        check_apart(self.out, folder)
         scans = find_scans(folder)
+        loose = sum(scan.subject is None and scan.top is None for scan in scans)
+        if loose > 1:
+            print(
+                f"warning: {loose} scans lie in {folder.name} itself, each is taken for a subject: "
+                "give each person a folder, or names that begin with sub-",
+                file=sys.stderr,
+            )
         results = implant_subjects(self.out, scans, settings)
         total, console = len(by_subject(scans)), Console(stderr=True)
         _report(list(track(results, "Implanting", total=total, console=console)), self.out)
@@ -106,8 +117,6 @@ class Simulate:
 
         if self.test_set is not None:
             return load_test_set(self.test_set)
-        if not 0 <= self.lesion_free_share <= 1:
-            raise InputError(f"lesion_free_share must be 0 to 1, got {self.lesion_free_share}")
         study = StudySettings(
             protocol=self.protocol,
             lesion_free_share=self.lesion_free_share,

@@ -1,5 +1,6 @@
 """`mmocnet train`: train both stages on a dataset."""
 
+import math
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -93,10 +94,14 @@ class Train:
             self._train(device)
 
     def _train(self, device: str) -> None:
+        from mmocnet.train.datasets import check_datasets
         from mmocnet.train.distributed import on_main
         from mmocnet.train.stages import train_cascade
 
         settings = self.settings()
+        others = {"--thresholds-on": self.thresholds_on, "--classifier-on": self.classifier_on}
+        given = {name: folder for name, folder in others.items() if folder is not None}
+        on_main(lambda: check_datasets(self.dataset, given))
         # The first process fills the cache, from which the others then read.
         scans = on_main(lambda: self._scans(settings)) or self._scans(settings)
         card = {
@@ -110,10 +115,11 @@ class Train:
         if model is None:
             print(f"stage 1 is trained: {self.out}")
             return
-        if self.classifier_on is not None:
-            self._classify(model, self.classifier_on, device)
-        elif self.thresholds_on is not None:
-            self._calibrate(model, self.thresholds_on, scans, device)
+        natural = self.thresholds_on
+        if natural is not None and self.classifier_on is not None:
+            self._classify(model, (self.classifier_on, natural), device)
+        elif natural is not None:
+            self._calibrate(model, natural, scans, device)
         print(f"model: {model}  (research use only - not a medical device)")
 
     def _calibrate(
@@ -144,7 +150,7 @@ class Train:
             )
         print(f"operating points: {points}")
 
-    def _classify(self, model: Path, dataset: Path, device: str) -> None:
+    def _classify(self, model: Path, folders: tuple[Path, Path], device: str) -> None:
         from rich.console import Console
         from rich.progress import Progress
 
@@ -152,15 +158,11 @@ class Train:
         from mmocnet.train.classifier_stage import ClassifierScans, add_classifier
         from mmocnet.train.thresholds import is_simulated
 
-        if self.thresholds_on is None:
-            raise InputError("expected --thresholds-on beside --classifier-on, got none")
         learn, natural = (
             tuple(scan for scan in read_dataset(folder) if scan.labels is not None)
-            for folder in (dataset, self.thresholds_on)
+            for folder in folders
         )
-        scans = ClassifierScans(
-            learn, natural, self.thresholds_on.resolve().name, is_simulated(self.thresholds_on)
-        )
+        scans = ClassifierScans(learn, natural, folders[1].resolve().name, is_simulated(folders[1]))
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("Collecting candidates", total=None)
             points = add_classifier(
@@ -178,11 +180,13 @@ class Train:
         from mmocnet.nets.checkpoint import classifier_of
 
         preset = self._with_amounts(train_settings(self.preset))
-        budgets = (
-            self.budget_minutes_stage1,
-            self.budget_minutes_stage2,
-            self.budget_minutes_classifier,
-        )
+        budgets = self._budgets()
+        if self.classifier_on is not None and self.thresholds_on is None:
+            raise InputError("expected --thresholds-on beside --classifier-on, got none")
+        if self.classifier_on is not None and preset.cascade.classifier is None:
+            raise InputError(
+                f"expected --preset standard beside --classifier-on, got {self.preset}"
+            )
         most: tuple[int | None, ...] = (
             (None, None, None) if self.epochs is None else (*self.epochs, None)
         )
@@ -223,7 +227,22 @@ class Train:
             )
         if slices < 1:
             raise InputError(f"expected --mining-slices of at least 1, got {slices}")
+        if self.seed < 0:
+            raise InputError(f"expected --seed of at least 0, got {self.seed}")
+        if self.epochs is not None and min(self.epochs) < 0:
+            raise InputError(f"expected --epochs of at least 0, got {min(self.epochs)}")
         return replace(preset, crop_shape=crop, mining_slices=slices)
+
+    def _budgets(self) -> tuple[float | None, float | None, float | None]:
+        budgets = (
+            self.budget_minutes_stage1,
+            self.budget_minutes_stage2,
+            self.budget_minutes_classifier,
+        )
+        for name, budget in zip(("stage1", "stage2", "classifier"), budgets, strict=True):
+            if budget is not None and not 0 < budget < math.inf:
+                raise InputError(f"expected --budget-minutes-{name} above 0, got {budget:g}")
+        return budgets
 
     def _scans(self, settings: TrainSettings) -> "tuple[TrainingScan, ...]":
         from rich.console import Console

@@ -34,6 +34,7 @@ class Comparison:
         changes: Every lesion of both, new ones first.
         warnings: One sentence for each doubt.
         settings: What they were compared with.
+        made: When, ISO 8601; empty where it is not to be told.
     """
 
     baseline: Visit
@@ -42,6 +43,7 @@ class Comparison:
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
     settings: CompareSettings
+    made: str = ""
 
     def count(self, state: State) -> int:
         """Return the number of microbleeds in a state; macrohaemorrhages are left out."""

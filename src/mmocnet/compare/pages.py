@@ -11,7 +11,6 @@ from mmocnet.compare.report import (
     HEADINGS,
     TABLE_NOTE,
     CompareReport,
-    caption,
     cells,
 )
 from mmocnet.io import pdf
@@ -77,7 +76,8 @@ def _gallery(report: CompareReport) -> str:
         )
         figures.append(
             f'<figure class="lesion"><div class="views">{images}</div><figcaption>'
-            f"<b>{one.index}</b> {_state(one)}: {escape(caption(one))}</figcaption></figure>"
+            f"<b>{one.index}</b> {_state(one)}: {escape(report.captions[one.index])}"
+            "</figcaption></figure>"
         )
     return (
         f'<section><h2>Pictures</h2><p class="small">{escape(DISPLAY)}</p>'
@@ -110,7 +110,7 @@ def _pdf_table(report: CompareReport) -> list[Flowable]:
     ]
     region = pdf.text_style(7)
     rows = [[*cells(one)[:-1], pdf.paragraph(cells(one)[-1], region)] for one in report.changes]
-    widths = [wide * mm for wide in (7, 20, 20, 16, 17, 11, 15, 16, 20, 11, 25)]
+    widths = [wide * mm for wide in (7, 18, 24, 16, 17, 11, 15, 16, 20, 11, 23)]
     return [
         *pdf.title("Lesions"),
         pdf.table([list(HEADINGS), *rows], widths, style),
@@ -127,7 +127,8 @@ def _pdf_gallery(report: CompareReport) -> list[Flowable]:
     for one in shown:
         views = report.pictures[one.index]
         ink = pdf.mark(INKS.get(one.state, "")).hexval()
-        text = f'<b>{one.index} <font color="{ink}">{one.state}</font></b>: {escape(caption(one))}'
+        head = f'<b>{one.index} <font color="{ink}">{one.state}</font></b>'
+        text = f"{head}: {escape(report.captions[one.index])}"
         images = [
             views.baseline,
             views.follow_up,

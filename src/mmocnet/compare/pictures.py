@@ -15,7 +15,8 @@ from scipy import ndimage
 from mmocnet.compare.comparison import Comparison
 from mmocnet.compare.match import Change
 from mmocnet.compare.visit import Visit
-from mmocnet.prepare.geometry import display_axes, slice_axis
+from mmocnet.io.letters import draw_letters
+from mmocnet.prepare.geometry import display_axes, side_letters, slice_axis
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
 
@@ -47,13 +48,15 @@ def change_pictures(comparison: Comparison, changes: Sequence[Change]) -> dict[i
     visits = (comparison.baseline, comparison.follow_up)
     windows = _windows(visits)
     back = np.linalg.inv(comparison.alignment.matrix)
+    image = comparison.baseline.image
+    letters = side_letters(image.affine, slice_axis(image))
     found = {}
     for change in changes:
         width = max(WIDTH_MM, 2.5 * change.lesion.diameter_mm)
-        places = _plane(comparison.baseline.image, np.asarray(change.centre_mm), width)
+        places = _plane(image, np.asarray(change.centre_mm), width)
         moved = places @ back[:3, :3].T + back[:3, 3]
         (first, first_outlined), (second, second_outlined) = (
-            _both(visit, at, window)
+            _both(visit, at, window, letters)
             for visit, at, window in zip(visits, (places, moved), windows, strict=True)
         )
         found[change.index] = ChangePictures(first, second, first_outlined, second_outlined, width)
@@ -73,7 +76,12 @@ def _plane(image: Volume, centre_mm: FloatArray, width_mm: float) -> FloatArray:
     )
 
 
-def _both(visit: Visit, places_mm: FloatArray, window: tuple[float, float]) -> tuple[bytes, bytes]:
+def _both(
+    visit: Visit,
+    places_mm: FloatArray,
+    window: tuple[float, float],
+    letters: tuple[str, str, str, str],
+) -> tuple[bytes, bytes]:
     """Return a visit at those places as PNG, plain and with outlines; black outside the scan."""
     at = np.moveaxis(visit.image.voxel(places_mm), -1, 0)
     last = np.array(visit.image.shape).reshape(3, 1, 1) - 1
@@ -86,7 +94,8 @@ def _both(visit: Visit, places_mm: FloatArray, window: tuple[float, float]) -> t
     )
     grey = (np.clip((values - low) / (high - low), 0, 1) * 255 * inside).astype(np.uint8)
     labels = ndimage.map_coordinates(np.asarray(visit.labels.array, np.int32), at, order=0)
-    return _png(grey), _png(_outlined(grey, labels * inside))
+    outlined = _outlined(grey, labels * inside)
+    return _png(grey, letters), _png(outlined, letters)
 
 
 def _windows(visits: Sequence[Visit]) -> list[tuple[float, float]]:
@@ -113,7 +122,9 @@ def _outlined(grey: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.
     return pixels
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def _png(pixels: NDArray[np.uint8], letters: tuple[str, str, str, str]) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
+    image = Image.fromarray(pixels).convert("RGB")
+    draw_letters(image, letters)
+    image.save(stream, format="PNG", optimize=True)
     return stream.getvalue()

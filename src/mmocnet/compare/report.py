@@ -10,7 +10,8 @@ from mmocnet.compare.match import Change, State
 from mmocnet.compare.pictures import ChangePictures, change_pictures
 from mmocnet.compare.visit import Visit
 from mmocnet.io.burden import baseline_burden
-from mmocnet.io.report import certainty_text, number_text, place_text
+from mmocnet.io.report import number_text, place_text
+from mmocnet.prepare.geometry import slice_axis
 
 PICTURED = 60
 """Lesions with pictures, new ones first, so that a report stays under about 10 MB."""
@@ -37,7 +38,8 @@ TABLE_NOTE = (
 DISPLAY = (
     "From left to right: baseline, follow-up, then both with outlines; the follow-up is registered "
     "to the baseline and cut in its planes. Black and white follow each brain's median. "
-    "The patient's right is on the viewer's left; black is outside the scan."
+    "Letters tell the patient's sides; black is outside the scan. Slices are each scan's own, "
+    "from 1; the pictures show the baseline's slice through the centre."
 )
 
 
@@ -53,6 +55,7 @@ class CompareReport:
         warnings: Sentences.
         changes: Rows of the table.
         pictures: Of changes by their number; some may have none.
+        captions: Of those pictures.
         provenance: How the result came about: (name, value).
     """
 
@@ -63,6 +66,7 @@ class CompareReport:
     warnings: tuple[str, ...]
     changes: tuple[Change, ...]
     pictures: dict[int, ChangePictures]
+    captions: dict[int, str]
     provenance: list[tuple[str, str]]
 
 
@@ -80,6 +84,7 @@ def make_report(comparison: Comparison) -> CompareReport:
         warnings=comparison.warnings,
         changes=comparison.changes,
         pictures=change_pictures(comparison, pictured),
+        captions={one.index: _caption(one, comparison) for one in pictured},
         provenance=_provenance(comparison),
     )
 
@@ -132,6 +137,7 @@ def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
         *_visit_rows("baseline", comparison.baseline),
         *_visit_rows("follow-up", comparison.follow_up),
         ("Software", f"mmocnet {__version__}"),
+        *([("Made", comparison.made)] if comparison.made else []),
     ]
 
 
@@ -161,7 +167,7 @@ def cells(change: Change) -> list[str]:
     return [
         str(change.index),
         change.state.value,
-        certainty_text(change.lesion),
+        change.lesion.certainty.value,
         *volumes,
         number_text(change.volume_ratio),
         *sizes,
@@ -171,11 +177,37 @@ def cells(change: Change) -> list[str]:
     ]
 
 
-def caption(change: Change) -> str:
+def _caption(change: Change, comparison: Comparison) -> str:
     """Return what stands below a change's pictures, after its number and state."""
     absent = "not covered" if change.state is State.NOT_COVERED else "not seen"
     volumes = [
         absent if one is None else f"{number_text(one.volume_mm3)} mm³"
         for one in (change.baseline, change.follow_up)
     ]
-    return f"baseline {volumes[0]}, follow-up {volumes[1]}; {place_text(change.lesion)}"
+    slices = _slices(change, comparison)
+    centre = ", ".join(number_text(value) for value in change.centre_mm)
+    return (
+        f"baseline {volumes[0]}, {slices[0]}; follow-up {volumes[1]}, {slices[1]}; centre {centre} "
+        f"mm in the baseline's world; {place_text(change.lesion)}"
+    )
+
+
+def _slices(change: Change, comparison: Comparison) -> list[str]:
+    """Return where in each visit's own scan to look, from 1 as viewers count."""
+    place = np.asarray(change.centre_mm)
+    back = np.linalg.inv(comparison.alignment.matrix)
+    places = (place, back[:3, :3] @ place + back[:3, 3])
+    texts = []
+    for visit, lesion, at in zip(
+        (comparison.baseline, comparison.follow_up),
+        (change.baseline, change.follow_up),
+        places,
+        strict=True,
+    ):
+        axis = slice_axis(visit.image)
+        index = round(float(visit.image.voxel(at)[axis])) if lesion is None else (
+            lesion.centre_voxel[axis]
+        )  # fmt: skip
+        count = visit.image.shape[axis]
+        texts.append(f"slice {index + 1} of {count}" if 0 <= index < count else "no slice there")
+    return texts

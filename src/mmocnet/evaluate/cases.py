@@ -21,6 +21,7 @@ from mmocnet.evaluate.matching import BoolArray, Labels, restrict, with_rims
 from mmocnet.io import nifti, picture
 from mmocnet.io.dataset import read_tsv
 from mmocnet.io.reviewed import Verdict, read_complete
+from mmocnet.io.tables import SET_ASIDE
 from mmocnet.prepare.geometry import Display, display_axes, slice_axis
 from mmocnet.types import FloatArray, Triple
 from mmocnet.volume import Volume, check_grid
@@ -115,7 +116,7 @@ def _lesions(array: NDArray[Any]) -> tuple[Labels, FloatArray | None]:
 def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
     """Join a candidates' label image and the confidences of its table.
 
-    Candidates whose status is siderosis are left out: they are never counted.
+    Candidates that were set aside, as siderosis or a vessel, are left out: they are never counted.
 
     Raises:
         InputError: If the table is missing or lacks a label or a column, or a confidence is not
@@ -139,7 +140,7 @@ def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
     confidence = np.zeros(max(present, default=0))
     for label in present:
         confidence[label - 1] = listed[label]
-    aside = [int(row["index"]) for row in rows if row.get("status") == "siderosis"]
+    aside = [int(row["index"]) for row in rows if row.get("status") in SET_ASIDE]
     return Instances(labels, confidence).without(aside)
 
 

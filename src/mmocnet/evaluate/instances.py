@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.matching import Labels, components, objects
+from mmocnet.io.lesion_labels import numbered
 from mmocnet.types import FloatArray
 
 PROBABILITY_LEVELS = tuple(round(level / 50, 2) for level in range(1, 50))
@@ -104,18 +105,10 @@ def is_scattered(labels: Labels, spacing_mm: tuple[float, ...], apart_mm: float)
 
 
 def from_mask(mask: NDArray[Any]) -> Instances:
-    """Take a mask or label image as lesions that are all certain.
-
-    Several values are lesion numbers; a single one is a mask, split into connected pieces.
+    """Take a mask or label image as lesions that are all certain; see `numbered`.
 
     >>> from_mask(np.array([[1, 0, 1]])).confidence
     array([1., 1.])
     """
-    values = np.unique(mask[mask != 0])
-    if len(values) <= 1:
-        labels = components(mask != 0)
-        return Instances(labels, np.ones(int(labels.max(initial=0))))
-    if np.any(values < 0) or np.any(values != np.round(values)):
-        raise InputError("expected whole lesion numbers from 0 up, got fractions or negatives")
-    dense = np.where(mask != 0, 1 + np.searchsorted(values, mask), 0)
-    return Instances(dense, np.ones(len(values)))
+    labels = numbered(mask)
+    return Instances(labels, np.ones(int(labels.max(initial=0))))

@@ -13,7 +13,7 @@ from mmocnet.evaluate.page_tables import html_block, html_section
 from mmocnet.evaluate.panels import LEGEND
 from mmocnet.evaluate.score import Report
 from mmocnet.evaluate.sections import score_sections
-from mmocnet.evaluate.text_tables import NOTICE, Section, cell
+from mmocnet.evaluate.text_tables import NOTICE, Section, counted
 from mmocnet.evaluate.worst import Kind
 from mmocnet.io.dataset import write_text
 
@@ -67,15 +67,15 @@ def render_page(report: Report, summary: Mapping[str, Any]) -> str:
 
 def _header(summary: Mapping[str, Any]) -> str:
     known = [
-        ("scans", "scans"),
-        ("subjects", "subjects"),
-        ("lesion_free_scans", "scans without a lesion"),
-        ("reference_lesions", "reference lesions"),
-        ("slices_with_a_lesion", "slices with a lesion"),
+        ("scans", "scan", ""),
+        ("subjects", "subject", ""),
+        ("lesion_free_scans", "scan", " without a lesion"),
+        ("reference_lesions", "reference lesion", ""),
+        ("slices_with_a_lesion", "slice", " with a lesion"),
     ]
     cards = "".join(
-        f'<div class="card"><b>{cell(summary[key])}</b><span>{name}</span></div>'
-        for key, name in known
+        _card(counted(summary[key], noun), more)
+        for key, noun, more in known
         if summary.get(key) is not None
     )
     return (
@@ -83,6 +83,11 @@ def _header(summary: Mapping[str, Any]) -> str:
         '<p class="lead">Predictions against a reference, scan by scan.</p></header>\n'
         f'<section><div class="cards">{cards}</div></section>'
     )
+
+
+def _card(count: str, more: str) -> str:
+    number, noun = count.split(" ", 1)
+    return f'<div class="card"><b>{number}</b><span>{noun}{more}</span></div>'
 
 
 def _missing(summary: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from mmocnet.evaluate import plots
 from mmocnet.evaluate.matching import Rule
 from mmocnet.evaluate.panels import draw_outcomes, panel
 from mmocnet.evaluate.pixels import pixel_scores, precision_recall
-from mmocnet.evaluate.score import CaseScore, Report, case_froc
+from mmocnet.evaluate.score import FROC_RULE, CaseScore, Report, case_froc
 from mmocnet.evaluate.worst import Crop, Kind
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 def score_pictures(report: Report, summary: Mapping[str, Any]) -> list[Picture]:
     """Draw each plot whose scores there are."""
     drawn = (
-        _froc(report.cases),
+        _froc(report.cases, summary["lesion"][FROC_RULE.value]),
         _precision_recall(report.cases),
         _raincloud(report.cases),
         _bland_altman(report.cases, summary.get("counts")),
@@ -55,13 +55,17 @@ def _picture(ax: Axes, title: str, caption: str) -> Picture:
     return Picture(plots.png_bytes(figure), title, caption)
 
 
-def _froc(cases: Sequence[CaseScore]) -> Picture | None:
+def _froc(cases: Sequence[CaseScore], scores: Mapping[str, Any]) -> Picture | None:
     curve = case_froc(cases)
     if curve is None or not np.isfinite(curve.lesion_sensitivity).any():
         return None
     ax = _axes()
-    plots.froc_plot(ax, {"": curve})
-    text = "Sensitivity against false positives per scan; the dot has the highest lesion F1."
+    used = scores["fp_per_scan"]["value"], scores["lesion_sensitivity"]["value"]
+    plots.froc_plot(ax, {"": curve}, used)
+    text = (
+        "Sensitivity against false positives per scan. Diamond: the operating point whose scores "
+        "are above; dot: the highest lesion F1 that these scans allow."
+    )
     return _picture(ax, "FROC", text)
 
 

@@ -41,7 +41,9 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5
 """Okabe and Ito's colours, which stay apart for colour-blind readers."""
 DPI = 150
 INK, SOFT = "#222222", "#8a9299"
-FP_TICKS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+FP_TICKS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+MAX_TICKS = 8
+"""Most whose labels have room beside each other."""
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
@@ -165,7 +167,9 @@ def _one_cloud(ax: Axes, row: int, values: FloatArray, subjects: Sequence[str] |
     mean = mean_interval(values, subjects)
     ax.plot([mean.low, mean.high], [row + 0.36] * 2, color=INK, linewidth=1.6)
     ax.plot(mean.value, row + 0.36, marker="D", color=INK, markersize=4.5)
-    text = f"{_number(mean.value)} ({_number(mean.low)} to {_number(mean.high)})"
+    text = _number(mean.value)
+    if math.isfinite(mean.low):
+        text += f" ({_number(mean.low)} to {_number(mean.high)})"
     ax.annotate(text, (mean.value, row + 0.38), (0, -4), textcoords="offset points",
                 ha="center", va="top", fontsize=7, color=INK)  # fmt: skip
 
@@ -203,8 +207,17 @@ def epoch_curves(
     _plain(ax, "epoch", label)
 
 
-def froc_plot(ax: Axes, curves: Mapping[str, Froc]) -> None:
-    """Draw sensitivity against false positives per scan; a dot has the highest lesion F1."""
+def froc_plot(
+    ax: Axes, curves: Mapping[str, Froc], used: tuple[float, float] | None = None
+) -> None:
+    """Draw sensitivity against false positives per scan; a dot has the highest lesion F1.
+
+    Args:
+        ax: Where to draw.
+        curves: By their names.
+        used: False positives per scan and sensitivity of the operating point that was used, for
+            a diamond; None draws none.
+    """
     most = 1.0
     for index, (name, curve) in enumerate(curves.items()):
         colour = _colour(index)
@@ -212,16 +225,20 @@ def froc_plot(ax: Axes, curves: Mapping[str, Froc]) -> None:
                 marker=".", markersize=4, label=name)  # fmt: skip
         at = np.flatnonzero(curve.threshold == curve.best_threshold)
         ax.plot(curve.fp_per_scan[at], curve.lesion_sensitivity[at], "o", color=colour,
-                markersize=8, markeredgecolor=INK)  # fmt: skip
+                markersize=8, markeredgecolor=INK,
+                label="highest lesion F1" if used else None)  # fmt: skip
         most = max(most, float(np.max(curve.fp_per_scan, initial=0.0)))
+    if used:
+        ax.plot(*used, "D", color=COLOURS[1], markersize=6, markeredgecolor=INK, label="scored")
     # Linear up to 1/8 keeps zero on the axis, where a logarithm has none.
     ax.set_xscale("symlog", base=2, linthresh=0.125, linscale=0.6)
-    ticks = [tick for tick in FP_TICKS if tick <= most * 2]
+    ticks = [tick for tick in FP_TICKS if tick <= most * 1.15]
+    ticks = [0.0, *ticks[1 :: math.ceil(len(ticks) / MAX_TICKS)]]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
     ax.set_xticks([], minor=True)
     ax.set(xlim=(-0.015, most * 1.15), ylim=(-0.02, 1.02))
     _plain(ax, "false positives per scan", "lesion sensitivity")
-    if len(curves) > 1:
+    if len(curves) > 1 or used:
         ax.legend(frameon=False, fontsize=8, loc="lower right")
 
 
@@ -264,11 +281,11 @@ def reliability(ax: Axes, calibration: Calibration) -> None:
     count = np.asarray(calibration.count)
     ax.plot(confidence[shown], share[shown], color=COLOURS[0], marker="o", linewidth=1.6)
     for x, y, n in zip(confidence[shown], share[shown], count[shown], strict=True):
-        # Under the point, but not on the axis.
+        # Under the point, or above it and to the right, clear of both axes.
         ax.annotate(
             f"{n}",
             (x, y),
-            (5, -9) if y > 0.1 else (-3, 6),
+            (5, -9) if y > 0.1 else (5, 6),
             textcoords="offset points",
             fontsize=7,
             color=INK,

@@ -11,6 +11,7 @@ import numpy as np
 from mmocnet.errors import InputError
 from mmocnet.evaluate.cases import Case, read_case
 from mmocnet.evaluate.files import CaseFiles, pair_files
+from mmocnet.evaluate.inputs import input_names, machine_warnings
 from mmocnet.evaluate.lesions import Froc, ScanLesions, froc, outcome
 from mmocnet.evaluate.matching import BoolArray, Labels, Pairing, Rule, match, pairing, pairings
 from mmocnet.evaluate.pixels import (
@@ -109,6 +110,7 @@ class Report:
         settings: How it was scored.
         warnings: One sentence for each doubt about names, labels and intervals.
         masks: Which masks of what is left out were given, and how many scans have one to ignore.
+        inputs: Names of both folders, and of the models as far as they are known.
     """
 
     cases: tuple[CaseScore, ...]
@@ -117,6 +119,7 @@ class Report:
     settings: ScoreSettings
     warnings: tuple[str, ...] = ()
     masks: Mapping[str, str | int] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def score_case(case: Case, read_image: Callable[[], FloatArray | None] | None = None) -> CaseScore:
@@ -230,8 +233,9 @@ def evaluate_folder(
         missing=tuple(missing),
         unused=unused,
         settings=settings,
-        warnings=(*warnings, *_subject_warnings(cases)),
+        warnings=(*machine_warnings(paired), *warnings, *_subject_warnings(cases)),
         masks=_masks(paired, ignore, window),
+        inputs=input_names(predictions, references, paired),
     )
 
 

@@ -10,6 +10,7 @@ from mmocnet.evaluate.text_tables import (
     NOTICE,
     Section,
     cell,
+    counted,
     latex_table,
     latex_text,
     markdown_section,
@@ -29,13 +30,15 @@ _WRITTEN = {
 
 
 def interval_text(scores: Mapping[str, Any]) -> str:
-    """Return a value and its interval.
+    """Return a value and its interval; the value alone where it has none.
 
     >>> interval_text({"value": 0.5, "low": 0.25, "high": 0.75})
     '0.500 (0.250 to 0.750)'
+    >>> interval_text({"value": 0.5, "low": None, "high": None})
+    '0.500'
     """
-    low, high = cell(scores["low"]), cell(scores["high"])
-    return f"{cell(scores['value'])} ({low} to {high})"
+    value, low, high = (cell(scores[name]) for name in ("value", "low", "high"))
+    return value if low == high == cell(None) else f"{value} ({low} to {high})"
 
 
 def _title(name: str) -> str:
@@ -60,11 +63,11 @@ def _lesions(summary: Mapping[str, Any]) -> Section:
 
 def _counts(summary: Mapping[str, Any]) -> Section:
     counts = summary["counts"]
-    limits = f"{cell(counts['limits_low'])} to {cell(counts['limits_high'])}"
+    low, high = cell(counts["limits_low"]), cell(counts["limits_high"])
     icc = {"value": counts["icc"], "low": counts["icc_low"], "high": counts["icc_high"]}
     rows = (
         ("mean difference", counts["mean_difference"]),
-        ("limits of agreement (Bland-Altman)", limits),
+        ("limits of agreement (Bland-Altman)", low if low == high else f"{low} to {high}"),
         ("mean absolute error", counts["mean_absolute_error"]),
         ("ICC(2,1), absolute agreement", interval_text(icc)),
         ("kappa of burden classes, linear weights", counts["kappa"]),
@@ -104,8 +107,8 @@ def _valdo(summary: Mapping[str, Any]) -> Section:
         beside: Any = summary
         for key in path:
             beside = beside[key]
-        low, high = cell(valdo[f"{name}_q25"]), cell(valdo[f"{name}_q75"])
-        median = f"{cell(valdo[name])} ({low} to {high})"
+        quartiles = {"low": valdo[f"{name}_q25"], "high": valdo[f"{name}_q75"]}
+        median = interval_text({"value": valdo[name], **quartiles})
         rows.append((_title(name), median, valdo[f"{name}_mean"], beside if path else ""))
     columns = ("", "VALDO: median (quartiles)", "VALDO: mean", "one to one, any overlap")
     note = (
@@ -165,8 +168,8 @@ def _comparison(summary: Mapping[str, Any]) -> list[Section]:
         return []
     rows = tuple((_title(name), interval_text(one)) for name, one in found["differences"].items())
     text = (
-        f"Second method less the first on the same {found['scans']} scans of "
-        f"{found['subjects']} subjects; paired 95 % bootstrap interval over subjects."
+        f"Second method less the first on the same {counted(found['scans'], 'scan')} of "
+        f"{counted(found['subjects'], 'subject')}; paired 95 % bootstrap interval over subjects."
     )
     note = ", ".join(found["only_in_one"])
     note = f"Scored by one method alone, left out here: {note}." if note else ""
@@ -189,9 +192,10 @@ def score_sections(summary: Mapping[str, Any]) -> list[Section]:
 
 def _about(summary: Mapping[str, Any]) -> str:
     return (
-        f"{NOTICE} {summary['scans']} scans of {summary['subjects']} subjects, "
+        f"{NOTICE} {counted(summary['scans'], 'scan')} of "
+        f"{counted(summary['subjects'], 'subject')}, "
         f"{summary['lesion_free_scans']} without a lesion; "
-        f"{summary['reference_lesions']} reference lesions."
+        f"{counted(summary['reference_lesions'], 'reference lesion')}."
     )
 
 

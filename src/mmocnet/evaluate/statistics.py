@@ -10,7 +10,7 @@ from mmocnet.types import FloatArray
 DRAWS = 1000
 """Bootstrap samples."""
 MIN_SUBJECTS = 2
-"""Fewer have no interval: every sample would be the same."""
+"""Where fewer add to a score it has no interval: every sample would be the same."""
 FEW_SUBJECTS = 10
 """The percentile interval of fewer is too narrow (Hesterberg, 10.1080/00031305.2015.1089789)."""
 
@@ -66,7 +66,8 @@ def bootstrap_sums(
 ) -> dict[str, Interval]:
     """Return scores that depend on sums over scans alone, each with its interval over subjects.
 
-    The same as `bootstrap` with `formula(times @ table)`, for many scores at once.
+    The same as `bootstrap` with `formula(times @ table)`, for many scores at once. A subject in
+    whom a score is undefined, as sensitivity without a lesion, adds nothing to that score.
 
     Args:
         formulas: From sums, shape (..., C), to a score, shape (...), NaN where undefined.
@@ -79,15 +80,16 @@ def bootstrap_sums(
     by_subject = np.zeros((len(names), table.shape[1]))
     np.add.at(by_subject, whose, table)
     total = by_subject.sum(axis=0)
-    if len(names) < MIN_SUBJECTS:
-        return {
-            name: Interval(float(formula(total)), float("nan"), float("nan"), draws)
-            for name, formula in formulas.items()
-        }
-    drawn = _draw(len(names), seed, draws) @ by_subject
-    return {
-        name: _interval(float(formula(total)), formula(drawn)) for name, formula in formulas.items()
-    }
+    drawn = _draw(len(names), seed, draws) @ by_subject if len(names) else None
+    found = {}
+    for name, formula in formulas.items():
+        value = float(formula(total))
+        adding = np.count_nonzero(np.isfinite(formula(by_subject)))
+        if drawn is None or adding < MIN_SUBJECTS:
+            found[name] = Interval(value, float("nan"), float("nan"), draws)
+        else:
+            found[name] = _interval(value, formula(drawn))
+    return found
 
 
 def ratio(part: FloatArray, whole: FloatArray) -> FloatArray:

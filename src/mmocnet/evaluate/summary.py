@@ -56,7 +56,7 @@ def summarise(report: Report, other: Report | None = None) -> dict[str, Any]:
         },
         "strata_counts": strata_counts(cases),
         "comparison": None if other is None else _comparison(report, other),
-        "settings": asdict(report.settings) | dict(report.masks),
+        "settings": {**report.inputs, **asdict(report.settings), **report.masks},
     }
 
 

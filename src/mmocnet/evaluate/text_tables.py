@@ -49,6 +49,15 @@ def cell(value: object, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "scan"), counted(2, "scan")
+    ('1 scan', '2 scans')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table.
 

@@ -157,9 +157,11 @@ class _Scene:
 
         reference, predicted = cut(case.reference), cut(case.predicted)
         pair, result = self.pair, self.result
+        slices = case.reference.shape[axis]
+        place = f", slice {index + 1} of {slices}" if slices > 1 else ""
         image = np.zeros(reference.shape) if self.image is None else cut(self.image)
         return Crop(
-            title=f"{case.name}, slice {index}: {kind}, {text}",
+            title=f"{case.name}{place}: {kind}, {text}",
             kind=kind,
             severity=float(severity),
             image=image.astype(np.float32),

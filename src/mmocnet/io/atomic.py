@@ -10,16 +10,20 @@ from mmocnet.errors import InputError
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder for results that is a file or lies below one: to be said before the work.
+    """Refuse a folder for results that cannot be written to: to be said before the work.
 
     Raises:
-        InputError: If no such folder can be made.
+        InputError: If no such folder can be made, or nothing be written into it.
     """
-    for path in (folder, *folder.parents):
-        if path.is_dir():
-            return
-        if path.exists():
-            raise InputError(f"expected a folder for the results, got the file {path.name!r}")
+    path = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not path.is_dir():
+        raise InputError(f"expected a folder for the results, got the file {path.name!r}")
+    try:
+        tempfile.TemporaryDirectory(prefix=".", dir=path).cleanup()
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {folder.name or str(folder)!r}: {error.strerror}"
+        ) from error
 
 
 @contextmanager

@@ -140,6 +140,13 @@ def _phase(anat: Path, image: Path, alone: bool) -> Path | None:
     return own[0] if len(own) == 1 else None
 
 
+def phase_beside(image: Path) -> Path | None:
+    """Return the phase in a BIDS scan's folder, as `read_dataset` takes it; None without one."""
+    if "sub" not in entities(image.name) or image not in (images := _images(image.parent)):
+        return None
+    return _phase(image.parent, image, len(images) == 1)
+
+
 def _scans(folder: Path, reference: Path, anat: Path) -> list[DatasetScan]:
     images = _images(anat)
     beside = reference / anat.relative_to(folder)
@@ -201,6 +208,15 @@ def read_dataset(folder: Path, reference: Path | None = None) -> tuple[DatasetSc
             f"{folder.name}"
         )
     return tuple(scans)
+
+
+def makers_of(folder: Path) -> list[str]:
+    """Return what a BIDS folder says that it was made by, in words; empty where it does not."""
+    try:
+        text = (folder / "dataset_description.json").read_text(encoding="utf-8")
+        return [str(one["Description"]) for one in json.loads(text)["GeneratedBy"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def plain(value: Any) -> Any:

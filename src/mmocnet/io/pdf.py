@@ -239,7 +239,12 @@ def _pairs(pairs: Sequence[tuple[str, str]], wide: float, size: float) -> Table:
 
 def pair_table(heading: str, pairs: Sequence[tuple[str, str]]) -> list[Flowable]:
     """Return a section of (name, value) pairs, nothing where there is none."""
-    return [*title(heading), _pairs(pairs, 48 * mm, 7.5)] if pairs else []
+    if not pairs:
+        return []
+    rows = _pairs(pairs, 48 * mm, 7.5)
+    _, height = rows.wrap(WIDTH, 0)
+    # A list that fits on a page leaves no row behind on the last one.
+    return [*title(heading, min(height + 12 * mm, 150 * mm)), rows]
 
 
 def warning_box(warnings: Sequence[str]) -> list[Flowable]:

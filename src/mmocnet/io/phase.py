@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from mmocnet.errors import InputError
 from mmocnet.io import picture
 from mmocnet.io.read import Scan, may_be_dicom, read_scan
-from mmocnet.volume import Volume, check_grid
+from mmocnet.volume import on_grid
 
 
 def read_phase(path: Path, scan: Scan) -> Scan:
@@ -29,7 +27,7 @@ def read_phase(path: Path, scan: Scan) -> Scan:
     if may_be_dicom(path):
         return _from_dicom(path, scan)
     phase = read_scan(path)
-    return Scan(_on_grid(phase.volume, scan.volume), phase.kind, phase.source, phase.sha256)
+    return Scan(on_grid(phase.volume, scan.volume, "phase"), phase.kind, phase.source, phase.sha256)
 
 
 def _from_dicom(path: Path, scan: Scan) -> Scan:
@@ -47,22 +45,10 @@ def _from_dicom(path: Path, scan: Scan) -> Scan:
     ):
         try:
             volume, source, _ = read_series(one)
-            volume = _on_grid(volume, scan.volume)
+            volume = on_grid(volume, scan.volume, "phase")
         except InputError as error:
             # Of the nearest echo, if none can be used.
             problem = error if number == 0 else problem
         else:
             return Scan(volume, scan.kind, "dicom", source.sha256, (), source)
     raise problem
-
-
-def _on_grid(phase: Volume, scan: Volume) -> Volume:
-    against = np.sum(phase.affine[:3, :3] * scan.affine[:3, :3], axis=0) < 0
-    axes = tuple(int(axis) for axis in np.flatnonzero(against))
-    flip = np.eye(4)
-    for axis in axes:
-        flip[axis, axis], flip[axis, 3] = -1, phase.shape[axis] - 1
-    array = np.ascontiguousarray(np.flip(phase.array, axes))
-    turned = Volume(array, phase.affine @ flip, phase.name)
-    check_grid(turned, scan, "phase")
-    return turned

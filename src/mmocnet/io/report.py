@@ -26,6 +26,9 @@ REVIEWED_LIMITS = (
     "cut-offs were set."
 )
 
+WHOLE_BRAIN = 0.9
+"""Share of the brain that a scan covers, by registration, below which classes say how much."""
+
 
 @dataclass(frozen=True)
 class LesionPictures:
@@ -35,7 +38,9 @@ class LesionPictures:
         plain: Its slice, zoomed.
         outlined: The same with outlines.
         locator: The whole slice with the zoomed part marked.
-        slice_index: Index of the slice.
+        slice_index: Index of the slice, from 0.
+        slice_count: Slices of the scan.
+        centre_index: Index of the slice that the lesion's centre lies in.
         width_mm: What the zoomed pictures span.
     """
 
@@ -43,7 +48,17 @@ class LesionPictures:
     outlined: bytes
     locator: bytes
     slice_index: int
+    slice_count: int
+    centre_index: int
     width_mm: float
+
+    @property
+    def slice_text(self) -> str:
+        """The slice in words, from 1 as viewers count."""
+        text = f"slice {self.slice_index + 1} of {self.slice_count}"
+        if self.centre_index == self.slice_index:
+            return text
+        return f"{text} (centre in {self.centre_index + 1})"
 
 
 @dataclass(frozen=True)
@@ -54,13 +69,14 @@ class ReaderPart:
         sentence: Who read it, when, and how many findings got which verdict.
         verdicts: Of the lesions by their number, in words.
         others: Findings that do not count, each with why: rejected, or not judged.
-        finished: Whether all of the scan was looked through and every finding judged.
+        preliminary: Why counts may change yet; empty where all of the scan was looked through and
+            every finding judged.
     """
 
     sentence: str
     verdicts: Mapping[int, str]
     others: Sequence[tuple[Lesion, str]] = ()
-    finished: bool = False
+    preliminary: str = "the reading is not finished"
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,7 @@ class Report:
         notes: Further sentences under the summary.
         regions: Microbleeds of each region; empty where none was located.
         pattern: "strictly lobar", "strictly deep", "mixed", "none" or "unknown".
+        coverage: Share of the brain that the scan covers, 0 to 1, NaN where it is not known.
         technique_line: Sequence, field strength, echo time and voxel in a line.
         reading: What a reader made of it; None where no one has read it.
     """
@@ -98,6 +115,7 @@ class Report:
     notes: Sequence[str] = field(default_factory=tuple)
     regions: Sequence[RegionCount] = ()
     pattern: str = "unknown"
+    coverage: float = math.nan
     technique_line: str = ""
     reading: ReaderPart | None = None
 
@@ -166,14 +184,19 @@ def conclusions(report: Report) -> list[tuple[str, str]]:
         "none": "none: no microbleed outside the cerebellum",
         "unknown": "not known: not all microbleeds are located",
     }
+    part = ""
+    if report.coverage < WHOLE_BRAIN:
+        part = f", in the {report.coverage:.0%} of the brain that the scan covers"
     pairs = [
-        ("Burden", f"{burden_class(count)} microbleeds" if count else "none"),
-        ("As a baseline of ARIA", f"{baseline_burden(count)} (classes 0, 1-4, over 4)"),
+        ("Burden", (f"{burden_class(count)} microbleeds" if count else "none") + part),
+        ("As a baseline of ARIA", f"{baseline_burden(count)} (classes 0, 1-4, over 4){part}"),
     ]
-    if count:
+    if report.is_slice:
+        pairs = [("Burden, ARIA", "not known: a single slice")]
+    elif count:
         pairs.append(("Pattern", meaning.get(report.pattern, report.pattern)))
-    if report.reading is not None and not report.reading.finished:
-        pairs.insert(0, ("Preliminary", "the reading is not finished: classes may change"))
+    if report.reading is not None and report.reading.preliminary:
+        pairs.insert(0, ("Preliminary", f"{report.reading.preliminary}: classes may change"))
     if report.technique_line:
         pairs.append(("Technique", report.technique_line))
     return pairs
@@ -183,18 +206,6 @@ def located_regions(report: Report) -> list[RegionCount]:
     """Return the rows of the table of regions; none where nothing could be located."""
     rows = list(report.regions)
     return rows if any(row.total for row in rows if row.region != NOT_LOCATED) else []
-
-
-def certainty_text(lesion: Lesion) -> str:
-    """Return how sure a finding is, as short as columns of print need it.
-
-    >>> from mmocnet.lesion import Certainty, Lesion
-    >>> where = ((0.0,) * 3, (0,) * 3)
-    >>> certainty_text(Lesion(1, "", *where, 9.0, 12.0, 12.0, 0.9, Certainty.MACROHAEMORRHAGE))
-    'over 10 mm'
-    """
-    large = lesion.certainty is Certainty.MACROHAEMORRHAGE
-    return "over 10 mm" if large else lesion.certainty.value
 
 
 def overview_text(report: Report) -> str:
@@ -236,6 +247,14 @@ def limits_text(report: Report) -> str:
     return LIMITS if report.reading is None else REVIEWED_LIMITS
 
 
+def finding_name(report: Report, lesion: Lesion) -> str:
+    """Return a lesion's name for captions.
+
+    A reader's findings keep the machine's names, but what counts is numbered anew in the mask.
+    """
+    return lesion.name if report.reading is None else f"{lesion.name} (label {lesion.index})"
+
+
 def confidence_words(report: Report, lesion: Lesion) -> str:
     """Return how sure the machine is of a lesion, and what a reader said, for captions."""
     if report.reading is None:
@@ -248,11 +267,13 @@ def confidence_words(report: Report, lesion: Lesion) -> str:
 
 def table_note(report: Report) -> str:
     """Return what the columns of the lesion table mean."""
-    whose = "" if report.reading is None else ", the machine's; n/a where the reader added it"
+    whose, voxel = ", the machine's; n/a where the reader added it", ""
+    if report.reading is None:
+        whose, voxel = "", "Voxel: from 0, but slices are numbered from 1. "
     return (
         f"Confidence{whose}: {_confidence_text(report)}. Diameter: largest Feret diameter. "
         f"Equivalent: diameter of the {'disc' if report.is_slice else 'sphere'} of the same size. "
-        f"Centre: {report.axes}. Region: n/a, not located."
+        f"Centre: {report.axes}. {voxel}Region: n/a, not located."
     )
 
 

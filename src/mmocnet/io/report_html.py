@@ -14,6 +14,7 @@ from mmocnet.io.report import (
     conclusions,
     confidence_words,
     facts,
+    finding_name,
     lead_sentence,
     limits_text,
     located_regions,
@@ -32,12 +33,12 @@ HEADINGS = (
     ("Equivalent", "mm"),
     ("Volume", "mm³"),
     ("Centre x, y, z", "mm"),
-    ("Voxel", "i, j, k"),
+    ("Voxel", "i, j, k, from 0"),
     ("Region", ""),
 )
 
 READ_HEADINGS = (
-    HEADINGS[0],
+    ("Label", ""),
     ("Finding", ""),
     ("Verdict", ""),
     HEADINGS[1],
@@ -234,12 +235,12 @@ def _gallery(report: Report) -> str:
 
 
 def _pictured(lesion: Lesion, pictures: LesionPictures, report: Report) -> str:
-    where = "" if report.is_slice else f"slice {pictures.slice_index}, "
+    where = "" if report.is_slice else f"{pictures.slice_text}, "
     text = (
         f"{number_text(lesion.diameter_mm)} mm, {confidence_words(report, lesion)}, "
         f"{where}zoom {pictures.width_mm:.0f} mm wide"
     )
-    name = escape(lesion.name)
+    name = escape(finding_name(report, lesion))
     images = "".join(
         image(data, f"{name}, {what}")
         for data, what in (

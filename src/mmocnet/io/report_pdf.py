@@ -25,10 +25,10 @@ from mmocnet.io.pdf import (
 from mmocnet.io.report import (
     LesionPictures,
     Report,
-    certainty_text,
     conclusions,
     confidence_words,
     facts,
+    finding_name,
     lead_sentence,
     limits_text,
     located_regions,
@@ -39,7 +39,7 @@ from mmocnet.io.report import (
 )
 from mmocnet.lesion import Lesion
 
-KEY = "Orange: definite. Blue: possible. Purple: over 10 mm, not counted."
+KEY = "Orange: definite. Blue: possible. Purple: macrohaemorrhage, over 10 mm, not counted."
 HEADINGS = (
     "#",
     "Certainty",
@@ -48,12 +48,12 @@ HEADINGS = (
     "Equivalent\nmm",
     "Volume\nmm³",
     "Centre x, y, z\nmm",
-    "Voxel\ni, j, k",
+    "Voxel, from 0\ni, j, k",
     "Region",
 )
 
 READ_HEADINGS = (
-    "#",
+    "Label",
     "Finding",
     "Verdict",
     "Certainty",
@@ -73,6 +73,7 @@ def render_pdf(report: Report) -> bytes:
     story: list[Flowable] = [
         *summary(lead_sentence(report), facts(report), conclusions(report)),
         *_read(report),
+        Spacer(1, 1.5 * mm),
         *(paragraph(note, text_style(8.5)) for note in report.notes),
         *warning_box(report.warnings),
         *_regions(report),
@@ -160,9 +161,9 @@ def _others(report: Report) -> list[Flowable]:
 def _finding_table(rows: Sequence[tuple[Lesion, str]], headings: Sequence[str]) -> Flowable:
     """Return findings as a table, with the reader's verdicts where there is a reader."""
     reviewed = headings is not HEADINGS
-    widths: tuple[float, ...] = (8, 20, 11, 17, 19, 14, 32, 22, 35)
+    widths: tuple[float, ...] = (8, 24, 11, 16, 18, 13, 32, 22, 34)
     if reviewed:
-        widths = (7, 18, 24, 19, 16, 16, 18, 13, 27, 20)
+        widths = (10, 17, 20, 24, 15, 15, 17, 13, 27, 20)
     cells: list[list[object]] = [list(headings)]
     cells += [_row(one, verdict, reviewed) for one, verdict in rows]
     last = 3 if reviewed else 1
@@ -183,7 +184,7 @@ def _row(lesion: Lesion, verdict: str, reviewed: bool) -> list[object]:
     return [
         str(lesion.index or ""),
         *first,
-        certainty_text(lesion),
+        lesion.certainty.value,
         number_text(lesion.confidence, 2),
         number_text(lesion.diameter_mm),
         number_text(lesion.diameter_eq_mm),
@@ -211,12 +212,13 @@ def _gallery(report: Report) -> list[Flowable]:
 
 
 def _pictured(lesion: Lesion, pictures: LesionPictures, report: Report) -> list[Flowable]:
-    where = "" if report.is_slice else f", slice {pictures.slice_index}"
+    where = "" if report.is_slice else f", {pictures.slice_text}"
     text = (
         f"{number_text(lesion.diameter_mm)} mm, {confidence_words(report, lesion)}"
         f"{where}, zoom {pictures.width_mm:.0f} mm wide"
     )
-    head = f'<b>{lesion.name}</b> <font color="{mark(lesion.certainty).hexval()}">'
+    name = finding_name(report, lesion)
+    head = f'<b>{name}</b> <font color="{mark(lesion.certainty).hexval()}">'
     return image_row(
         [pictures.plain, pictures.outlined, pictures.locator],
         Paragraph(f"{head}{lesion.certainty}</font> {text}", text_style(7)),

@@ -47,6 +47,8 @@ LESION_COLUMNS = {
     "group": {"Description": "Group of the region, where known", "Levels": GROUP_LEVELS},
 }
 
+SET_ASIDE = ("siderosis", "vessel")
+"""Status of candidates at or above the threshold that are not counted, for their shape."""
 CANDIDATE_COLUMNS = {key: LESION_COLUMNS[key] for key in LESION_COLUMNS if key != "certainty"} | {
     "status": {
         "Description": "What became of the candidate",
@@ -54,6 +56,7 @@ CANDIDATE_COLUMNS = {key: LESION_COLUMNS[key] for key in LESION_COLUMNS if key !
             "lesion": "In the lesion table, with the same index",
             "below threshold": "Confidence below the operating threshold",
             "siderosis": "Long, thin and superficial: not counted",
+            "vessel": "Long, thin and over 10 mm, not superficial: not counted",
         },
     },
 }
@@ -84,7 +87,10 @@ def lesion_row(lesion: Lesion) -> dict[str, object]:
 
 
 def candidate_rows(
-    candidates: Iterable[Lesion], lesions: Iterable[int], siderosis: Iterable[int]
+    candidates: Iterable[Lesion],
+    lesions: Iterable[int],
+    siderosis: Iterable[int],
+    vessels: Iterable[int],
 ) -> list[dict[str, object]]:
     """Return the candidates' rows with what became of each.
 
@@ -92,8 +98,10 @@ def candidate_rows(
         candidates: All of them.
         lesions: Indices of those that are lesions.
         siderosis: Indices of those that look like superficial siderosis.
+        vessels: Indices of those that look like vessels.
     """
     status = dict.fromkeys(lesions, "lesion") | dict.fromkeys(siderosis, "siderosis")
+    status |= dict.fromkeys(vessels, "vessel")
     return [
         lesion_row(one) | {"status": status.get(one.index, "below threshold")} for one in candidates
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmocnet.config import CascadeSettings
@@ -18,8 +18,11 @@ from mmocnet.errors import InputError, ModelError
 from mmocnet.nets.card import shipped_folder
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
+from mmocnet.nets.device import check_device
+from mmocnet.nets.model_settings import model_card, model_settings
 from mmocnet.nets.segmenter import Segmenter
-from mmocnet.nets.settings_json import settings_from_json, settings_to_json
+from mmocnet.nets.settings_json import settings_to_json
+from mmocnet.nets.tensor_file import save_tensors
 
 MODEL_NAMES = ("standard", "compact", "paper")
 NETWORKS = ("detector", "segmenter", "classifier")
@@ -85,6 +88,7 @@ def save_cascade(folder: str | Path, cascade: Cascade) -> dict[str, str]:
 
     Raises:
         ModelError: If a weight is not finite in float16.
+        MmocnetError: If the weights cannot be written.
     """
     folder = Path(folder)
     partial = folder.with_name(folder.name + ".partial")
@@ -93,7 +97,7 @@ def save_cascade(folder: str | Path, cascade: Cascade) -> dict[str, str]:
     digests = {}
     for name, network in cascade.networks().items():
         file = weight_file(name)
-        save_file(_half(network, file), partial / file)
+        save_tensors(partial / file, _half(network, file))
         # safetensors keeps its files to their owner; a model is for all to read.
         (partial / file).chmod(0o644)
         digests[file] = file_sha256(partial / file)
@@ -116,19 +120,18 @@ def load_cascade(name_or_folder: str | Path, device: str | torch.device = "cpu")
 
     Raises:
         ModelError: If the model was never trained, or its folder is incomplete or altered.
+        InputError: If a GPU is asked for that is not there.
     """
+    check_device(device)
     folder = model_folder(name_or_folder)
-    where = folder.name
     _check_complete(folder, ("settings.json", "card.json", DIGEST_FILE))
-    settings = settings_from_json(
-        CascadeSettings, _read_json(folder / "settings.json"), f"{where}/settings.json"
-    )
+    settings = model_settings(folder)
     cascade = Cascade(
         settings,
         Detector(settings.detector),
         Segmenter(settings.segmenter),
-        _read_json(folder / "card.json"),
-        where,
+        model_card(folder),
+        folder.name,
         classifier=None if settings.classifier is None else Classifier(settings.classifier),
     )
     networks = cascade.networks()
@@ -156,7 +159,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """Put the weights of a safetensors file into a network, in float32.
 
     Raises:
-        ModelError: If the file does not fit the network.
+        ModelError: If the file does not fit the network, or holds weights that are not finite.
     """
     try:
         weights = load_file(path)
@@ -167,6 +170,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
         raise ModelError(f"{path.parent.name}/{path.name} does not fit its settings") from error
     if extra or any(not key.endswith("num_batches_tracked") for key in missing):
         raise ModelError(f"{path.parent.name}/{path.name} does not fit its settings")
+    _check_finite(weights, f"{path.parent.name}/{path.name}")
 
 
 def start_from(network: nn.Module, path: Path) -> None:
@@ -251,14 +255,18 @@ def file_sha256(path: Path) -> str:
 
 def _half(network: nn.Module, file: str) -> dict[str, Tensor]:
     halves = {
-        key: value.detach().to("cpu", torch.float16).contiguous()
+        key: value.to(torch.float16)
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    bad = [key for key, value in halves.items() if not bool(torch.isfinite(value).all())]
+    _check_finite(halves, file)
+    return halves
+
+
+def _check_finite(weights: dict[str, Tensor], file: str) -> None:
+    bad = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
     if bad:
         raise ModelError(f"expected finite weights, got others in {bad[0]} of {file}")
-    return halves
 
 
 def _check_complete(folder: Path, files: Iterable[str]) -> None:
@@ -269,7 +277,8 @@ def _check_complete(folder: Path, files: Iterable[str]) -> None:
 
 def _checked_digests(folder: Path, files: Sequence[str]) -> dict[str, str]:
     _check_complete(folder, files)
-    lines = (folder / DIGEST_FILE).read_text(encoding="utf-8").splitlines()
+    # Bytes that are no UTF-8 are then in no digest.
+    lines = (folder / DIGEST_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     recorded = {words[1]: words[0] for words in map(str.split, lines) if len(words) == 2}
     for file in files:
         if recorded.get(file) != file_sha256(folder / file):
@@ -281,10 +290,3 @@ def _checked_digests(folder: Path, files: Sequence[str]) -> dict[str, str]:
 
 def _write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"expected JSON in {path.parent.name}/{path.name}") from error

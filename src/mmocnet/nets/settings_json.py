@@ -1,5 +1,6 @@
 """Settings dataclasses to and from plain JSON values."""
 
+import math
 from dataclasses import asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -25,7 +26,7 @@ def settings_from_json(kind: type[S], data: Any, where: str) -> S:
         where: What errors call the source.
 
     Raises:
-        ModelError: If a key is unknown or a value is not of its field's type.
+        ModelError: If a key is unknown, or a value is not of its field's type or not finite.
     """
     if not isinstance(data, dict):
         raise ModelError(f"expected a table of settings, got {type(data).__name__} in {where}")
@@ -65,6 +66,8 @@ def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _scalar(kind: type, value: Any, where: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ModelError(f"expected a finite number, got {value} in {where}")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     # bool is an int to Python, but true is no width.

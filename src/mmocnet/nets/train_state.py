@@ -1,17 +1,16 @@
 """The state of a training, one file from which it goes on exactly; never pickled."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmocnet.errors import ModelError
+from mmocnet.nets.tensor_file import save_tensors
 
 
 @dataclass
@@ -62,11 +61,12 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_train_state(path: Path, state: TrainState) -> None:
-    """Write the state; the file is replaced whole or stays as it was."""
-    partial = path.with_name(path.name + ".partial")
-    tensors = {key: value.detach().cpu().contiguous() for key, value in state.tensors.items()}
-    save_file(tensors, partial, metadata={"numbers": json.dumps(state.numbers)})
-    os.replace(partial, path)
+    """Write the state; the file is replaced whole or stays as it was.
+
+    Raises:
+        MmocnetError: If it cannot be written.
+    """
+    save_tensors(path, state.tensors, {"numbers": json.dumps(state.numbers)})
 
 
 def load_train_state(path: Path) -> TrainState:

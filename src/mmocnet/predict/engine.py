@@ -16,6 +16,7 @@ from mmocnet.config import EngineName
 from mmocnet.errors import InputError
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.nets.detector import MULTIPLE, Detector
+from mmocnet.nets.device import check_device
 from mmocnet.nets.segmenter import Segmenter
 from mmocnet.prepare.neighbours import stack
 from mmocnet.types import FloatArray
@@ -164,8 +165,7 @@ def _check(device: str, engine: str) -> None:
         raise InputError(f"expected engine {' or '.join(get_args(EngineName))}, got {engine!r}")
     if device == "cuda" and engine != "torch":
         raise InputError(f"expected device cpu for engine {engine}, got device cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("expected an NVIDIA GPU for device cuda, got none: use --device cpu")
+    check_device(device)
 
 
 def torch_runner(network: nn.Module, device: torch.device) -> Runner:

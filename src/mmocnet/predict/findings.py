@@ -30,16 +30,18 @@ class Findings:
 
     Attributes:
         labels: Every candidate its number, the most confident 1, int32, shape (I, J, K).
-            Lesions come first, siderosis last.
+            Lesions come first, what was set aside last.
         candidates: All of them, by number.
         lesions: Those at or above the operating threshold; the same numbers, from 1.
         siderosis: Numbers of candidates that look like superficial siderosis.
+        vessels: Numbers of candidates over 10 mm that are long and thin, but lie deep.
     """
 
     labels: Labels3D
     candidates: tuple[Lesion, ...]
     lesions: tuple[Lesion, ...]
     siderosis: tuple[int, ...]
+    vessels: tuple[int, ...]
 
 
 def certainty_of(confidence: float, diameter_mm: float, thresholds: Thresholds) -> Certainty:
@@ -65,42 +67,72 @@ def list_findings(
     """Return the candidates' table and what of it is a lesion.
 
     Args:
-        placed: Candidate labels on the scan's grid, every number from 1 to N present.
+        placed: Candidate labels on the scan's grid, 1 to N; those that touch are one.
         confidence: Of each, shape (N,).
         brain: Shape (I, J, K); where None, nothing is called superficial.
         thresholds: The model's; they make a lesion definite or possible.
         threshold: Confidence at or above which a candidate is a lesion.
     """
+    placed = placed.like(_joined(placed.array, confidence))
     measured = measure(placed.array, placed.affine)
+    long = {
+        number: brain is not None
+        and is_superficial(placed.array == number, brain, placed.spacing_mm)
+        for number, one in measured.items()
+        if confidence[number - 1] >= threshold and is_elongated(one, placed)
+    }
     strange = {
         number
-        for number, one in measured.items()
-        if brain is not None
-        and confidence[number - 1] >= threshold
-        and is_elongated(one, placed)
-        and is_superficial(placed.array == number, brain, placed.spacing_mm)
+        for number, superficial in long.items()
+        if superficial or measured[number].diameter_mm > MAXIMUM_MM
     }
     order = sorted(measured, key=lambda number: (number in strange, -confidence[number - 1]))
     lookup = np.zeros(len(confidence) + 1, dtype=np.int32)
     lookup[order] = np.arange(1, len(order) + 1)
     candidates = tuple(
-        _lesion(index, measured[number], float(confidence[number - 1]), thresholds)
+        _lesion(
+            index,
+            measured[number],
+            float(confidence[number - 1]),
+            thresholds,
+            aside=number in strange,
+        )
         for index, number in enumerate(order, 1)
     )
-    siderosis = tuple(sorted(int(lookup[number]) for number in strange))
+    aside = sorted((int(lookup[number]), long[number]) for number in strange)
+    numbers = {index for index, _ in aside}
     return Findings(
         labels=lookup[placed.array],
         candidates=candidates,
         lesions=tuple(
-            one for one in candidates if one.confidence >= threshold and one.index not in siderosis
+            one for one in candidates if one.confidence >= threshold and one.index not in numbers
         ),
-        siderosis=siderosis,
+        siderosis=tuple(index for index, superficial in aside if superficial),
+        vessels=tuple(index for index, superficial in aside if not superficial),
     )
 
 
-def _lesion(index: int, measured: Measurement, confidence: float, thresholds: Thresholds) -> Lesion:
+def _joined(labels: Labels3D, confidence: FloatArray) -> Labels3D:
+    """Return candidates of which those that touch have the number of the most confident.
+
+    Stage 2 parts them, but an outline that follows the image can reach a neighbour's last voxel.
+    """
+    pieces, count = ndimage.label(labels > 0, np.ones((3, 3, 3)))
+    at = np.nonzero(labels)
+    piece, number = pieces[at], labels[at]
+    order = np.argsort(confidence[number - 1], kind="stable")
+    best = np.zeros(count + 1, dtype=labels.dtype)
+    best[piece[order]] = number[order]
+    joined = np.zeros_like(labels)
+    joined[at] = best[piece]
+    return joined
+
+
+def _lesion(
+    index: int, measured: Measurement, confidence: float, thresholds: Thresholds, *, aside: bool
+) -> Lesion:
     certainty = certainty_of(confidence, measured.diameter_mm, thresholds)
-    macro = certainty is Certainty.MACROHAEMORRHAGE
+    macro = certainty is Certainty.MACROHAEMORRHAGE and not aside
     return Lesion(
         index=index,
         name=f"Macrohaemorrhage {index}" if macro else f"CMB {index}",

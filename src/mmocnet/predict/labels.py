@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
-from mmocnet.errors import InputError
+from mmocnet.io.lesion_labels import numbered, whole_numbers
 from mmocnet.io.nifti import read_nifti
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.predict.findings import MAXIMUM_MM
 from mmocnet.predict.measure import measure
-from mmocnet.volume import Volume, check_grid
+from mmocnet.volume import Volume, on_grid
 
 
 def read_labels(path: Path, scan: Volume) -> Volume:
@@ -21,16 +20,11 @@ def read_labels(path: Path, scan: Volume) -> Volume:
     Raises:
         InputError: If it cannot be read, lies on another grid, or holds other than whole numbers.
     """
-    labels = read_nifti(path)
-    check_grid(labels, scan, "labels")
-    array = np.asarray(labels.array)
-    if (array < 0).any() or not np.array_equal(array, np.rint(array)):
-        raise InputError(f"expected whole numbers from 0, got others in {path.name}")
-    array = array.astype(np.int32)
-    if len(np.unique(array[array > 0])) == 1:
-        pieces, count = ndimage.label(array > 0, np.ones((3, 3, 3)))
-        array = array if count == 1 else np.asarray(pieces, np.int32)
-    return scan.like(array, path.name)
+    labels = on_grid(read_nifti(path), scan, "labels").array
+    own, lesions = whole_numbers(labels, path.name), numbered(labels, path.name)
+    # What is numbered keeps its numbers: a reader's notes go by them.
+    are_pieces = lesions.max(initial=0) > len(np.unique(own[own > 0]))
+    return scan.like(lesions if are_pieces else own, path.name)
 
 
 def measured_lesions(labels: Volume) -> tuple[Lesion, ...]:

@@ -252,7 +252,10 @@ def _label_picture(labels: Volume) -> Any:
 def _write_tables(result: Segmentation, files: OutputFiles) -> None:
     write_tsv(files.table, list(LESION_COLUMNS), [lesion_row(one) for one in result.lesions])
     rows = candidate_rows(
-        result.candidates, [one.index for one in result.lesions], result.siderosis
+        result.candidates,
+        [one.index for one in result.lesions],
+        result.siderosis,
+        result.vessels,
     )
     path = files.folder / f"{files.stem}_desc-candidates_dseg.tsv"
     write_tsv(path, list(CANDIDATE_COLUMNS), rows)
@@ -268,10 +271,13 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
         "Macrohaemorrhages": number[Certainty.MACROHAEMORRHAGE],
         "Candidates": len(result.candidates),
         "PossibleSiderosis": list(result.siderosis),
+        "PossibleVessels": list(result.vessels),
         "Warnings": list(result.warnings),
     }
     acquired = result.provenance["Input"].get("Acquisition", {})
-    summary |= {"RadElement": rad_element_baseline(result.lesions, acquired)}
+    if not result.is_slice:
+        # The set is of a whole brain.
+        summary |= {"RadElement": rad_element_baseline(result.lesions, acquired)}
     candidates = {"Description": f"Every candidate above 0.05, each its index. {NOTICE}"}
     path = files.folder / f"{files.stem}_desc-candidates_dseg.json"
     write_json(path, candidates | about | CANDIDATE_COLUMNS)

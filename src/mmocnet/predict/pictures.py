@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from mmocnet.io.letters import draw_letters
 from mmocnet.io.report import LesionPictures
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.predict.segmentation import Segmentation
-from mmocnet.prepare.geometry import display_axes, world_axes
+from mmocnet.prepare.geometry import display_axes, side_letters
 from mmocnet.types import FloatArray
 
 Colour = tuple[int, int, int]
@@ -28,8 +29,7 @@ COLOURS: dict[Certainty, Colour] = {
     Certainty.MACROHAEMORRHAGE: (222, 120, 190),
 }
 """Orange, sky blue, purple: told apart by every kind of colour vision (Okabe and Ito 2008)."""
-LETTERS = {0: ("R", "L"), 1: ("A", "P"), 2: ("S", "I")}
-"""Sides of each world axis, the one shown left or on top first."""
+NO_LETTERS = ("", "", "", "")
 CROP_MM = 24.0
 CROP_PX = 240
 TILES = 24
@@ -47,6 +47,7 @@ class Display:
         letters: For left, right, top, bottom; empty where the side is not known.
         colours: Of each lesion by its number.
         cuts: Slice that cuts each lesion largest, and its centre there in pixel edges.
+        slice_axis: The scan's axis across which slices are cut.
     """
 
     grey: NDArray[np.uint8]
@@ -55,11 +56,11 @@ class Display:
     letters: tuple[str, str, str, str]
     colours: dict[int, Colour]
     cuts: dict[int, tuple[int, float, float]]
+    slice_axis: int
 
 
 def make_display(result: Segmentation) -> Display:
     """Return a segmentation turned for display, its contrast set once for all pictures."""
-    nearest, _ = world_axes(result.image.affine)
     (down, across), steps = display_axes(result.image.affine, result.slice_axis)
     # A picture has its own left.
     is_picture = result.source == "picture"
@@ -71,15 +72,14 @@ def make_display(result: Segmentation) -> Display:
 
     labels = turned(result.labels.array).astype(np.int32)
     spacing = result.image.spacing_mm
-    left, right = ("", "") if is_picture else LETTERS[nearest[across]]
-    top, bottom = ("", "") if is_picture else LETTERS[nearest[down]]
     return Display(
         grey=turned(_windowed(np.asarray(result.image.array))).astype(np.uint8),
         labels=labels,
         pixel_mm=(spacing[down], spacing[across]),
-        letters=(left, right, top, bottom),
+        letters=NO_LETTERS if is_picture else side_letters(result.image.affine, result.slice_axis),
         colours={one.index: COLOURS[one.certainty] for one in result.lesions},
         cuts=_largest_cuts(labels),
+        slice_axis=result.slice_axis,
     )
 
 
@@ -109,6 +109,8 @@ def lesion_pictures(display: Display, lesion: Lesion) -> LesionPictures:
         outlined=png(outlined),
         locator=png(_locator(display, index, extent, display.colours[lesion.index])),
         slice_index=index,
+        slice_count=len(display.grey),
+        centre_index=lesion.centre_voxel[display.slice_axis],
         width_mm=side_mm,
     )
 
@@ -185,16 +187,7 @@ def _slice_image(
     shrink = max(1, round((extent[2] - extent[0]) / size[0] * 2))
     large = _crop(display.grey[index], extent, (size[0] * shrink, size[1] * shrink))
     image = large.resize(size, Image.Resampling.BOX).convert("RGB")
-    draw, (width, height) = ImageDraw.Draw(image), size
-    font = ImageFont.load_default(max(11, height // 16))
-    left, right, top, bottom = display.letters
-    for text, at, anchor in (
-        (left, (4, height // 2), "lm"),
-        (right, (width - 4, height // 2), "rm"),
-        (top, (width // 2, 2), "ma"),
-        (bottom, (width // 2, height - 3), "md"),
-    ):
-        draw.text(at, text, fill=(235, 235, 235), font=font, anchor=anchor)
+    draw_letters(image, display.letters)
     return image
 
 
@@ -226,7 +219,7 @@ def overview(display: Display, lesions: Sequence[Lesion]) -> Image.Image:
         image = _slice_image(display, index, extent, size)
         draw = ImageDraw.Draw(image)
         font = ImageFont.load_default(12)
-        draw.text((4, 3), str(index), fill=(170, 170, 170), font=font)
+        draw.text((4, 3), str(index + 1), fill=(170, 170, 170), font=font)
         for (lesion, _, row, col), home in zip(centres, owner, strict=True):
             if home == tile:
                 radius = max(6.0, lesion.diameter_mm / 2 * scale + 3)
@@ -268,6 +261,7 @@ def single_slice(display: Display) -> Image.Image:
         x, y = _on_picture((col, row), extent, size)
         reach = 5.0 + np.sqrt((display.labels[0] == number).sum() / np.pi) * factor
         draw.text((x + reach, y), str(number), fill=display.colours[number], font=font, anchor="lm")
+    draw_letters(image, display.letters)
     return image
 
 

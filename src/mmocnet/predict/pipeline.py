@@ -171,6 +171,11 @@ def conclude(
             "possible cortical superficial siderosis: long thin superficial components were "
             f"not counted (candidates {', '.join(map(str, findings.siderosis))})"
         )
+    if findings.vessels:
+        warnings.append(
+            "possible vessels: long thin components over 10 mm were not counted (candidates "
+            f"{', '.join(map(str, findings.vessels))})"
+        )
     candidates, place = located(findings.candidates, volume, brain, wanted=settings.location)
     warnings += place.warnings
     lesion_labels = np.where(findings.labels <= len(findings.lesions), findings.labels, 0)
@@ -182,6 +187,7 @@ def conclude(
         lesions=candidates[: len(findings.lesions)],
         candidates=candidates,
         siderosis=findings.siderosis,
+        vessels=findings.vessels,
         warnings=tuple(warnings),
         slice_axis=slice_axis(volume),
         source=scan.source,

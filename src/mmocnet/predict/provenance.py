@@ -28,7 +28,7 @@ from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.geometry import slice_axis
 from mmocnet.prepare.phase import to_radians
 from mmocnet.types import Mask3D
-from mmocnet.volume import Volume, check_grid
+from mmocnet.volume import Volume, check_grid, on_grid
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ def read_mask(path: Path, scan: Volume) -> Mask3D:
         mask = read_picture(path, scan.spacing_mm[0])
     else:
         mask = read_nifti(path)
-    check_grid(mask, scan, "a mask")
-    inside = mask.array > 0
+    inside = on_grid(mask, scan, "a mask").array > 0
     if not inside.any():
         raise InputError(f"expected a brain mask, got no voxel above 0 in {path.name}")
     return np.asarray(inside)

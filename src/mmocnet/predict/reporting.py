@@ -1,5 +1,6 @@
 """What the report of one scan says."""
 
+import math
 from typing import Any
 
 from mmocnet.io.burden import region_counts
@@ -35,8 +36,13 @@ def make_report(result: Segmentation) -> Report:
         notes=_notes(result),
         regions=region_counts(result.lesions, [(one.name, one.group) for one in REGIONS]),
         pattern=pattern(result.lesions),
+        coverage=_coverage(result.provenance.get("Location", {})),
         technique_line=technique_line(result),
     )
+
+
+def _coverage(place: dict[str, Any]) -> float:
+    return float(place["Coverage"]) if place.get("Ok") else math.nan
 
 
 def _plane(result: Segmentation) -> str:
@@ -165,7 +171,8 @@ def _measured(record: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _notes(result: Segmentation) -> list[str]:
-    below = len(result.candidates) - len(result.lesions) - len(result.siderosis)
+    below = len(result.candidates) - len(result.lesions)
+    below -= len(result.siderosis) + len(result.vessels)
     if not below:
         return []
     noun = "candidate lies" if below == 1 else "candidates lie"

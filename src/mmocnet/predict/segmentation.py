@@ -20,6 +20,7 @@ class Segmentation:
         lesions: Rows of the lesion table, the most confident first, numbered from 1.
         candidates: Rows of the candidate table; it begins with the lesions.
         siderosis: Numbers of candidates set aside as possible superficial siderosis.
+        vessels: Numbers of candidates set aside as long, thin and over 10 mm.
         warnings: One sentence for each doubt about the scan or the result.
         slice_axis: Voxel axis across which slices were cut.
         source: What kind of file the scan came from.
@@ -34,6 +35,7 @@ class Segmentation:
     lesions: tuple[Lesion, ...]
     candidates: tuple[Lesion, ...]
     siderosis: tuple[int, ...]
+    vessels: tuple[int, ...]
     warnings: tuple[str, ...]
     slice_axis: int
     source: Literal["nifti", "picture", "dicom"]

@@ -50,6 +50,8 @@ def world_axes(affine: FloatArray) -> tuple[IntTriple, tuple[bool, bool, bool]]:
     return (best[0], best[1], best[2]), (i, j, k)
 
 
+SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
+"""Ends of each world axis, the one shown left or on top first."""
 Display = tuple[tuple[int, int], tuple[int, int]]
 """Voxel axes that run down and across a slice on a screen, and the step along each."""
 
@@ -70,6 +72,17 @@ def display_axes(affine: FloatArray, through: int) -> Display:
     across, down = sorted((axis for axis in range(3) if axis != through), key=nearest.__getitem__)
     # Both run from right, front or head, so against the world axis.
     return (down, across), (1 if against[down] else -1, 1 if against[across] else -1)
+
+
+def side_letters(affine: FloatArray, through: int) -> tuple[str, str, str, str]:
+    """Return the sides of a slice turned so, of left, right, top and bottom.
+
+    >>> side_letters(np.eye(4), 2)
+    ('R', 'L', 'A', 'P')
+    """
+    nearest, _ = world_axes(affine)
+    (down, across), _ = display_axes(affine, through)
+    return (*SIDES[nearest[across]], *SIDES[nearest[down]])
 
 
 def slice_axis(volume: Volume) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from mmocnet.evaluate.matching import CENTROID_MM, Matching, Objects, Pairing, match
+from mmocnet.io.tables import SET_ASIDE
 from mmocnet.review.finding import Finding, Grid, measured
 from mmocnet.review.merge import shares_range
 from mmocnet.review.reading import Reading
@@ -92,7 +93,7 @@ def machine_side(candidates: Sequence[Finding], threshold: float) -> Side:
     """Return what the machine says: a candidate at or above a threshold is accepted.
 
     Args:
-        candidates: Without verdicts; what looks like siderosis is not accepted.
+        candidates: Without verdicts; what was set aside is not accepted.
         threshold: Confidence, 0 to 1.
     """
     return Side(
@@ -101,7 +102,7 @@ def machine_side(candidates: Sequence[Finding], threshold: float) -> Side:
                 one,
                 verdict=(
                     "accept"
-                    if one.confidence >= threshold and one.status != "siderosis"
+                    if one.confidence >= threshold and one.status not in SET_ASIDE
                     else "reject"
                 ),
             )

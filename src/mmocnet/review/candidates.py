@@ -3,7 +3,7 @@
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mmocnet.io.atomic import replacing
 from mmocnet.io.dataset import plain, read_tsv, write_json
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.picture import read_picture
-from mmocnet.io.tables import read_lesions
+from mmocnet.io.tables import candidate_rows, read_lesions
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.predict.findings import certainty_of
 from mmocnet.predict.outputs import OutputFiles, read_summary
@@ -58,9 +58,15 @@ class MachineResult:
 
 def candidates_of(result: Segmentation) -> MachineResult:
     """Return the candidates of a segmentation."""
-    lesions = {one.index for one in result.lesions}
+    table = candidate_rows(
+        result.candidates,
+        [one.index for one in result.lesions],
+        result.siderosis,
+        result.vessels,
+    )
     rows = [
-        (one, _status(one.index, lesions, result.siderosis), one.index) for one in result.candidates
+        (one, str(row["status"]), one.index)
+        for one, row in zip(result.candidates, table, strict=True)
     ]
     return _result(
         result.candidate_labels, result.slice_axis, rows, result.provenance, result.warnings
@@ -96,12 +102,6 @@ def _labels(path: Path, record: dict[str, Any]) -> Volume:
     if path.suffix == ".png":
         return read_picture(path, float(record["Input"].get("SpacingMm") or math.nan))
     return read_nifti(path)
-
-
-def _status(index: int, lesions: Iterable[int], siderosis: Iterable[int]) -> str:
-    if index in siderosis:
-        return "siderosis"
-    return "lesion" if index in lesions else "below threshold"
 
 
 def _result(

@@ -13,7 +13,7 @@ from mmocnet.io.report_pdf import render_pdf
 from mmocnet.predict.reporting import make_report
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.review.export_images import reviewed_labels
-from mmocnet.review.reading import Counts
+from mmocnet.review.reading import Counts, Reading
 from mmocnet.review.rows import Row
 from mmocnet.review.study import Material
 
@@ -40,7 +40,7 @@ def reviewed_report(material: Material) -> Report:
         sentence=read_sentence(material),
         verdicts={row.lesion.index: verdict_words(row) for row in material.counted},
         others=[(row.lesion, verdict_words(row)) for row in material.rows if _listed(row)],
-        finished=material.reading.complete and not material.reading.counts.not_judged,
+        preliminary=preliminary_words(material.reading, material.reader),
     )
     return replace(
         report,
@@ -65,6 +65,7 @@ def as_segmentation(material: Material) -> Segmentation:
         lesions=lesions,
         candidates=lesions,
         siderosis=(),
+        vessels=(),
         # Those of the networks may tell of candidates that the reader has not seen yet.
         warnings=scan.warnings if material.reading.hidden else machine.warnings,
         slice_axis=machine.grid.slice_axis,
@@ -103,6 +104,16 @@ def read_sentence(material: Material) -> str:
     read = f"Not read yet by {material.reader}" if on is None else f"Read by {material.reader}"
     when = "" if on is None else f" on {on[:10]}"
     return f"{read}{when}; {count_words(material.reading.counts)}."
+
+
+def preliminary_words(reading: Reading, reader: str) -> str:
+    """Return why a reading is not finished; empty where it is."""
+    if not reading.complete:
+        return "the reading is not finished"
+    left = reading.counts.not_judged
+    if not left:
+        return ""
+    return f"marked complete by {reader}; {left} finding{'' if left == 1 else 's'} not judged"
 
 
 def count_words(counts: Counts) -> str:

@@ -106,8 +106,8 @@ class Finding:
         voxels: Its outline now; empty for a machine's finding that was erased.
         confidence: The machine's, 0 to 1; NaN where the reader added it.
         machine: Its row in the candidates' table; None where the reader added it.
-        status: What the machine made of it: "lesion", "below threshold" or "siderosis"; None
-            where the reader added it.
+        status: What the machine made of it: "lesion", "below threshold", "siderosis" or
+            "vessel"; None where the reader added it.
         verdict: The reader's; None where it was not judged.
         certainty: The reader's; None where the reader did not say.
         reason: Why the reader rejected it.

@@ -3,7 +3,6 @@
 Reference: the Brain Imaging Data Structure 1.10, bids-specification.readthedocs.io.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from mmocnet import __version__
 from mmocnet.io.dataset import BIDS_VERSION, read_tsv, write_json, write_text, write_tsv
 from mmocnet.io.nifti import write_nifti
+from mmocnet.simulate.own_folder import record_of
 from mmocnet.simulate.record import SimulatedStudy
 from mmocnet.simulate.study import SIMULATOR_VERSION
 from mmocnet.simulate.testset import SubjectPlan
@@ -21,6 +21,8 @@ from mmocnet.volume import Volume
 
 RAW = "raw"
 REFERENCE = "reference"
+MAKER, RECORD = "mmocnet simulate", "Simulation"
+"""What the dataset says that it was made by, and the key under which a subject says how."""
 MASK = "Brain mask, exact."
 NOTICE = "Research use only - not a medical device."
 
@@ -78,7 +80,7 @@ def _acquisition(study: SimulatedStudy, plan: SubjectPlan) -> dict[str, Any]:
         "RepetitionTime": round(protocol.tr_ms / 1000, 6),
         "FlipAngle": protocol.flip_deg,
         "Manufacturer": "none (simulated)",
-        "Simulation": {
+        RECORD: {
             "Seed": plan.seed,
             "Settings": asdict(plan.settings),
             "Protocol": asdict(protocol),
@@ -183,15 +185,8 @@ def write_study(folder: Path, study: SimulatedStudy, plan: SubjectPlan) -> None:
     write_reference(folder / REFERENCE / anat, subject, study, every)
 
 
-def read_plan(out: Path, label: str) -> dict[str, Any]:
-    """Return the `Simulation` record of a written subject's SWI."""
-    path = out / f"sub-{label}" / "anat" / f"sub-{label}_acq-swi_T2starw.json"
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["Simulation"]
-    return content
-
-
 def _participant(out: Path, label: str) -> dict[str, object]:
-    record = read_plan(out, label)
+    record = record_of(out / f"sub-{label}", RECORD)
     table = f"sub-{label}_acq-swi_desc-cmb_dseg.tsv"
     rows = read_tsv(out / "derivatives" / "reference" / f"sub-{label}" / "anat" / table)
     microbleeds = [row for row in rows if int(row["index"]) > 0]
@@ -210,7 +205,7 @@ def _description(name: str, kind: str) -> dict[str, Any]:
     made = {
         "Name": "mmocnet",
         "Version": __version__,
-        "Description": f"mmocnet simulate, simulator version {SIMULATOR_VERSION}",
+        "Description": f"{MAKER}, simulator version {SIMULATOR_VERSION}",
     }
     return {
         "Name": name,

@@ -15,7 +15,8 @@ from typing import Literal
 import torch
 
 from mmocnet.errors import InputError
-from mmocnet.simulate.bids import RAW, REFERENCE, read_plan, write_root, write_study
+from mmocnet.simulate.bids import MAKER, RAW, RECORD, REFERENCE, write_root, write_study
+from mmocnet.simulate.own_folder import check_own, record_of
 from mmocnet.simulate.record import SimulatedStudy
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.study import simulate_study
@@ -79,7 +80,7 @@ def write_subject(
 
 
 def _check_same(out: Path, plan: SubjectPlan) -> None:
-    record = read_plan(out, plan.label)
+    record = record_of(out / f"sub-{plan.label}", RECORD)
     wanted = json.loads(json.dumps(asdict(plan.settings)))  # JSON has no tuples
     if record["Seed"] != plan.seed or record["Settings"] != wanted:
         raise InputError(
@@ -145,7 +146,7 @@ def write_subjects(
     """Write the planned subjects as the result is iterated over, and yield what became of each.
 
     A subject whose folder is there is not made again; its folder appears only when it is whole.
-    The dataset's own files are written at the end, also when it is interrupted.
+    The dataset's own files are written first, and again at the end, also when it is interrupted.
 
     Args:
         out: Root of the data set; made if missing.
@@ -154,11 +155,13 @@ def write_subjects(
         make: What simulates a study; a module's function, so that processes can find it.
 
     Raises:
-        InputError: If a subject is there that another plan made.
+        InputError: If the folder holds anything of another dataset, or a subject that another plan
+            or another version of the simulator made.
     """
     settings = WriteSettings() if settings is None else settings
     if settings.workers < 1:
         raise InputError(f"workers must be 1 or more, got {settings.workers}")
+    check_own(out, MAKER, RECORD)
     present = [plan for plan in plans if (out / f"sub-{plan.label}").is_dir()]
     for plan in present:
         _check_same(out, plan)
@@ -175,6 +178,8 @@ def _results(
 ) -> Iterator[SubjectResult]:
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    # First of all, so that a run that is killed can be told to be ours.
+    write_root(out)
     try:
         yield from (SubjectResult(plan.label, "present") for plan in present)
         if settings.workers == 1 or len(missing) < 2:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from mmocnet.simulate.dataset import UNFINISHED, SubjectResult, place_subject
 from mmocnet.simulate.implant_find import ScanFiles
 from mmocnet.simulate.implant_read import RealScan, read_real_scan
 from mmocnet.simulate.implant_study import ImplantSettings, implant_study
+from mmocnet.simulate.own_folder import check_own, record_of
 from mmocnet.simulate.record import SimulatedStudy
 from mmocnet.simulate.study import SIMULATOR_VERSION
 
+MAKER, RECORD = "mmocnet simulate --implant", "Implantation"
+"""What the dataset says that it was made by, and the key under which a subject says how."""
 MASK = "Brain mask, as given with the scan or as found in its magnitude."
 README = f"""# Real scans with implanted microbleeds
 
@@ -44,7 +47,7 @@ def _sidecar(scan: RealScan, study: SimulatedStudy, settings: ImplantSettings) -
     return {
         "MagneticFieldStrength": scan.echo.field_t,
         "EchoTime": round(scan.echo.te_ms / 1000, 6),
-        "Implantation": {
+        RECORD: {
             "Description": "Real scan with implanted microbleeds and mimics.",
             "OriginalSHA256": scan.sha256,
             "PhaseFrom": scan.phase_from,
@@ -59,9 +62,10 @@ def _sidecar(scan: RealScan, study: SimulatedStudy, settings: ImplantSettings) -
 
 
 def subject_label(visits: Sequence[ScanFiles]) -> str:
-    """Return the BIDS label of a subject: its own, or else the start of its magnitude's hash.
+    """Return the BIDS label of a subject: its own, or else the start of a magnitude's hash.
 
-    A simply named file's name may name a person; the hash does not.
+    The names of simply named files and of their folders may name a person, and a hash of a name
+    can be guessed; that of an image, the first visit's, tells nothing.
     """
     first = visits[0]
     if first.subject is not None:
@@ -71,10 +75,24 @@ def subject_label(visits: Sequence[ScanFiles]) -> str:
 
 
 def by_subject(scans: Sequence[ScanFiles]) -> dict[str, list[ScanFiles]]:
-    """Return the visits of each subject, so that data can be split by it."""
-    known: dict[str, list[ScanFiles]] = {}
+    """Return the visits of each subject, so that data can be split by it.
+
+    Simply named scans of one `top` are visits of one subject, 01, 02 and so on.
+
+    Raises:
+        InputError: If there are two scans of a visit.
+    """
+    people: dict[tuple[str | Path | None, ...], list[ScanFiles]] = {}
     for scan in scans:
-        known.setdefault(subject_label([scan]), []).append(scan)
+        is_loose = scan.subject is None and scan.top is None
+        who = scan.subject, scan.top, scan.magnitude if is_loose else None
+        people.setdefault(who, []).append(scan)
+    known: dict[str, list[ScanFiles]] = {}
+    for visits in people.values():
+        several = visits[0].subject is None and len(visits) > 1
+        known.setdefault(subject_label(visits), []).extend(
+            replace(one, session=f"{n:02d}") if several else one for n, one in enumerate(visits, 1)
+        )
     for label, visits in known.items():
         if len({visit.session for visit in visits}) < len(visits):
             raise InputError(f"expected one scan a visit, got two for sub-{label}")
@@ -94,11 +112,14 @@ def implant_subjects(
         settings: What to implant.
 
     Raises:
-        InputError: If a subject is there that other settings made.
+        InputError: If the folder holds anything of another dataset, or a subject that other
+            settings or another version of the simulator made.
     """
     subjects = by_subject(scans)
+    check_own(out, MAKER, RECORD)
     for label in subjects:
-        _check_same(out, label, settings)
+        if (out / f"sub-{label}").is_dir():
+            _check_same(out, label, settings)
     return _results(out, subjects, settings)
 
 
@@ -106,6 +127,8 @@ def _results(
     out: Path, subjects: dict[str, list[ScanFiles]], settings: ImplantSettings
 ) -> Iterator[SubjectResult]:
     out.mkdir(parents=True, exist_ok=True)
+    # First of all, so that a run that is killed can be told to be ours.
+    write_root(out)
     try:
         for label, visits in subjects.items():
             if (out / f"sub-{label}").is_dir():
@@ -118,14 +141,12 @@ def _results(
 
 
 def _check_same(out: Path, label: str, settings: ImplantSettings) -> None:
-    for path in sorted((out / f"sub-{label}").rglob("*_acq-swi_T2starw.json"))[:1]:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        wanted = json.loads(json.dumps(asdict(settings)))  # JSON has no tuples
-        if content.get("Implantation", {}).get("Settings") != wanted:
-            raise InputError(
-                f"expected an empty folder or the same implants to resume, got sub-{label} of "
-                f"another seed or other settings in {out.name}"
-            )
+    wanted = json.loads(json.dumps(asdict(settings)))  # JSON has no tuples
+    if record_of(out / f"sub-{label}", RECORD)["Settings"] != wanted:
+        raise InputError(
+            f"expected an empty folder or the same implants to resume, got sub-{label} of "
+            f"another seed or other settings in {out.name}"
+        )
 
 
 def _write_subject(
@@ -157,7 +178,7 @@ def write_root(out: Path) -> None:
     made = {
         "Name": "mmocnet",
         "Version": __version__,
-        "Description": f"mmocnet simulate --implant, simulator version {SIMULATOR_VERSION}",
+        "Description": f"{MAKER}, simulator version {SIMULATOR_VERSION}",
     }
     about = {
         "Name": "Real scans with implanted microbleeds",

@@ -32,6 +32,8 @@ class ScanFiles:
         phase: Phase image, or None.
         chi: Susceptibility map in ppm, or None.
         brain: Brain mask, or None.
+        top: Of a simply named scan, which of the given folder's own folders it lies in; None for
+            one that lies in none.
     """
 
     subject: str | None
@@ -40,6 +42,7 @@ class ScanFiles:
     phase: Path | None = None
     chi: Path | None = None
     brain: Path | None = None
+    top: str | None = None
 
     def by_role(self) -> dict[str, Path]:
         """Return the files that there are, by what they hold."""
@@ -84,7 +87,7 @@ def _key(path: Path, folder: Path, magnitudes: dict[Path, int]) -> tuple[str, st
     if path.name.startswith("sub-"):
         found = entities(path.name)
         return found["sub"], found.get("ses"), ""
-    where = str(path.parent.relative_to(folder))
+    where = path.parent.relative_to(folder).as_posix()
     if magnitudes.get(path.parent, 0) <= 1:
         return f"/{where}", None, ""
     role = role_of(path)
@@ -137,9 +140,11 @@ def _scan(key: tuple[str, str | None, str], group: _Group) -> ScanFiles:
     magnitude = group.one("magnitude")
     if magnitude is None:
         raise InputError(f"expected {EXPECTED}, got no magnitude beside {first}")
-    subject = None if key[0].startswith("/") else key[0]
+    is_named = not key[0].startswith("/")
+    subject = key[0] if is_named else None
+    top = None if is_named or key[0] == "/." else key[0].split("/")[1]
     scan = ScanFiles(subject, key[1], magnitude, brain=group.one("brain"))
-    scan = replace(scan, phase=group.one("phase"), chi=group.one("chi"))
+    scan = replace(scan, phase=group.one("phase"), chi=group.one("chi"), top=top)
     if scan.phase is None and scan.chi is None:
         raise InputError(
             f"expected {EXPECTED}, got neither phase nor susceptibility beside {magnitude.name}"

@@ -7,14 +7,16 @@ from typing import Literal
 import numpy as np
 
 from mmocnet.errors import InputError
-from mmocnet.simulate.field import patch_spacing_mm, spheres_patch
 from mmocnet.simulate.implant import Implanted, Weighting, complex_of, implant, noise_sd, weighted
 from mmocnet.simulate.implant_place import Drawn, draw_implants, draw_number, find_places
 from mmocnet.simulate.implant_read import Overrides, RealScan
-from mmocnet.simulate.lesions import Source
 from mmocnet.simulate.record import SimulatedLesion, SimulatedStudy
-from mmocnet.simulate.settings import Protocol
+from mmocnet.simulate.rows import lesion_row
+from mmocnet.simulate.settings import Protocol, check_amounts
 from mmocnet.simulate.testset import FIRST_TEST_SEED
+
+UNKNOWN_MNI_MM = (math.nan, math.nan, math.nan)
+"""Real scans are not registered."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,7 @@ class ImplantSettings:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"seed must not be negative, got {self.seed}")
-        if not 0 <= self.lesion_free_share <= 1:
-            raise InputError(f"lesion_free_share must be 0 to 1, got {self.lesion_free_share}")
-        low, high = self.lesion_count or (0, 0)
-        if not 0 <= low <= high:
-            raise InputError(f"lesion_count must be a range from 0, got {low} {high}")
+        check_amounts(self.lesion_free_share, self.lesion_count)
 
 
 def implant_study(scan: RealScan, settings: ImplantSettings) -> SimulatedStudy:
@@ -116,33 +114,6 @@ def _rows(drawn: Drawn, labels: np.ndarray, voxel_mm3: float) -> tuple[Simulated
     rows = []
     for number, (source, anatomy) in enumerate(zip(sources, drawn.anatomy, strict=True), 1):
         index = number if number <= len(drawn.microbleeds) else 0
-        rows.append(_row(source, index, anatomy, float(sizes[index]) if index else math.nan))
+        seen = float(sizes[index]) if index else math.nan
+        rows.append(lesion_row(source, index, UNKNOWN_MNI_MM, anatomy, seen))
     return tuple(rows)
-
-
-def _row(source: Source, index: int, anatomy: str, seen_mm3: float) -> SimulatedLesion:
-    cubes = [radius**3 for _, radius, _ in source.spheres]
-    volume = volume_mm3(source)
-    chi = sum(c * cube for (_, _, c), cube in zip(source.spheres, cubes, strict=True)) / sum(cubes)
-    x, y, z = (float(v) for v in source.centre_mm)
-    return SimulatedLesion(
-        index=index,
-        kind=source.kind,
-        centre_mm=(x, y, z),
-        mni_mm=(math.nan, math.nan, math.nan),
-        anatomy=anatomy,
-        chi_ppm=chi,
-        radius_mm=float(np.cbrt(3 * volume / (4 * math.pi))),
-        source_mm3=volume,
-        apparent_mm3=seen_mm3,
-        apparent_diameter_mm=float(np.cbrt(6 * seen_mm3 / math.pi)),
-    )
-
-
-def volume_mm3(source: Source) -> float:
-    """Return the volume of a body's spheres, what they share counted once."""
-    # A vein is a chain of spheres that overlap by far: their sum would be several times as much.
-    unit = [(offset, radius, 1.0) for offset, radius, _ in source.spheres]
-    step = max(patch_spacing_mm(min(radius for _, radius, _ in unit)), source.reach_mm / 64)
-    count = 2 * math.ceil(source.reach_mm / step) + 2
-    return float(spheres_patch(unit, (step,) * 3, (count,) * 3).sum()) * step**3

@@ -1,8 +1,10 @@
 """Protocols and settings of the simulator."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from mmocnet.errors import InputError
 from mmocnet.types import Triple
 
 Range = tuple[float, float]
@@ -67,3 +69,21 @@ class StudySettings:
     out the phase too."""
     slab_mm: float | None = None
     """Height of the simulated slab in mm, at a random level; None simulates the whole head."""
+
+    def __post_init__(self) -> None:
+        check_amounts(self.lesion_free_share, self.lesion_count)
+        if self.slab_mm is not None and not 0 < self.slab_mm < math.inf:
+            raise InputError(f"slab_mm must be positive, got {self.slab_mm:g}")
+
+
+def check_amounts(lesion_free_share: float, lesion_count: tuple[int, int] | None) -> None:
+    """Refuse impossible numbers of microbleeds.
+
+    Raises:
+        InputError: If the share is none, or the range of counts.
+    """
+    if not 0 <= lesion_free_share <= 1:
+        raise InputError(f"lesion_free_share must be 0 to 1, got {lesion_free_share}")
+    low, high = lesion_count or (0, 0)
+    if not 0 <= low <= high:
+        raise InputError(f"lesion_count must be a range from 0, got {low} {high}")

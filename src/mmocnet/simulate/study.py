@@ -11,6 +11,7 @@ from mmocnet.simulate.lesions import Source, group_at
 from mmocnet.simulate.protocols import resolve_protocol
 from mmocnet.simulate.record import SimulatedLesion, SimulatedStudy
 from mmocnet.simulate.reference import apparent_labels, source_labels
+from mmocnet.simulate.rows import lesion_row
 from mmocnet.simulate.scan import (
     Scan,
     finish,
@@ -160,22 +161,8 @@ def _table(scene: Scene, labels: np.ndarray, volume: Volume) -> tuple[SimulatedL
     rows = []
     for number, (source, there) in enumerate(zip(sources, mni, strict=True), 1):
         index = number if number <= len(scene.microbleeds) else 0
-        blood = sum(4 / 3 * math.pi * r**3 for _, r, _ in source.spheres)
-        chi = sum(c * r**3 for _, r, c in source.spheres) / sum(r**3 for _, r, _ in source.spheres)
         seen = float(sizes[index]) if index else math.nan
-        x, y, z = (float(v) for v in source.centre_mm)
-        rows.append(
-            SimulatedLesion(
-                index=index,
-                kind=source.kind,
-                centre_mm=(x, y, z),
-                mni_mm=(float(there[0]), float(there[1]), float(there[2])),
-                anatomy=group_at(scene.anatomy, source.centre_mm),
-                chi_ppm=chi,
-                radius_mm=float(np.cbrt(3 * blood / (4 * math.pi))),
-                source_mm3=blood,
-                apparent_mm3=seen,
-                apparent_diameter_mm=float(np.cbrt(6 * seen / math.pi)),
-            )
-        )
+        mni_mm = (float(there[0]), float(there[1]), float(there[2]))
+        group = group_at(scene.anatomy, source.centre_mm)
+        rows.append(lesion_row(source, index, mni_mm, group, seen))
     return tuple(rows)

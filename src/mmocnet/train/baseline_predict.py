@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmocnet import __version__
@@ -17,6 +16,7 @@ from mmocnet.io.dataset import write_json
 from mmocnet.io.read import Scan, read_scan
 from mmocnet.nets.checkpoint import file_sha256, load_weights
 from mmocnet.nets.settings_json import settings_from_json, settings_to_json
+from mmocnet.nets.tensor_file import save_tensors
 from mmocnet.predict.findings import list_findings
 from mmocnet.predict.fuse import CANDIDATE_FLOOR, outline_candidates, place_on_input
 from mmocnet.predict.outputs import OutputFiles, output_files, write_outputs
@@ -59,8 +59,7 @@ class Baseline:
 def save_baseline(folder: Path, baseline: Baseline) -> None:
     """Write weights, settings and card into a folder, made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = baseline.network.state_dict()
-    save_file({key: value.cpu().contiguous() for key, value in state.items()}, folder / WEIGHTS)
+    save_tensors(folder / WEIGHTS, baseline.network.state_dict())
     write_json(
         folder / SETTINGS,
         {"settings": settings_to_json(baseline.settings), "card": baseline.card},
@@ -178,6 +177,7 @@ def segment_scan(
         lesions=findings.lesions,
         candidates=findings.candidates,
         siderosis=findings.siderosis,
+        vessels=findings.vessels,
         warnings=(*scan.warnings, *check_scan(scan, brain)),
         slice_axis=slice_axis(volume),
         source=scan.source,

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from mmocnet.config import ClassifierSettings
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
-from mmocnet.io.dataset import DatasetScan, stem
-from mmocnet.io.nifti import read_nifti
+from mmocnet.io.dataset import DatasetScan
+from mmocnet.io.lesion_labels import read_reference
+from mmocnet.io.phase import read_phase
 from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.classify import (
@@ -29,6 +30,7 @@ from mmocnet.prepare.slices import PreparedSlices, prepare_slices
 from mmocnet.train.calibrate import ScoredScan
 from mmocnet.train.operate import lesions_hit
 from mmocnet.train.planes_across import chosen_planes, placed, planes_across
+from mmocnet.train.scans import cache_name
 from mmocnet.types import FloatArray
 
 MARGIN_PX = 4
@@ -67,14 +69,15 @@ def collect_candidates(
         scan: With a reference; a phase image beside it is used.
         cascade: Whose stages find them; its settings have a classifier.
         engine: The cascade's.
-        folder: Where they are kept, and taken from if they are there; None keeps nothing.
+        folder: Where they are kept, and taken from if they are those of the same files; None keeps
+            nothing.
 
     Raises:
         InputError: If the scan has no reference, or the model no classifier.
     """
     if folder is None:
         return list(_collected(scan, cascade, engine))
-    about = folder / f"{stem(scan.image.name)}.json"
+    about = folder / f"{cache_name(scan)}.json"
     if not about.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _keep(about, list(_collected(scan, cascade, engine)))
@@ -127,10 +130,7 @@ def score_volume(
     """
     read = _Read(scan)
     slices, labels = _prepared(read, cascade)
-    if len(slices.array) == 1:
-        raise InputError(
-            f"expected whole volumes to calibrate on, got one slice: {scan.image.name}"
-        )
+    check_whole(slices, scan)
     settings = _classifier_settings(cascade)
     maps = stage_maps(slices, engine, cascade.settings)
     outlines = outline_candidates(maps.outlines)
@@ -140,15 +140,26 @@ def score_volume(
     return ScoredScan(scan.subject, logit, hit, int((np.unique(labels) > 0).sum()))
 
 
+def check_whole(slices: PreparedSlices, scan: DatasetScan) -> None:
+    """Refuse a single slice where a volume is wanted.
+
+    Raises:
+        InputError: If the scan is one.
+    """
+    if len(slices.array) == 1:
+        raise InputError(
+            f"expected whole volumes to calibrate on, got one slice: {scan.image.name}"
+        )
+
+
 class _Read:
     """A scan with its brain and its reference."""
 
     def __init__(self, scan: DatasetScan) -> None:
-        if scan.labels is None:
-            raise InputError(f"expected a reference of {scan.image.name}, got none")
-        self.volume = read_scan(scan.image).volume
+        self.scan = read_scan(scan.image)
+        self.volume = self.scan.volume
+        self.reference = read_reference(scan, self.volume)
         self.brain = brain_mask(self.volume)
-        self.reference = np.rint(read_nifti(scan.labels).array).astype(np.int64)
 
 
 def _prepared(read: _Read, cascade: Cascade) -> tuple[PreparedSlices, NDArray[np.int64]]:
@@ -157,7 +168,7 @@ def _prepared(read: _Read, cascade: Cascade) -> tuple[PreparedSlices, NDArray[np
 
 
 def _phase(scan: DatasetScan, read: _Read, slices: PreparedSlices) -> FloatArray | None:
-    image = None if scan.phase is None else read_nifti(scan.phase)
+    image = None if scan.phase is None else read_phase(scan.phase, read.scan).volume
     return phase_slices(image, read.volume, read.brain, slices.grid)[0]
 
 

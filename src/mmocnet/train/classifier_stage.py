@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from mmocnet.config import Thresholds, TrainSettings
 from mmocnet.errors import InputError, ModelError
 from mmocnet.io.atomic import replacing
-from mmocnet.io.dataset import DatasetScan, stem
+from mmocnet.io.dataset import DatasetScan
 from mmocnet.nets.checkpoint import (
     Cascade,
     classifier_of,
@@ -27,6 +26,7 @@ from mmocnet.nets.checkpoint import (
 )
 from mmocnet.nets.classifier import Classifier, mean_logits
 from mmocnet.nets.settings_json import settings_to_json
+from mmocnet.nets.tensor_file import save_tensors
 from mmocnet.predict.engine import make_engine
 from mmocnet.train.calibrate import ScoredScan
 from mmocnet.train.candidate_sets import CandidateSet, collect_candidates, score_volume
@@ -36,7 +36,9 @@ from mmocnet.train.classifier_data import (
     without_margin,
     without_phase,
 )
+from mmocnet.train.folds import keep_or_check
 from mmocnet.train.loop import fit
+from mmocnet.train.scans import cache_name
 from mmocnet.train.thresholds import settle
 
 Told = Callable[[int, int], None]
@@ -75,10 +77,12 @@ def train_classifier(
         device: cpu or cuda.
 
     Raises:
-        InputError: If there are too few subjects, or candidates of one kind alone.
+        InputError: If there are too few subjects, candidates of one kind alone, none to validate
+            on, or the folder was begun with others.
     """
     if settings.cascade.classifier is None:
         raise InputError("expected settings with a classifier to train one, got none")
+    keep_or_check(folder / "candidates.json", _hits(sets), "the candidates")
     torch.manual_seed(settings.seed + 2)
     network = Classifier(settings.cascade.classifier).to(device)
     before = classifier_of(settings.start_from)
@@ -89,13 +93,26 @@ def train_classifier(
         load_weights(network, path)
         return network.eval()
     train, validation = by_subject(sets, settings)
+    if not any(len(one.hit) for one in validation):
+        raise InputError(
+            f"expected candidates in the {len(validation)} scans and slices of the subjects that "
+            "validate the classifier, got none"
+        )
     learned = None if before is None else network.eval()
     data = CandidateData(train, validation, settings.cascade.classifier, settings, learned)
     data.device = next(network.parameters()).device
     fit(network, data.draw, data.validate, settings.classifier, folder)
-    state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-    save_file(state, path)
+    save_tensors(path, network.state_dict())
     return network.eval()
+
+
+def _hits(sets: Sequence[CandidateSet]) -> dict[str, list[str]]:
+    """Return what tells candidates of other scans, or of scans labelled otherwise."""
+    rows: dict[str, list[str]] = {}
+    for one in sets:
+        digest = hashlib.sha256(repr((one.hit.tolist(), one.references, one.single)).encode())
+        rows.setdefault(one.subject, []).append(digest.hexdigest()[:8])
+    return rows
 
 
 def by_subject(
@@ -154,7 +171,7 @@ def score_volumes(
     Args:
         scans: With references.
         cascade: With a classifier.
-        folder: Keeps what was scored, and gives it again.
+        folder: Keeps what was scored, and gives it again for the same files.
         device: cpu or cuda.
         progress: Told after each scan.
 
@@ -168,7 +185,7 @@ def score_volumes(
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, scan in enumerate(scans, 1):
-        path = folder / f"{stem(scan.image.name)}.json"
+        path = folder / f"{cache_name(scan)}.json"
         if not path.exists():
             row = score_volume(scan, cascade, engine)
             about = {"logit": row.logit.tolist(), "hit": row.hit.tolist()}

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from mmocnet.config import ContextSettings
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan
-from mmocnet.io.nifti import read_nifti
+from mmocnet.io.lesion_labels import read_reference
 from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.context import context_features, expanded
@@ -19,7 +19,9 @@ from mmocnet.predict.fuse import outline_candidates
 from mmocnet.predict.pipeline import stage_maps
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.slices import prepare_slices
+from mmocnet.train.candidate_sets import check_whole
 from mmocnet.train.operate import lesions_hit
+from mmocnet.train.planes_across import placed
 from mmocnet.types import FloatArray
 
 RIDGE = 3e-3
@@ -60,34 +62,46 @@ class Collected:
     slices: tuple[SliceCandidates, ...]
 
 
-def collect(scan: DatasetScan, cascade: Cascade, device: str = "cpu") -> Collected:
-    """Return the candidates of a scan that has a reference, found as `segment` finds them."""
-    if scan.labels is None:
-        raise InputError(f"expected a reference of {scan.image.name}, got none")
+def collect(
+    scan: DatasetScan, cascade: Cascade, device: str = "cpu", *, whole: bool = False
+) -> Collected:
+    """Return the candidates of a scan that has a reference, found as `segment` finds them.
+
+    Args:
+        scan: With a reference.
+        cascade: Whose stages find them.
+        device: cpu or cuda.
+        whole: Whether it has to be a volume.
+
+    Raises:
+        InputError: If the scan has no reference, or is a single slice where a volume is wanted.
+    """
     volume = read_scan(scan.image).volume
+    reference = read_reference(scan, volume)
     crop = cascade.settings.preparation.pixel_mm is not None
     engine = make_engine(cascade, device, crop=crop)
     slices = prepare_slices(volume, cascade.settings.preparation, brain_mask(volume))
+    if whole:
+        check_whole(slices, scan)
     fused = stage_maps(slices, engine, cascade.settings).outlines
     outlines = outline_candidates(fused)
-    reference = read_nifti(scan.labels).array
-    placed = np.rint(slices.grid.to_working(reference, order=0)).astype(np.int64)
+    labels = placed(reference, slices.grid)
     return Collected(
         subject=scan.subject,
         features=context_features(slices, outlines),
-        hit=lesions_hit(outlines.labels, placed, len(outlines.confidence)),
-        references=int((np.unique(reference) > 0).sum()),
+        hit=lesions_hit(outlines.labels, labels, len(outlines.confidence)),
+        references=int(reference.max()),
         slices=tuple(
-            _slice_candidates(fused[k : k + 1], placed[k : k + 1])
-            for k in np.flatnonzero((placed > 0).any(axis=(1, 2)))
+            _slice_candidates(fused[k : k + 1], labels[k : k + 1])
+            for k in np.flatnonzero((labels > 0).any(axis=(1, 2)))
         ),
     )
 
 
-def _slice_candidates(fused: FloatArray, placed: NDArray[np.int64]) -> SliceCandidates:
+def _slice_candidates(fused: FloatArray, labels: NDArray[np.int64]) -> SliceCandidates:
     outlines = outline_candidates(fused)
-    references = int((np.unique(placed) > 0).sum())
-    hit = lesions_hit(outlines.labels, placed, len(outlines.confidence))
+    references = int((np.unique(labels) > 0).sum())
+    hit = lesions_hit(outlines.labels, labels, len(outlines.confidence))
     return SliceCandidates(outlines.confidence, hit, references)
 
 

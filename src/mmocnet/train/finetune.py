@@ -18,7 +18,8 @@ from mmocnet.errors import InputError
 from mmocnet.evaluate.lesions import ScanLesions, lesion_scores, outcome
 from mmocnet.evaluate.matching import pairing
 from mmocnet.io.dataset import DatasetScan, plain, write_json
-from mmocnet.io.nifti import read_nifti
+from mmocnet.io.lesion_labels import read_reference
+from mmocnet.io.phase import read_phase
 from mmocnet.io.read import read_scan
 from mmocnet.nets.checkpoint import Cascade, save_cascade
 from mmocnet.predict.pipeline import StagedScan, conclude, engine_of, run_stages
@@ -193,11 +194,10 @@ def _outcomes(
 
     Attempts that have the same stages share their work.
     """
-    assert scan.labels is not None
     settings = SegmentSettings(device="cuda" if device == "cuda" else "cpu", location=False)
-    phase = None if scan.phase is None else read_nifti(scan.phase)
     read = read_scan(scan.image)
-    reference = np.rint(read_nifti(scan.labels).array).astype(np.int32)
+    phase = None if scan.phase is None else read_phase(scan.phase, read).volume
+    reference = read_reference(scan, read.volume)
     staged: dict[tuple[int, int], StagedScan] = {}
     rows = {}
     for name, cascade in attempts.items():

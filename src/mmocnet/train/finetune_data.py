@@ -8,6 +8,7 @@ import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan, read_dataset, write_tsv
+from mmocnet.io.lesion_labels import read_reference
 from mmocnet.io.nifti import read_nifti, write_nifti
 from mmocnet.io.read import read_scan
 from mmocnet.io.reviewed import Review, find_review, review_path
@@ -18,6 +19,7 @@ from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.testset import SubjectPlan, plan_subjects
 from mmocnet.train.finetune_settings import LEAST_LESIONS, LEAST_SUBJECTS
 from mmocnet.train.scans import MICROBLEED
+from mmocnet.volume import on_grid
 
 REJECTED = "rejected"
 REPLAY_STUDY = StudySettings(lesion_free_share=0.1, lesion_count=(4, 24), slab_mm=30.0)
@@ -87,22 +89,18 @@ def _by_review(dataset: Path, scan: DatasetScan, review: Review, folder: Path) -
     """Write a review as a reference, and return the scan with it."""
     visit = scan.image.parent.relative_to(dataset)
     name = review_path(dataset, scan.image).name.removesuffix("reviewed_dseg.nii.gz")
-    labels = folder / visit / f"{name}cmb_dseg.nii.gz"
+    reference = folder / visit / f"{name}cmb_dseg.nii.gz"
     table = folder / visit / f"{name}cmb_dseg.tsv"
     image = read_nifti(scan.image)
-    if review.labels.shape != image.shape:
-        raise InputError(
-            f"expected the review on the grid of {image.name}, {image.shape}, "
-            f"got {review.labels.shape}"
-        )
+    labels = on_grid(review.microbleeds(), image, "the review")
     columns = ("index", "kind", "x_mm", "y_mm", "z_mm")
     rows: list[dict[str, object]] = []
     for row in review.rows:
         cells = (row.index, MICROBLEED if row.microbleed else REJECTED, *row.centre_mm)
         rows.append(dict(zip(columns, cells, strict=True)))
     write_tsv(table, columns, rows)
-    write_nifti(labels, image.like(review.microbleeds().array), np.int16)
-    return replace(scan, labels=labels, table=table)
+    write_nifti(reference, image.like(labels.array), np.int16)
+    return replace(scan, labels=reference, table=table)
 
 
 def check_scans(scans: Sequence[DatasetScan]) -> None:
@@ -128,8 +126,7 @@ def count_lesions(scan: DatasetScan) -> int:
     """Return the number of reference lesions of a scan, 0 without a reference."""
     if scan.labels is None:
         return 0
-    labels = read_nifti(scan.labels).array
-    return int((np.unique(labels) > 0).sum())
+    return int(read_reference(scan, read_nifti(scan.image)).max())
 
 
 def split_for_tuning(scans: Sequence[DatasetScan], share: float, seed: int) -> Sides:

@@ -103,11 +103,19 @@ def keep_or_check(path: Path, data: Mapping[str, Any], what: str) -> None:
     if not path.exists():
         write_json(path, mine)
         return
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    check_same(json.loads(path.read_text(encoding="utf-8")), mine, what, path.parent)
+
+
+def check_same(kept: Any, mine: Any, what: str, folder: Path) -> None:
+    """Refuse plain values that are not those that a folder was begun with.
+
+    Raises:
+        InputError: If they differ; the first that does is named.
+    """
     if kept != mine:
         where = _difference(kept, mine, "")
         raise InputError(
-            f"expected {what} that {path.parent.name} was begun with, got others at {where}: "
+            f"expected {what} that {folder.resolve().name} was begun with, got others at {where}: "
             "give another output folder"
         )
 

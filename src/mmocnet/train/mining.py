@@ -10,6 +10,7 @@ import numpy as np
 
 from mmocnet.config import TrainSettings
 from mmocnet.errors import InputError
+from mmocnet.io.dataset import write_json
 from mmocnet.lesion import Candidate
 from mmocnet.predict.candidates import find_candidates
 from mmocnet.predict.engine import Engine
@@ -138,13 +139,21 @@ def mining_slices(scan: TrainingScan, count: int, rng: np.random.Generator) -> l
 
 
 def save_mined(folder: Path, mined: Mined, scans: Sides) -> None:
-    """Write the candidates; `mined.json` comes last and says that stage 1 is finished."""
+    """Write the candidates; `mined.json` comes last, whole, and says that stage 1 is finished."""
     for side, places in (("train", mined.train), ("validation", mined.validation)):
         for kind in KINDS:
             rows = np.concatenate([np.zeros((0, 4), np.float32), *places[kind]])
             np.save(folder / f"{side}-{kind}.npy", rows, allow_pickle=False)
     numbers = {"threshold": mined.threshold, "scores": mined.scores, "scans": _names(scans)}
-    (folder / "mined.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "mined.json", numbers)
+
+
+def is_mined(folder: Path) -> bool:
+    """Return whether `save_mined` has finished in a folder; a damaged file is none."""
+    try:
+        return "scans" in json.loads((folder / "mined.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def load_mined(folder: Path, scans: Sides) -> Mined:

@@ -17,8 +17,10 @@ from mmocnet.config import PreparationSettings
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
 from mmocnet.io.dataset import DatasetScan, read_dataset, read_tsv, stem
+from mmocnet.io.lesion_labels import read_reference
 from mmocnet.io.nifti import read_nifti
 from mmocnet.nets.settings_json import settings_to_json
+from mmocnet.predict.provenance import read_mask
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.geometry import PAD_MULTIPLE, WorkingGrid, working_grid
 from mmocnet.prepare.slices import prepare_slices
@@ -27,8 +29,8 @@ from mmocnet.train.planes_across import placed, planes_across
 from mmocnet.types import FloatArray, Mask3D
 from mmocnet.volume import Volume
 
-CACHE_VERSION = 2
-"""Raised whenever what is cached changes."""
+CACHE_VERSION = 3
+"""Raised whenever what is cached of scans changes."""
 MICROBLEED = "microbleed"
 ACROSS = "-across"
 """Ends the names of planes across a scan's slices."""
@@ -135,22 +137,13 @@ def quantised(array: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[n
 
 def _prepare(job: tuple[DatasetScan, _Cached], settings: PreparationSettings) -> None:
     scan, files = job
-    assert scan.labels is not None
     volume = read_nifti(scan.image)
-    labels = read_nifti(scan.labels)
-    brain = brain_mask(volume) if scan.brain is None else read_nifti(scan.brain).array > 0
-    if labels.shape != volume.shape:
-        raise InputError(
-            f"expected the reference on the grid of {volume.name}, {volume.shape}, "
-            f"got {labels.shape}"
-        )
-    marked = _Marked(
-        volume, brain, np.rint(labels.array).astype(np.int64), _mimic_voxels(scan, volume)
-    )
+    brain = brain_mask(volume) if scan.brain is None else read_mask(scan.brain, volume)
+    marked = _Marked(volume, brain, read_reference(scan, volume), _mimic_voxels(scan, volume))
     image, working, about = (_across if files.across else _along)(marked, settings)
     _save(files.image, image)
     # Eight bits where they do: a cohort's labels are read from disk at random.
-    _save(files.labels, working.astype(np.uint8 if working.max() <= 255 else np.int16))
+    _save(files.labels, working.astype(np.uint8 if working.max() <= 255 else np.int32))
     with replacing(files.about) as path:
         path.write_text(json.dumps(about), encoding="utf-8")
 
@@ -195,8 +188,17 @@ def _mimic_voxels(scan: DatasetScan, volume: Volume) -> FloatArray:
     if scan.table is None:
         return np.zeros((0, 3))
     rows = [row for row in read_tsv(scan.table) if row.get("kind", MICROBLEED) != MICROBLEED]
-    points = np.array([[float(row[key]) for key in ("x_mm", "y_mm", "z_mm")] for row in rows])
-    return volume.voxel(points.reshape(-1, 3))
+    try:
+        cells = [
+            [row[key].replace("n/a", "nan") for key in ("x_mm", "y_mm", "z_mm")] for row in rows
+        ]
+        points = np.array(cells, np.float64).reshape(-1, 3)
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"expected x_mm, y_mm and z_mm of each mimic, numbers or n/a, in {scan.table.name}"
+        ) from error
+    # A mimic of an unknown place is no place to learn from.
+    return volume.voxel(points[np.isfinite(points).all(axis=1)])
 
 
 def _load(scan: DatasetScan, files: _Cached) -> TrainingScan:
@@ -213,17 +215,26 @@ def _load(scan: DatasetScan, files: _Cached) -> TrainingScan:
     )
 
 
-def _cached(
-    scan: DatasetScan, settings: PreparationSettings, folder: Path, across: bool
-) -> _Cached:
-    """Return the files of a scan, named by all that they depend on."""
-    parts: list[Any] = [CACHE_VERSION, settings_to_json(settings)]
-    for path in (scan.image, scan.labels, scan.table, scan.brain):
+def cache_name(scan: DatasetScan, about: Any = None) -> str:
+    """Return a name for what is made of a scan, after its files and what else it depends on.
+
+    Args:
+        scan: Whose files may change, and whose name another dataset may have too.
+        about: What JSON can hold.
+    """
+    parts: list[Any] = [CACHE_VERSION, about]
+    for path in (scan.image, scan.labels, scan.table, scan.brain, scan.phase):
         if path is not None:
             status = path.stat()
             parts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
-    name = f"{stem(scan.image.name)}-{key}" + (ACROSS if across else "")
+    return f"{stem(scan.image.name)}-{key}"
+
+
+def _cached(
+    scan: DatasetScan, settings: PreparationSettings, folder: Path, across: bool
+) -> _Cached:
+    name = cache_name(scan, settings_to_json(settings)) + (ACROSS if across else "")
     return _Cached(
         folder / f"{name}-image.npy",
         folder / f"{name}-labels.npy",

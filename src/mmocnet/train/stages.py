@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from mmocnet.config import StageSettings, TrainSettings
 from mmocnet.errors import InputError
-from mmocnet.io.dataset import plain, write_json
+from mmocnet.io.dataset import plain
 from mmocnet.nets.checkpoint import (
     Cascade,
     load_pretrained_encoder,
@@ -25,11 +24,11 @@ from mmocnet.nets.checkpoint import (
 )
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
-from mmocnet.nets.settings_json import settings_to_json
+from mmocnet.nets.tensor_file import save_tensors
 from mmocnet.predict.engine import Engine, make_engine
-from mmocnet.train.distributed import from_main, on_main
+from mmocnet.train.distributed import from_main, is_main, on_main
 from mmocnet.train.loop import fit
-from mmocnet.train.mining import Mined, load_mined, mine, save_mined, validation_map
+from mmocnet.train.mining import Mined, is_mined, load_mined, mine, save_mined, validation_map
 from mmocnet.train.model_card import made
 from mmocnet.train.operate import find_in_scan, lesion_scores, operating_points
 from mmocnet.train.patches import (
@@ -40,6 +39,7 @@ from mmocnet.train.patches import (
     lesion_places,
     mimic_places,
 )
+from mmocnet.train.run_folder import keep_run
 from mmocnet.train.split import Split, split_by_subject
 from mmocnet.train.stage_data import StageData
 from mmocnet.train.trainer import FitResult
@@ -77,11 +77,15 @@ def train_cascade(
         The model folder, or None after stage "1".
 
     Raises:
-        InputError: If there are too few subjects or lesions, or stage 1 is missing.
+        InputError: If there are too few subjects or lesions, stage 1 is missing, or the folder was
+            begun with other settings or scans.
     """
     started = time.monotonic()
     split = split_by_subject(scans, settings.validation_share, settings.seed)
-    on_main(lambda: write_json(run_folder / "settings.json", settings_to_json(settings)))
+    _check_lesions(split)
+    if is_main():
+        settings = keep_run(run_folder, scans, settings, second=stage == "2")
+    settings = from_main(settings)
     if stage in ("1", "both"):
         train_first_stage(split, run_folder / "stage1", settings, device)
     if stage == "1":
@@ -105,6 +109,13 @@ def train_cascade(
 
     on_main(save)
     return run_folder / "model"
+
+
+def _check_lesions(split: Split) -> None:
+    if not any(scan.labels.any() for scan in split.train):
+        raise InputError(
+            f"expected microbleeds in the {len(split.train)} scans to train on, got none"
+        )
 
 
 def train_first_stage(
@@ -144,7 +155,7 @@ def train_second_stage(
 
 
 def _first_stage(detector: Detector, split: Split, folder: Path, settings: TrainSettings) -> None:
-    if from_main((folder / "mined.json").exists()):
+    if from_main(is_mined(folder)):
         return
     torch.manual_seed(settings.seed)
     detector.load_state_dict(Detector(settings.cascade.detector).state_dict())
@@ -180,7 +191,7 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
 def _keep_first_stage(
     detector: Detector, split: Split, folder: Path, settings: TrainSettings
 ) -> None:
-    save_file(_contiguous(detector), folder / "detector.safetensors")
+    save_tensors(folder / "detector.safetensors", detector.state_dict())
     # Maps of an earlier, interrupted attempt may be of other weights.
     shutil.rmtree(folder / "maps", ignore_errors=True)
     engine = cascade_engine(detector, Segmenter(settings.cascade.segmenter), settings)
@@ -188,7 +199,7 @@ def _keep_first_stage(
 
 
 def _finished_first_stage(detector: Detector, split: Split, folder: Path) -> Mined:
-    if not (folder / "mined.json").exists():
+    if not is_mined(folder):
         raise InputError(f"expected a finished stage 1 in {folder.parent.name}: train it first")
     load_weights(detector, folder / "detector.safetensors")
     detector.eval()
@@ -229,7 +240,7 @@ def _second_stage(
     ]
     data = StageData(samplers[0], samplers[1], settings, stage=2)
     _fit(segmenter, data, settings.segmenter, folder)
-    on_main(lambda: save_file(_contiguous(segmenter), path))
+    on_main(lambda: save_tensors(path, segmenter.state_dict()))
 
 
 def _with_thresholds(
@@ -280,7 +291,3 @@ def cascade_engine(detector: Detector, segmenter: Segmenter, settings: TrainSett
     device = next(detector.parameters()).device.type
     crop = settings.cascade.preparation.pixel_mm is not None
     return make_engine((detector, segmenter), device, crop=crop)
-
-
-def _contiguous(network: nn.Module) -> dict[str, Tensor]:
-    return {key: value.cpu().contiguous() for key, value in network.state_dict().items()}

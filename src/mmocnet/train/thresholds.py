@@ -1,6 +1,5 @@
 """Give a trained cascade its calibrated confidence and its operating points, on whole scans."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,7 @@ import numpy as np
 
 from mmocnet.config import ContextSettings, Thresholds
 from mmocnet.errors import InputError, ModelError
-from mmocnet.io.dataset import DatasetScan, read_dataset
+from mmocnet.io.dataset import DatasetScan, makers_of, read_dataset
 from mmocnet.nets.checkpoint import Cascade, load_cascade, save_cascade
 from mmocnet.predict.context import expanded
 from mmocnet.train.calibrate import Decision, ScoredScan, cross_fit, fold_of
@@ -47,7 +46,8 @@ def calibrate(
         The operating points of volumes, see `train.points.choose_points`.
 
     Raises:
-        InputError: If no scan has a reference, or too few subjects have a lesion.
+        InputError: If no scan has a reference, too few subjects have a lesion, or a natural one is
+            a single slice.
         ModelError: If the model folder is not one.
     """
     cascade = load_cascade(str(model), device)
@@ -57,7 +57,7 @@ def calibrate(
     scans = [*validation, *whole]
     volumes = []
     for number, scan in enumerate(scans, 1):
-        volumes.append(collect(scan, cascade, device))
+        volumes.append(collect(scan, cascade, device, whole=number > len(validation)))
         if progress is not None:
             progress(number, len(scans))
     parts = volumes[: len(validation)], volumes[len(validation) :]
@@ -66,12 +66,7 @@ def calibrate(
 
 def is_simulated(dataset: Path) -> bool:
     """Return whether a BIDS folder says that it was simulated by this package."""
-    try:
-        text = (dataset / "dataset_description.json").read_text(encoding="utf-8")
-        made_by = json.loads(text)["GeneratedBy"]
-        return any(one["Description"].startswith("mmocnet simulate") for one in made_by)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+    return any(maker.startswith("mmocnet simulate") for maker in makers_of(dataset))
 
 
 def settle(

@@ -1,6 +1,5 @@
 """The models to choose from, as their folders say, read without torch."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from mmocnet.nets.card import (
     share_text,
     shipped_folder,
 )
-from mmocnet.nets.settings_json import settings_from_json
+from mmocnet.nets.model_settings import model_card, model_settings
 from mmocnet.predict.context import MIN_SLICES, limits_for
 
 SHIPPED = ("standard", "compact", "paper")
@@ -76,18 +75,15 @@ def read_model(word: str) -> Model:
     folder = shipped_folder() / word if word in SHIPPED else Path(word).resolve()
     if not folder.is_dir():
         raise ModelError(f"expected a model folder or one of {SHIPPED}, got {folder.name!r}")
-    where = f"{folder.name}/settings.json"
     try:
-        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         digests = (folder / "SHA256SUMS").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ModelError(f"the model folder {folder.name!r} is incomplete or damaged") from error
     return Model(
         name=folder.name,
         path=word if word in SHIPPED else str(folder),
-        settings=settings_from_json(CascadeSettings, settings, where),
-        card=card if isinstance(card, dict) else {},
+        settings=model_settings(folder),
+        card=model_card(folder),
         stamp=digests,
     )
 

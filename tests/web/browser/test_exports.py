@@ -71,6 +71,17 @@ def test_the_report_and_the_audit_name_the_reader(reader, request):
     assert [event["kind"] for event in events if "kind" in event] == ["verdict"]
 
 
+def test_the_report_fits_a_narrow_window(reader, browser):
+    reader.key("a")
+    reader.saved()
+    path, _ = export(reader, "html")
+    page = browser.new_page(viewport={"width": 500, "height": 800})
+    page.set_content(path.read_text(encoding="utf-8"))
+    assert page.locator(".lesion").count()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 500
+    page.close()
+
+
 def test_pdf_tsv_bids_and_training_are_made_in_the_browser_too(reader):
     shown = reader.state()["shown"]
     reader.key("a")
@@ -112,7 +123,9 @@ def test_the_menu_follows_the_reading_while_it_is_open(reader):
         held.append(route)
 
     reader.page.route("**/events", hold)
-    reader.key("g", "o")
+    reader.key("g")
+    reader.find("confirm-yes").click()
+    reader.key("o")
     warning = reader.page.get_by_text("not marked complete")
     warning.wait_for()
     reader.until(lambda: held)

@@ -46,6 +46,8 @@ def test_reading_from_start_to_export_needs_no_mouse(sit_down, read_room):
     one.key("ArrowLeft")
     assert one.state()["cross"] != cross
     one.key("n", "b", "a", "r", "Enter", "PageDown", "g")
+    one.find("confirm-no").focus()
+    one.key("Enter")
     one.saved()
     one.key("o")
     one.find("dialog-export").wait_for()
@@ -77,6 +79,7 @@ def test_long_names_and_all_live_keys_leave_what_matters_in_sight(sit_down, read
     one.key("e")
     assert in_sight("accept", "undo", "add", "eraser", "smaller", "larger", "leave")
     one.key("Escape", "g")
+    one.find("confirm-yes").click()
     one.until(lambda: one.saved()["complete"])
     assert check(one, "outside") == []
     one.key("q")

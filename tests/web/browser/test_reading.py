@@ -264,10 +264,21 @@ def test_a_reader_can_begin_every_study_blind(sit_down, read_room):
 def test_completing_marks_the_study_as_read(sit_down, read_room):
     one = sit_down(read_room).enter("complete").open()
     one.key("g")
+    one.find("confirm-yes").click()
     one.until(lambda: one.saved()["complete"])
     one.find("back").click()
     row = one.find(f"study-{read_room.study}")
     one.until(lambda: "complete" in row.inner_text())
+
+
+def test_completing_with_findings_not_judged_asks_first(sit_down, read_room):
+    one = sit_down(read_room).enter("open findings").open()
+    one.key("g")
+    left = len([f for f in one.state()["findings"] if f["status"] == "lesion"])
+    one.find("dialog-confirm").get_by_text(f"{left} findings are not judged").wait_for()
+    one.find("confirm-no").click()
+    one.key("a")
+    assert one.saved()["complete"] is False
 
 
 def test_a_reading_that_went_on_elsewhere_is_loaded_again(sit_down, read_room):

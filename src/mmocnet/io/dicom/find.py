@@ -16,6 +16,7 @@ from mmocnet.io.dicom.quiet import UNREADABLE, quiet
 from mmocnet.io.dicom.series import DicomSeries, counted
 from mmocnet.io.dicom.stack import main_orientation, places_of
 from mmocnet.io.dicom.vendors import Kind, kind_of
+from mmocnet.io.nifti import SUFFIXES as NIFTI_SUFFIXES
 from mmocnet.types import Triple
 
 MR_IMAGES = "1.2.840.10008.5.1.4.1.1.4"
@@ -50,6 +51,8 @@ def find_series(path: Path) -> list[DicomSeries]:
     slices, damaged = _slices(files, alone=files == [path])
     if not slices:
         text = f"found no DICOM image among {counted(len(files), 'file')} in {path.name}"
+        if any(one.name.lower().endswith(NIFTI_SUFFIXES) for one in files):
+            raise InputError(f"{text}: it holds NIfTI files: give the files themselves")
         why = f"{damaged} damaged, or without position, orientation or pixel spacing"
         raise InputError(f"{text}: {why}" if damaged else text)
     warnings = []

@@ -1,5 +1,6 @@
 /** What a reader does to findings: judge, move on, add, paint, undo. */
 
+import { confirm } from "./dialogs.js";
 import { number } from "./dom.js";
 import { pending, send } from "./events.js";
 import { emit, state } from "./state.js";
@@ -170,17 +171,25 @@ export async function history(kind) {
   }
 }
 
-/** Say that the reading is complete, or open it again. */
-export function complete() {
+/** Say that the reading is complete, or open it again; asks first where findings are not judged. */
+export async function complete() {
   if (!state.reading) return;
   if (state.reading.hidden) {
     tell("Reveal the machine's marks before you complete the reading.");
     return;
   }
   const done = !state.reading.complete;
-  const open = state.reading.counts(state.threshold).open;
+  if (done && !(await mayComplete())) return;
   guarded(send("complete", { complete: done }));
-  if (done && open) tell(`Marked complete with ${open} shown findings not judged; they do not count as microbleeds.`);
+}
+
+/** Ask where findings are not judged. @returns {Promise<boolean>} */
+async function mayComplete() {
+  const open = state.reading.notJudged();
+  if (!open) return true;
+  const what = open === 1 ? "1 finding is" : `${open} findings are`;
+  const words = `${what} not judged: the report will say so, not count them and stay preliminary, and no training set can be made.`;
+  return confirm("Mark complete all the same?", words, "Mark complete");
 }
 
 /** @param {boolean} yes - Hide the machine's marks until revealed. */

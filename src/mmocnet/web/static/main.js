@@ -96,7 +96,7 @@ function technique() {
   const sides = about.source === "picture" ? 2 : 3;
   const size = `${about.shape.slice(0, sides).join(" × ")}, ${about.spacing_mm.slice(0, sides).map((mm) => mm.toFixed(2)).join(" × ")} mm`;
   const name = model?.name ?? settings?.model;
-  return name && state.study.result ? `${size}; marks: ${name}, ${settings?.point ?? threshold ?? ""}` : size;
+  return name && state.study.result ? `marks: ${name}, ${settings?.point ?? threshold ?? ""}; ${size}` : size;
 }
 
 function showReading(yes) {

@@ -187,7 +187,7 @@ function row(finding) {
   );
 }
 
-const note = (finding) => (finding.status === "siderosis" ? ", possible siderosis" : "");
+const note = (finding) => (["siderosis", "vessel"].includes(finding.status) ? `, possible ${finding.status}` : "");
 
 const act = (key, name, glyphName, run, test) =>
   h("button", { type: "button", test, onclick: run }, glyphName ? glyph(glyphName) : null, h("kbd", { text: key }), name);

@@ -80,6 +80,11 @@ export class Reading {
     };
   }
 
+  /** @returns {number} The machine's lesions without a verdict, as the report counts them. */
+  notJudged() {
+    return [...this.findings.values()].filter(({ status, verdict }) => status === "lesion" && !verdict).length;
+  }
+
   /**
    * Whose a place is, whether shown or not; blind, only one's own are known here.
    * @param {number[]} voxel

@@ -1,0 +1,50 @@
+"""Whether the datasets of a training can do what they are given for: said before the work."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import DatasetScan, read_dataset, stem
+from mmocnet.train.finetune_data import count_lesions
+
+LEAST_WITH_LESIONS = 2
+"""Subjects with a microbleed that a dataset to decide on needs: one is held against others."""
+
+
+def check_datasets(learnt: Path, others: Mapping[str, Path]) -> None:
+    """Refuse datasets that share scans, or hold too few microbleeds.
+
+    Args:
+        learnt: BIDS folder to train on.
+        others: Further folders, of other subjects, by what errors call them.
+
+    Raises:
+        InputError: If one cannot be read, holds too few subjects with a microbleed, or has a scan
+            that another has too.
+    """
+    seen: dict[Path, str] = {}
+    for name, folder in {"the training": learnt, **others}.items():
+        scans = [scan for scan in read_dataset(folder) if scan.labels is not None]
+        for path in (scan.image.resolve() for scan in scans):
+            if path in seen:
+                raise InputError(
+                    f"expected other subjects for {name} than for {seen[path]}, got the same scan "
+                    f"{stem(path.name)} in {folder.name}"
+                )
+        seen |= {scan.image.resolve(): name for scan in scans}
+        least = 1 if folder == learnt else LEAST_WITH_LESIONS
+        found = _with_lesions(scans, least)
+        if found < least:
+            raise InputError(
+                f"expected {least} or more subjects with microbleeds in their references for "
+                f"{name}, got {found} in {folder.name}"
+            )
+
+
+def _with_lesions(scans: Sequence[DatasetScan], enough: int) -> int:
+    """Return how many subjects have a microbleed, at most as many as are enough."""
+    found: set[str] = set()
+    for scan in scans:
+        if len(found) < enough and scan.subject not in found and count_lesions(scan):
+            found.add(scan.subject)
+    return len(found)

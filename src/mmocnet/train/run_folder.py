@@ -1,0 +1,75 @@
+"""What a run folder was begun with: only the same training goes on in it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmocnet.config import StageSettings, TrainSettings
+from mmocnet.io.dataset import write_json
+from mmocnet.nets.settings_json import settings_from_json, settings_to_json
+from mmocnet.train.folds import check_same, keep_or_check
+from mmocnet.train.patches import TrainingScan
+
+FINISHED = {
+    "detector": "stage1/mined.json",
+    "segmenter": "stage2/segmenter.safetensors",
+    "classifier": "classifier/classifier.safetensors",
+}
+"""The file of a run folder that says that a stage is trained."""
+
+
+def keep_run(
+    folder: Path, scans: Sequence[TrainingScan], settings: TrainSettings, second: bool = False
+) -> TrainSettings:
+    """Write what a run folder is begun with, or check that it was begun with the same.
+
+    Epochs and budget of a stage that is not trained yet may change, and what saves memory.
+
+    Args:
+        folder: Of the run; made if missing.
+        scans: What is trained and validated on.
+        settings: How.
+        second: Whether stage 2 alone is asked for: stage 1 was then as long as it was.
+
+    Returns:
+        The settings, with the length that stage 1 had.
+
+    Raises:
+        InputError: If settings or scans are others; the first that differs is named.
+        ModelError: If the folder's settings are of another version.
+    """
+    path = folder / "settings.json"
+    if path.exists():
+        data = json.loads(path.read_text(encoding="utf-8"))
+        kept = settings_from_json(TrainSettings, data, f"{folder.name}/settings.json")
+        if second:
+            settings = replace(settings, detector=_as_long(settings.detector, kept.detector))
+        stages: dict[str, Any] = {}
+        for name, file in FINISHED.items():
+            asked = getattr(settings, name)
+            saving = asked.gradient_checkpointing
+            stage = replace(getattr(kept, name), gradient_checkpointing=saving)
+            stages[name] = stage if (folder / file).exists() else _as_long(stage, asked)
+        begun = settings_to_json(replace(kept, **stages))
+        check_same(begun, settings_to_json(settings), "the settings", folder)
+    keep_or_check(folder / "scans.json", {s.name: _digest(s) for s in scans}, "the scans")
+    write_json(path, settings_to_json(settings))
+    return settings
+
+
+def _as_long(stage: StageSettings, other: StageSettings) -> StageSettings:
+    return replace(stage, max_epochs=other.max_epochs, budget_minutes=other.budget_minutes)
+
+
+def _digest(scan: TrainingScan) -> str:
+    """Return what tells a scan that was prepared or labelled otherwise."""
+    digest = hashlib.sha256(repr((scan.subject, scan.image.shape)).encode())
+    # All lesions, but one slice of the image: a cohort takes long to read.
+    for array in (scan.labels, scan.mimic_points, scan.image[len(scan.image) // 2]):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

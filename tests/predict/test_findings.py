@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+
+from mmocnet.config import Thresholds
+from mmocnet.predict.findings import list_findings
+from mmocnet.volume import Volume
+
+
+@pytest.mark.parametrize(("gap", "found"), [(0, 1), (1, 2)])
+def test_candidates_that_touch_are_one_with_the_confidence_of_the_surest(gap, found):
+    labels = np.zeros((20, 20, 10), np.int32)
+    labels[5:8, 5:8, 4:6] = 2
+    labels[8 + gap, 8 + gap, 6] = 1
+    labels[15, 15, 2] = 3
+    confidence = np.array([0.9, 0.99, 0.4])
+    findings = list_findings(Volume(labels, np.eye(4)), confidence, None, Thresholds(), 0.5)
+    assert [one.confidence for one in findings.lesions] == [0.99, 0.9][:found]
+    assert findings.lesions[0].volume_mm3 == 18 + (found == 1)
+    assert len(findings.candidates) == found + 1
+    assert np.unique(findings.labels).tolist() == list(range(found + 2))
+    assert (findings.labels > 0).sum() == 20
