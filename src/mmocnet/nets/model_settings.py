@@ -30,7 +30,7 @@ RANGES = {
     "classifier.widths": (1, 1024),
     "classifier.blocks": (1, 16),
 }
-"""Least and largest value of settings, wide about any use: beyond, a folder takes all memory."""
+"""Least and largest value of settings, wide about any use; beyond, a model takes all memory."""
 
 
 def model_settings(folder: Path) -> CascadeSettings:
