@@ -65,3 +65,26 @@ def test_either_a_dataset_or_a_model_is_needed(
 def test_a_budget_lifts_the_limit_of_epochs() -> None:
     assert Baseline(budget_minutes=30.0).settings().stage.max_epochs == 100_000
     assert Baseline(network="unet3d", width=8).settings().width == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--budget-minutes", "0"], "--budget-minutes above 0, got 0"),
+        (["--seed", "-1"], "--seed of at least 0, got -1"),
+        (["--thresholds-on", "set"], "other subjects for --thresholds-on than for the training"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_any_scan_is_prepared(
+    words: list[str],
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_study: WriteStudy,
+) -> None:
+    write_study(tmp_path / "set", "01")
+    monkeypatch.chdir(tmp_path)
+    assert main(["baseline", "set", "-o", "run", "--device", "cpu", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run" / "cache").exists()

@@ -1,5 +1,6 @@
 """`mmocnet baseline`: train a plain U-Net to compare with, and segment with it."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -84,6 +85,10 @@ class Baseline:
         """Return how the network is trained, with this command's changes."""
         from mmocnet.train.baseline_net import baseline_settings
 
+        if self.seed < 0:
+            raise InputError(f"expected --seed of at least 0, got {self.seed}")
+        if self.budget_minutes is not None and not 0 < self.budget_minutes < math.inf:
+            raise InputError(f"expected --budget-minutes above 0, got {self.budget_minutes:g}")
         preset = baseline_settings(self.network)
         stage = preset.stage
         # With a budget the epochs must not end the training first.
@@ -99,8 +104,11 @@ class Baseline:
 
     def _train(self, dataset: Path, out: Path, device: str) -> None:
         from mmocnet.train.baseline import train_baseline
+        from mmocnet.train.datasets import check_datasets
 
         settings = self.settings()
+        given = {} if self.thresholds_on is None else {"--thresholds-on": self.thresholds_on}
+        check_datasets(dataset, given)
         scans = self._scans(dataset, out, settings)
         natural: tuple[TrainingScan, ...] = ()
         if self.thresholds_on is not None:
