@@ -19,3 +19,16 @@ def test_candidates_that_touch_are_one_with_the_confidence_of_the_surest(gap, fo
     assert len(findings.candidates) == found + 1
     assert np.unique(findings.labels).tolist() == list(range(found + 2))
     assert (findings.labels > 0).sum() == 20
+
+
+@pytest.mark.parametrize(("confidence", "set_aside"), [(0.6, True), (0.9, False)])
+def test_a_long_thin_deep_finding_is_a_vessel_unless_it_is_sure(confidence, set_aside):
+    labels = np.zeros((30, 20, 20), np.int32)
+    labels[5:25, 10, 10] = 1
+    brain = np.pad(np.ones((30, 20, 20), bool), 20)
+    placed = Volume(np.pad(labels, 20), np.eye(4))
+    found = list_findings(placed, np.array([confidence]), brain, Thresholds(), 0.5)
+    assert found.vessels == ((1,) if set_aside else ())
+    assert [one.certainty.value for one in found.lesions] == (
+        [] if set_aside else ["macrohaemorrhage"]
+    )

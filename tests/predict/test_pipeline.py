@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from mmocnet.config import SegmentSettings
+from mmocnet.config import SegmentSettings, Thresholds
 from mmocnet.errors import InputError, ModelError
 from mmocnet.lesion import Certainty
 from mmocnet.predict.pipeline import segment
@@ -198,9 +198,12 @@ def test_a_long_thin_streak_that_lies_deep_is_a_vessel_and_no_haemorrhage(
 ):
     scan = phantom(head_affine, SHAPE, [((20.0, -30.0, 6.0), 6.0)])
     array = scan.array.copy()
-    array[36:62, 60, 20] = 100.0
+    array[36:62, 60, 20] = 215.0
+    # Nothing is sure.
+    limits = Thresholds(report=1.0)
+    dark_spots.settings = replace(dark_spots.settings, thresholds=limits)
     result = segment(scan.like(array), cascade=dark_spots)
-    assert [one.certainty for one in result.lesions] == [Certainty.DEFINITE]
+    assert [one.certainty for one in result.lesions] == [Certainty.POSSIBLE]
     (number,) = result.vessels
     vessel = result.candidates[number - 1]
     assert vessel.diameter_mm > 10

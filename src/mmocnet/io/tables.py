@@ -56,7 +56,7 @@ CANDIDATE_COLUMNS = {key: LESION_COLUMNS[key] for key in LESION_COLUMNS if key !
             "lesion": "In the lesion table, with the same index",
             "below threshold": "Confidence below the operating threshold",
             "siderosis": "Long, thin and superficial: not counted",
-            "vessel": "Long, thin and over 10 mm, not superficial: not counted",
+            "vessel": "Long, thin, over 10 mm, deep, below the report threshold: not counted",
         },
     },
 }

@@ -34,7 +34,7 @@ class Findings:
         candidates: All of them, by number.
         lesions: Those at or above the operating threshold; the same numbers, from 1.
         siderosis: Numbers of candidates that look like superficial siderosis.
-        vessels: Numbers of candidates over 10 mm that are long and thin, but lie deep.
+        vessels: Numbers of candidates over 10 mm that are long, thin and not sure, but lie deep.
     """
 
     labels: Labels3D
@@ -84,7 +84,11 @@ def list_findings(
     strange = {
         number
         for number, superficial in long.items()
-        if superficial or measured[number].diameter_mm > MAXIMUM_MM
+        # What is sure may be a row of microbleeds.
+        if superficial
+        or (
+            measured[number].diameter_mm > MAXIMUM_MM and confidence[number - 1] < thresholds.report
+        )
     }
     order = sorted(measured, key=lambda number: (number in strange, -confidence[number - 1]))
     lookup = np.zeros(len(confidence) + 1, dtype=np.int32)
