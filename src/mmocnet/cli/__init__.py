@@ -3,6 +3,7 @@
 Command modules import nothing heavy at the top: torch and the like are imported inside `run`.
 """
 
+import errno
 import importlib
 import io
 import sys
@@ -13,6 +14,8 @@ from mmocnet import __version__
 from mmocnet.errors import MmocnetError
 
 NOTICE = "Research use only - not a medical device."
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where nothing more can be written."""
 
 COMMANDS = {
     "segment": ("Segment", "find and outline microbleeds in SWI scans"),
@@ -96,6 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _parse(words[0], words[1:]).run()
     except MmocnetError as error:
         print(f"mmocnet {words[0]}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"mmocnet {words[0]}: the disk is full: nothing more was written", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("mmocnet: interrupted", file=sys.stderr)
