@@ -15,7 +15,7 @@ def test_a_full_disk_is_told_in_a_sentence(
         raise OSError(number, "text", "/a/path/of/somebody")
 
     monkeypatch.setattr(Segment, "run", run)
-    assert main(["segment", "a.nii.gz"]) == 2
+    assert main(["segment", "a.nii.gz", "-o", "out"]) == 2
     told = capsys.readouterr().err
     assert "the disk is full" in told
     assert "somebody" not in told
@@ -27,4 +27,4 @@ def test_other_errors_of_the_system_are_no_full_disk(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Segment, "run", run)
     with pytest.raises(OSError, match="text"):
-        main(["segment", "a.nii.gz"])
+        main(["segment", "a.nii.gz", "-o", "out"])

@@ -95,15 +95,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    return _run(words[0], words[1:])
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    """Run a command; return the exit code, a sentence printed where it failed."""
     try:
-        _parse(words[0], words[1:]).run()
+        _parse(name, words).run()
     except MmocnetError as error:
-        print(f"mmocnet {words[0]}: {error}", file=sys.stderr)
+        print(f"mmocnet {name}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in FULL:
             raise
-        print(f"mmocnet {words[0]}: the disk is full: nothing more was written", file=sys.stderr)
+        print(f"mmocnet {name}: the disk is full: nothing more was written", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("mmocnet: interrupted", file=sys.stderr)
