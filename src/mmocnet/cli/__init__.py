@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(words[0], words[1:])
 
 
-def _run(name: str, words: Sequence[str]) -> int:
+def _run(name: str, words: list[str]) -> int:
     """Run a command; return the exit code, a sentence printed where it failed."""
     try:
         _parse(name, words).run()
