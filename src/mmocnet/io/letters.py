@@ -19,4 +19,13 @@ def draw_letters(image: Image.Image, letters: tuple[str, str, str, str]) -> None
         (top, (width // 2, 2), "ma"),
         (bottom, (width // 2, height - 3), "md"),
     ):
-        draw.text(at, text, fill=(235, 235, 235), font=font, anchor=anchor)
+        # With an edge, to be read on bright tissue too.
+        draw.text(
+            at,
+            text,
+            fill=(235, 235, 235),
+            font=font,
+            anchor=anchor,
+            stroke_width=1,
+            stroke_fill=(0, 0, 0),
+        )
