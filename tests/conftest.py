@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pypdfium2
 import pytest
 from hypothesis import settings
 
@@ -63,6 +65,24 @@ def judged() -> Callable[[Path], list[str]]:
         return [one for one in said if one.startswith("Error")]
 
     return judge
+
+
+@pytest.fixture
+def words_of() -> Callable[[Path], str]:
+    """Return what is written in a text or PDF file.
+
+    Pictures within a page are left out: chance spells any four letters in some megabytes.
+    """
+
+    def read(path: Path) -> str:
+        if path.suffix == ".pdf":
+            document = pypdfium2.PdfDocument(path)
+            text = "".join(page.get_textpage().get_text_range() for page in document)
+            document.close()
+            return text
+        return re.sub(r"(?<=;base64,)[A-Za-z0-9+/=]+", "", path.read_text(encoding="utf-8"))
+
+    return read
 
 
 @pytest.fixture
