@@ -75,6 +75,35 @@ def test_a_simulated_study_comes_back_as_segment_has_it(
     _check_conformance(tmp_path, stored["SEG"] + stored["SR"] + stored["DOC"])
 
 
+def test_a_report_refers_to_the_segmentation_of_the_slices_that_it_is_about(
+    pacs, orthanc, swi, write_dicom_series, tmp_path
+):
+    files = sorted(write_dicom_series(tmp_path / "study", swi))
+    # A first try, before all slices had come, stored its Segmentation and no report.
+    orthanc.upload(files[:-1])
+    assert main(pacs) == 0
+    query = {"Level": "Instance", "Query": {"Modality": "SR"}}
+    (report,) = json.loads(orthanc.ask("/tools/find", json.dumps(query).encode()))
+    orthanc.ask(f"/instances/{report}", method="DELETE")
+    (tmp_path / "state" / "state.sqlite").unlink()
+    orthanc.upload(files[-1:])
+    assert main(pacs) == 0
+
+    (report,) = map(_read, orthanc.stored("SR"))
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    named = {
+        instance.ReferencedSOPInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
+    }
+    found = {one.SOPInstanceUID: one for one in map(_read, orthanc.stored("SEG"))}
+    (segmentation,) = (found[uid] for uid in named & found.keys())
+    (series,) = segmentation.ReferencedSeriesSequence
+    sources = {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence}
+    assert sources == {pydicom.dcmread(one).SOPInstanceUID for one in files}
+    assert {one.TrackingUID for one in segmentation.SegmentSequence} <= _tracking_uids(report)
+
+
 @pytest.fixture(params=["another series", "the same series"])
 def phase_in(request, scan, write_dicom_series, tmp_path):
     """Files of a study with phase, and the UID of the series that the phase is in."""

@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import logging
+import os
 import stat
 import threading
 from dataclasses import dataclass, field, replace
@@ -11,9 +13,10 @@ import pytest
 from mmocnet.errors import InputError
 from mmocnet.pacs.connection import Connection, Limits
 from mmocnet.pacs.credentials import Credentials
-from mmocnet.pacs.dicomweb import DicomWeb, FoundSeries
+from mmocnet.pacs.dicomweb import DicomWeb, FoundSeries, short
 from mmocnet.pacs.errors import AccessError, ServerError
-from mmocnet.pacs.watch import Watcher, WatchSettings, _fitting, short
+from mmocnet.pacs.sources import fitting
+from mmocnet.pacs.watch import Watcher, WatchSettings
 
 from .conftest import PASSWORD, USER
 
@@ -224,12 +227,11 @@ def test_a_phase_that_cannot_be_fetched_is_left_out_in_the_end(
     for _ in range(4):
         watcher.look(threading.Event())
     assert maker.seen == [8]
-    assert watcher.failures == 2
+    assert caplog.text.count("failed: no; trying again") == 2
     assert "its phase is not used: no" in caplog.text
     # Who names the series is not told to come again.
     orthanc.empty()
     orthanc.upload([*swi, *sorted((tmp_path / "phase").iterdir())])
-    watcher.failures = 0
     watcher.run_series(uid)
     assert maker.seen == [8, 8]
 
@@ -254,13 +256,13 @@ def test_the_phase_nearest_in_number_comes_first():
     numbers = (1, None, 9, 4, 6, 12)
     phases = [FoundSeries("1", f"1.2.{n}", "pha", 8, one) for n, one in enumerate(numbers)]
     phases.append(FoundSeries("1", "1.3", "pha", 7, 5))
-    assert [one.number for one in _fitting(phases, swi)] == [4, 6, 1, 9]
+    assert [one.number for one in fitting(phases, swi)] == [4, 6, 1, 9]
 
 
 def test_phase_of_several_echoes_is_a_whole_number_of_times_as_long():
     swi = FoundSeries("1", "1.1", "SWI", 8, 5)
     phases = [FoundSeries("1", f"1.2.{n}", "pha", n, 6) for n in (24, 12, 4)]
-    assert [one.instances for one in _fitting(phases, swi)] == [24]
+    assert [one.instances for one in fitting(phases, swi)] == [24]
 
 
 def test_instances_that_come_after_the_result_change_nothing(
@@ -337,6 +339,45 @@ def test_what_failed_is_tried_again_later_and_not_for_ever(watch, orthanc, write
         stop.wait(pause_s)
         watcher.look(stop)
         assert len(maker.seen) == tries
+
+
+def _failing_with(code):
+    """What a maker does whose files cannot be written: the system's own error, in a sentence."""
+
+    def write():
+        try:
+            if code == errno.ENOSPC:
+                Path("/dev/full").write_bytes(b"labels")
+            raise OSError(code, os.strerror(code))
+        except OSError as error:
+            raise InputError(f"cannot write to 'out': {error.strerror}") from error
+
+    return write
+
+
+@pytest.mark.parametrize(("code", "tries"), [(errno.ENOSPC, 5), (errno.EIO, 3)])
+def test_what_the_disk_refuses_is_tried_again(watch, orthanc, write_small, tmp_path, code, tries):
+    orthanc.upload(write_small(tmp_path / "swi"))
+    maker = CopyMaker(before=dict.fromkeys(range(1, 5), _failing_with(code)))
+    watcher = watch(maker, replace(QUICK, backoff_s=0, attempts=3))
+    for _ in range(6):
+        watcher.look(threading.Event())
+    # A full disk as often as it takes; another error of the system may be of the series.
+    assert len(maker.seen) == tries
+    assert _counts(orthanc) == ((1, 1) if code == errno.ENOSPC else (0, 0))
+
+
+def test_what_a_decoder_says_is_said_once(watch, orthanc, write_small, tmp_path):
+    orthanc.upload(write_small(tmp_path / "swi"))
+
+    def bad():
+        raise InputError("cannot read a file of series 3") from OSError("broken data stream")
+
+    maker = CopyMaker(before={1: bad})
+    watcher = watch(maker, replace(QUICK, backoff_s=0))
+    for _ in range(3):
+        watcher.look(threading.Event())
+    assert maker.seen == [8]
 
 
 def test_a_stop_ends_after_the_series_at_hand(watch, orthanc, write_small, tmp_path):

@@ -2,6 +2,7 @@ import dataclasses
 import errno
 import json
 import logging
+import tempfile
 
 import nibabel
 import numpy as np
@@ -135,13 +136,18 @@ def test_no_lesion_leaves_a_report_and_no_segmentation(result, place):
     assert sorted(one.name for one in place.dicom.iterdir()) == ["report.dcm", "sr.dcm"]
 
 
-def test_uids_are_known_from_the_settings_before_the_scan_is_read(result, place, dark_spots):
+def test_the_report_s_uid_is_known_from_the_settings_before_the_scan_is_read(
+    result, place, dark_spots
+):
     write_outputs(result, place)
-    record = json.loads(place.summary.read_text())["Provenance"]
-    uid = result.dicom.series_uid
+    settings = result_settings(json.loads(place.summary.read_text())["Provenance"])
+    uids = {}
     for role in ("seg", "sr"):
-        expected = derived_uid(uid, dark_spots.sha256, result_settings(record), role)
-        assert pydicom.dcmread(place.dicom / f"{role}.dcm").SOPInstanceUID == expected
+        known = derived_uid(result.dicom.series_uid, dark_spots.sha256, settings, role)
+        uids[role] = (known, pydicom.dcmread(place.dicom / f"{role}.dcm").SOPInstanceUID)
+    assert uids["sr"][0] == uids["sr"][1]
+    # The archive keeps the first object of a UID: one of other slices needs another.
+    assert uids["seg"][0] != uids["seg"][1]
 
 
 @pytest.mark.parametrize("given", ["Mask", "Phase"])
@@ -182,6 +188,21 @@ def test_headers_that_allow_no_object_cost_a_warning_only(result, place, words_o
     assert place.labels.is_file()
     assert json.loads(place.summary.read_text())["Summary"]["Warnings"] == list(done.warnings)
     assert told in " ".join(words_of(place.pdf).split())
+
+
+def test_a_full_disk_is_no_fault_of_the_headers(result, place, monkeypatch):
+    make = tempfile.mkstemp
+
+    def full_for_objects(**options):
+        if options["suffix"].endswith("seg.dcm"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return make(**options)
+
+    monkeypatch.setattr(tempfile, "mkstemp", full_for_objects)
+    with pytest.raises(InputError, match="No space left on device") as caught:
+        write_outputs(result, place)
+    assert caught.value.__cause__.errno == errno.ENOSPC
+    assert not place.summary.exists()
 
 
 def test_nothing_of_the_patient_is_outside_the_objects(result, place, words_of, caplog, capfd):

@@ -4,8 +4,9 @@ It knows a series by a hash only, so that nothing in it leads to a patient. What
 of the archive itself; this saves the question, and remembers failures.
 """
 
+import datetime
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +14,20 @@ from mmocnet.errors import InputError
 
 StateName = Literal["waiting", "done", "failed"]
 
-TABLE = """CREATE TABLE IF NOT EXISTS series (
+TABLES = (
+    """CREATE TABLE IF NOT EXISTS series (
     key TEXT PRIMARY KEY, state TEXT NOT NULL, instances INTEGER NOT NULL,
-    counted REAL NOT NULL, attempts INTEGER NOT NULL, next_try REAL NOT NULL)"""
-UPSERT = """INSERT INTO series VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET
-    state = excluded.state, instances = excluded.instances, counted = excluded.counted,
-    attempts = excluded.attempts, next_try = excluded.next_try"""
+    counted REAL NOT NULL, attempts INTEGER NOT NULL, next_try REAL NOT NULL,
+    faults INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE TABLE IF NOT EXISTS looks (key TEXT PRIMARY KEY, day INTEGER NOT NULL, open INTEGER)",
+)
+COLUMNS = "key, state, instances, counted, attempts, next_try, faults"
+FAULTS = "ALTER TABLE series ADD COLUMN faults INTEGER NOT NULL DEFAULT 0"
+"""What a state of an earlier version lacks."""
+UPSERT = f"INSERT OR REPLACE INTO series ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+OTHER = "SQLITE_ERROR"
+"""What a file with other tables raises, and neither a lock nor a disk."""
+UPSERT_LOOK = "INSERT OR REPLACE INTO looks (key, day, open) VALUES (?, ?, ?)"
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,9 @@ class Row:
         state: waiting, done (a result, or none to be made) or failed.
         instances: How many there were when last asked.
         counted: When this number was first seen, seconds since 1970.
-        attempts: How often it failed.
+        attempts: How often it was tried in vain, the try at hand among them.
         next_try: When it may be tried again; infinite for never with this number of instances.
+        faults: Of the attempts, those that the server is not to blame for.
     """
 
     key: str
@@ -40,6 +50,21 @@ class Row:
     counted: float
     attempts: int = 0
     next_try: float = 0.0
+    faults: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """The last time that all series of an archive were looked at.
+
+    Attributes:
+        day: When.
+        open: First day of the studies that were listed when the oldest series that still waits
+            was first seen; None where none waits.
+    """
+
+    day: datetime.date
+    open: datetime.date | None
 
 
 class State:
@@ -53,22 +78,28 @@ class State:
         """
         self._path = path
         try:
-            self._base = self._open()
-        except sqlite3.DatabaseError:
-            # A cache: what is done is known to the archive.
-            for ending in ("", "-wal", "-shm"):
-                path.with_name(path.name + ending).unlink(missing_ok=True)
             try:
                 self._base = self._open()
             except sqlite3.DatabaseError as error:
-                raise InputError(f"cannot write {path.name} in {path.parent.name!r}") from error
+                # On a full disk the file is as good as it was.
+                if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname != OTHER:
+                    raise
+                # A cache: what is done is known to the archive.
+                for ending in ("", "-wal", "-shm"):
+                    path.with_name(path.name + ending).unlink(missing_ok=True)
+                self._base = self._open()
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"cannot write {path.name} in {path.parent.name!r}") from error
 
     def _open(self) -> sqlite3.Connection:
         base = sqlite3.connect(self._path, isolation_level=None)
         try:
             base.execute("PRAGMA journal_mode=WAL")
-            base.execute(TABLE)
-            base.execute("SELECT key, state, instances, counted, attempts, next_try FROM series")
+            for table in TABLES:
+                base.execute(table)
+            if "faults" not in [column[1] for column in base.execute("PRAGMA table_info(series)")]:
+                base.execute(FAULTS)
+            base.execute(f"SELECT {COLUMNS} FROM series")
         except sqlite3.DatabaseError:
             base.close()
             raise
@@ -77,14 +108,29 @@ class State:
 
     def get(self, key: str) -> Row | None:
         """Return what is known of a series."""
-        found = self._base.execute("SELECT * FROM series WHERE key = ?", (key,)).fetchone()
+        query = f"SELECT {COLUMNS} FROM series WHERE key = ?"
+        found = self._base.execute(query, (key,)).fetchone()
         return None if found is None else Row(*found)
 
     def put(self, row: Row) -> None:
         """Remember a series."""
-        values = (row.key, row.state, row.instances, row.counted, row.attempts, row.next_try)
-        self._base.execute(UPSERT, values)
+        self._base.execute(UPSERT, astuple(row))
+
+    def last_look(self, key: str) -> Look | None:
+        """Return when all series of an archive were last looked at with a model and settings."""
+        query = "SELECT day, open FROM looks WHERE key = ?"
+        found = self._base.execute(query, (key,)).fetchone()
+        return None if found is None else Look(_day(found[0]), found[1] and _day(found[1]))
+
+    def put_look(self, key: str, look: Look) -> None:
+        """Remember a look at all series."""
+        days = look.day.toordinal(), look.open and look.open.toordinal()
+        self._base.execute(UPSERT_LOOK, (key, *days))
 
     def close(self) -> None:
         """Leave the file."""
         self._base.close()
+
+
+def _day(number: int) -> datetime.date:
+    return datetime.date.fromordinal(number)

@@ -4,34 +4,26 @@ import datetime
 import fnmatch
 import hashlib
 import logging
-import shutil
 import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from mmocnet.errors import InputError, MmocnetError
-from mmocnet.io.dicom.vendors import named_as_phase
+from mmocnet.errors import InputError
 from mmocnet.pacs.dicomweb import DicomWeb, FoundSeries
 from mmocnet.pacs.errors import AccessError, ServerError, StillArrivingError
-from mmocnet.pacs.state import Row, State
+from mmocnet.pacs.sources import PHASE_TRIES, Sources
+from mmocnet.pacs.state import Look, Row, State
+from mmocnet.pacs.tries import NEVER, after_failure, after_try, reason
 
 LOG = logging.getLogger("mmocnet.pacs")
 
 DESCRIPTIONS = ("*swi*", "*swan*", "*suscept*", "*ven*bold*", "*fsbb*")
 """What vendors call susceptibility-weighted series: Siemens, GE, Philips, Canon."""
-
-MOST_PHASES = 4
-"""Phase series that are fetched with one of SWI, the nearest in number: a study has one for each
-time that it was acquired."""
-PHASE_TRIES = 3
-"""After so many a series is segmented without the phase that could not be fetched."""
-
-NEVER = float("inf")
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class WatchSettings:
     settle_s: float = 30.0
     """A series is taken when its number of instances has not changed for so long."""
     since: datetime.date | int = 2
-    """Studies from this day on, or from so many days before each look."""
+    """Studies from this day on, or from so many days before each look and the one before it."""
     descriptions: tuple[str, ...] = DESCRIPTIONS
     """Series descriptions that may be SWI; * stands for anything, case does not matter."""
     backoff_s: float = 60.0
@@ -51,7 +43,7 @@ class WatchSettings:
     backoff_most_s: float = 3600.0
     """Between two tries at most."""
     attempts: int = 8
-    """Tries of a series that fails although the server answers."""
+    """Tries of a series that fails although the server answers, or ends the process."""
 
 
 class Maker(Protocol):
@@ -93,8 +85,11 @@ class Watcher:
         """
         self.archive, self.maker, self.folder = archive, maker, folder
         self.settings = settings or WatchSettings()
+        self.sources = Sources(archive, maker.reads_phase)
         self.state = State(folder / "state.sqlite")
-        self.failures = 0
+        # What waits or is to be tried again, with the first day of the look that listed it first.
+        self._open: dict[str, datetime.date] = {}
+        self._has_looked = False
 
     def run(self, stop: threading.Event) -> None:
         """Look and work until told to stop; the series at hand is finished first.
@@ -117,35 +112,44 @@ class Watcher:
             stop.wait(self.settings.every_s)
 
     def run_once(self, stop: threading.Event) -> None:
-        """Work on all that is there and complete.
+        """Work on all that is there and complete, and on what failed before without waiting.
 
         Raises:
             ServerError: If the series cannot be listed.
-            InputError: If a series failed.
+            InputError: If a series failed, now or before.
         """
-        if self.look(stop) and self.settings.settle_s:
+        rows = self._look(stop, at_once=True)
+        if _number(rows, "waiting") and self.settings.settle_s and not stop.is_set():
             LOG.info("waiting %g s for series that may still arrive", self.settings.settle_s)
             stop.wait(self.settings.settle_s)
-            waiting = 0 if stop.is_set() else self.look(stop)
-            if waiting:
-                LOG.info("%d series are still arriving", waiting)
-        self._say_failures()
+            rows = rows if stop.is_set() else self._look(stop)
+        if _number(rows, "waiting"):
+            LOG.info("%d series are still arriving", _number(rows, "waiting"))
+        if _number(rows, "failed"):
+            raise InputError(
+                f"{_number(rows, 'failed')} series could not be processed: see the lines above"
+            )
 
     def run_series(self, uid: str) -> None:
         """Work on one series, however it is named and whatever was tried before.
 
         Raises:
             ServerError: If the server cannot be reached.
-            InputError: If it has no such series, or the series failed.
+            InputError: If it has no such series, or the series has no result in the end.
         """
         found = self.archive.series(uid)
         if found is None:
             raise InputError("expected --series of a series in the archive, got none of this UID")
         # The only try: it does not fail for a phase that cannot be fetched.
-        tries = PHASE_TRIES - 1
-        row = Row(self.key(found), "waiting", self._count(found), time.time(), attempts=tries)
-        self._process(found, row, named=True)
-        self._say_failures()
+        tries, count = PHASE_TRIES - 1, self.sources.count(found)
+        row = Row(self.key(found), "waiting", count, time.time(), attempts=tries)
+        row = self._process(found, row, named=True)
+        if row.state == "waiting":
+            raise InputError(
+                "expected --series of a whole series, got more of it meanwhile: try again"
+            )
+        if row.state == "failed":
+            raise InputError("the series could not be processed: see the lines above")
 
     def look(self, stop: threading.Event) -> int:
         """List the archive's series and work on those that are complete.
@@ -156,55 +160,96 @@ class Watcher:
         Raises:
             ServerError: If they cannot be listed.
         """
-        waiting = 0
-        listed = self.archive.new_series(self._since())
-        for found in listed:
+        return _number(self._look(stop), "waiting")
+
+    def _look(self, stop: threading.Event, *, at_once: bool = False) -> list[Row]:
+        """Look; return what is known of each series that may be SWI.
+
+        Args:
+            stop: Ends the look after the series at hand.
+            at_once: Whether what may be tried again need not wait for its time.
+        """
+        day, asked, since = _today(), time.time(), self._since()
+        if self.state.last_look(self._look_key()) is None:
+            # Of a first look that does not reach its end, nothing must be missed either.
+            self.state.put_look(self._look_key(), Look(day, None))
+        turns = list(self._turns(since))
+        # What ends the process must not come first at each start.
+        turns.sort(key=lambda turn: turn[1].faults)
+        rows: list[Row] = []
+        for found, known in turns:
             if stop.is_set():
-                break
-            if not self._may_be_swi(found):
-                continue
-            row = self._counted(found, self._count(found, listed))
-            if row.state == "done" or time.time() < row.next_try:
-                continue
-            if time.time() - row.counted < self.settings.settle_s:
-                waiting += 1
-                continue
-            self._process(found, row)
-        return waiting
+                return rows
+            row = self._take(found, known, asked, at_once=at_once)
+            rows.append(row)
+            if row.state == "done" or row.next_try == NEVER:
+                self._open.pop(found.uid, None)
+            else:
+                self._open.setdefault(found.uid, since)
+        self._has_looked = True
+        self.state.put_look(self._look_key(), Look(day, min(self._open.values(), default=None)))
+        return rows
+
+    def _turns(self, since: datetime.date) -> Iterator[tuple[FoundSeries, Row]]:
+        """Give the series that may be SWI of studies from a day on, and older ones that wait."""
+        listed = self.archive.new_series(since)
+        for one in filter(self._may_be_swi, listed):
+            found = self.archive.counted(one)
+            yield found, self._counted(found, self.sources.count(found, listed))
+        for uid in self._open.keys() - {one.uid for one in listed}:
+            older = self.archive.series(uid)
+            if older is None:
+                del self._open[uid]
+            else:
+                yield older, self._counted(older, self.sources.count(older))
+
+    def _take(self, found: FoundSeries, row: Row, asked: float, *, at_once: bool) -> Row:
+        """Work on a series if it is its time; return what is known of it then."""
+        if row.state == "done":
+            return row
+        if row.next_try == NEVER:
+            if at_once:
+                LOG.error("series %s: failed before; not tried again", found.name)
+            return row
+        if row.faults >= self.settings.attempts:
+            LOG.error("series %s: ended the watch at its last try; not tried again", found.name)
+            row = replace(row, next_try=NEVER)
+            self.state.put(row)
+            return row
+        # A number of instances that was counted in this look has been seen once.
+        settled_s = max(asked - row.counted, 0.0)
+        early = time.time() < row.next_try and not at_once
+        if early or settled_s < self.settings.settle_s:
+            return row
+        return self._process(found, row)
 
     def key(self, found: FoundSeries) -> str:
         """Return what names a series, model and settings at this server; leads nowhere else."""
-        text = f"{self.archive.connection.url} {self.maker.result_uid(found.uid)}"
+        return self._hash(found.uid)
+
+    def _look_key(self) -> str:
+        """Return what names model and settings at this server."""
+        return self._hash("")
+
+    def _hash(self, uid: str) -> str:
+        text = f"{self.archive.connection.url} {self.maker.result_uid(uid)}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _since(self) -> datetime.date:
+        """Return the first day of the studies to be listed."""
         since = self.settings.since
         if isinstance(since, datetime.date):
             return since
-        return datetime.datetime.now().astimezone().date() - datetime.timedelta(days=since)
+        days, last = datetime.timedelta(days=since), self.state.last_look(self._look_key())
+        if last is None:
+            return _today() - days
+        first = min(_today(), last.day) - days
+        # Those that wait are known by name from the first look on.
+        return first if self._has_looked or last.open is None else min(first, last.open)
 
     def _may_be_swi(self, found: FoundSeries) -> bool:
         text = found.description.lower()
         return any(fnmatch.fnmatchcase(text, one.lower()) for one in self.settings.descriptions)
-
-    def _phases(
-        self, found: FoundSeries, listed: Sequence[FoundSeries] | None = None
-    ) -> list[FoundSeries]:
-        """Return the other series of a study that are named as phase; none where of no use.
-
-        Args:
-            found: A series of the study.
-            listed: Series of the archive; None asks for those of the study.
-        """
-        if not self.maker.reads_phase or named_as_phase(found.description):
-            return []
-        listed = self.archive.series_of(found.study_uid) if listed is None else listed
-        same = [one for one in listed if one.study_uid == found.study_uid and one.uid != found.uid]
-        return [one for one in same if named_as_phase(one.description)]
-
-    def _count(self, found: FoundSeries, listed: Sequence[FoundSeries] | None = None) -> int:
-        """Return how many instances a series has with those that may be its phase."""
-        return found.instances + sum(one.instances for one in self._phases(found, listed))
 
     def _counted(self, found: FoundSeries, instances: int) -> Row:
         """Return what is known of a series; with another number of instances it waits anew."""
@@ -213,41 +258,41 @@ class Watcher:
         if row is not None and row.instances == instances:
             return row
         if row is not None and row.state == "done":
-            LOG.warning("series %s: instances came after its result, which stays", short(found.uid))
+            LOG.warning("series %s: instances came after its result, which stays", found.name)
             row = replace(row, instances=instances)
         else:
             row = Row(key, "waiting", instances, time.time())
         self.state.put(row)
         return row
 
-    def _process(self, found: FoundSeries, row: Row, *, named: bool = False) -> None:
-        """Work on one series; whatever happens is remembered and goes no further."""
-        name = short(found.uid)
+    def _process(self, found: FoundSeries, row: Row, *, named: bool = False) -> Row:
+        """Work on one series; whatever happens is remembered, returned and goes no further."""
+        # Before the work: what ends the process must not be the first thing it does again.
+        self.state.put(after_try(row, self.settings, fault=True))
         try:
-            self._make(found, row, name, named)
-            row = replace(row, state="done", attempts=0, next_try=0.0)
+            self._make(found, row, named)
+            row = replace(row, state="done", attempts=0, faults=0, next_try=0.0)
         except StillArrivingError:
-            LOG.info("series %s: still arriving", name)
+            LOG.info("series %s: still arriving", found.name)
             row = replace(row, state="waiting", counted=time.time())
-        except ServerError as error:
-            row = self._failed(row, name, str(error), again=True)
-        except MmocnetError as error:
-            row = self._failed(row, name, str(error), again=False)
         except Exception as error:
-            # The text of a stranger's exception may hold what is in the files.
-            again = row.attempts + 1 < self.settings.attempts
-            row = self._failed(row, name, type(error).__name__, again=again)
+            row = self._failed(found, row, error)
+        except BaseException:
+            # A person ends us, which is no fault of the series.
+            self.state.put(row)
+            raise
         self.state.put(row)
+        return row
 
-    def _make(self, found: FoundSeries, row: Row, name: str, named: bool) -> None:
-        phases = self._phases(found)
+    def _make(self, found: FoundSeries, row: Row, named: bool) -> None:
+        name, phases = found.name, self.sources.phases(found)
         if self._has_result(found, phases):
             LOG.info("series %s: its result is there already", name)
             return
         with tempfile.TemporaryDirectory(prefix="work-", dir=self.folder) as work:
             source, out = Path(work) / "dicom", Path(work) / "out"
             source.mkdir()
-            self._fetch(found, _fitting(phases, found), row, source)
+            self.sources.fetch(found, phases, row, source)
             LOG.info("series %s: segmenting", name)
             objects = self.maker.make(found.uid, source, out, named=named)
             if objects is None:
@@ -269,65 +314,21 @@ class Watcher:
         uids = (self.maker.result_uid(found.uid, one) for one in sources)
         return any(self.archive.has_instance(found.study_uid, uid) for uid in uids)
 
-    def _fetch(
-        self, found: FoundSeries, phases: Sequence[FoundSeries], row: Row, folder: Path
-    ) -> None:
-        """Fetch a series and what may be its phase, each into a folder of its own.
-
-        Raises:
-            ServerError: If the series cannot be fetched, or a phase at one of the first tries.
-            StillArrivingError: If there are more instances now.
-        """
-        name = short(found.uid)
-        LOG.info("series %s: fetching %d instances", name, found.instances)
-        (folder / "series").mkdir()
-        files = self.archive.fetch(found, folder / "series")
-        for number, phase in enumerate(phases, 1):
-            LOG.info("series %s: fetching phase, %d instances", name, phase.instances)
-            place = folder / f"phase-{number}"
-            place.mkdir()
-            try:
-                self.archive.fetch(phase, place)
-            except ServerError as error:
-                if row.attempts + 1 < PHASE_TRIES:
-                    raise
-                LOG.warning("series %s: its phase is not used: %s", name, error)
-                shutil.rmtree(place)
-        now = self.archive.series(found.uid)
-        if now is None or now.instances > len(files) or self._count(now) != row.instances:
-            raise StillArrivingError("instances came while the series was fetched")
-
-    def _failed(self, row: Row, name: str, why: str, *, again: bool) -> Row:
-        self.failures += 1
-        attempts = row.attempts + 1
-        longer = self.settings.backoff_s * 2.0 ** min(row.attempts, 30)
-        wait_s = min(longer, self.settings.backoff_most_s)
+    def _failed(self, found: FoundSeries, row: Row, error: Exception) -> Row:
+        row = after_failure(row, error, self.settings)
+        again = f"trying again in {max(row.next_try - time.time(), 0.0):.0f} s"
         LOG.error(
             "series %s: failed: %s; %s",
-            name,
-            why,
-            f"trying again in {wait_s:g} s" if again else "not tried again",
+            found.name,
+            reason(error),
+            "not tried again" if row.next_try == NEVER else again,
         )
-        next_try = time.time() + wait_s if again else NEVER
-        return replace(row, state="failed", attempts=attempts, next_try=next_try)
-
-    def _say_failures(self) -> None:
-        if self.failures:
-            raise InputError(f"{self.failures} series could not be processed: see the lines above")
+        return row
 
 
-def _fitting(phases: Sequence[FoundSeries], found: FoundSeries) -> list[FoundSeries]:
-    """Return those that may lie on the grid of a series, the nearest in number first."""
-    # Several echoes in one series are as many times as many.
-    same = [one for one in phases if found.instances and one.instances % found.instances == 0]
-    here = found.number or 0
-    return sorted(same, key=lambda one: (abs((one.number or 0) - here), one.uid))[:MOST_PHASES]
+def _number(rows: Sequence[Row], state: str) -> int:
+    return sum(row.state == state for row in rows)
 
 
-def short(uid: str) -> str:
-    """Return what a series is called in logs: nothing that leads to a patient.
-
-    >>> short("1.2.3")
-    'c47f5b18b8'
-    """
-    return hashlib.sha256(uid.encode()).hexdigest()[:10]
+def _today() -> datetime.date:
+    return datetime.datetime.now().astimezone().date()

@@ -48,6 +48,9 @@ def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: P
         write_sr(findings, folder / SR)
         write_pdf(findings, pdf, folder / PDF)
     except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            # The disk's refusal, not the headers'.
+            raise error.__cause__ from None
         shutil.rmtree(folder, ignore_errors=True)
         return str(error)
     return ""

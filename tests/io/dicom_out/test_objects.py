@@ -80,6 +80,28 @@ def test_another_setting_gives_other_objects(written, tmp_path):
         assert one.SeriesInstanceUID != two.SeriesInstanceUID
 
 
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_other_instances_give_other_objects_but_the_report_is_foreseen(
+    written, tmp_path, multiframe
+):
+    findings = written(multiframe=multiframe)
+    made = {path.name: path for path in write_all(findings, tmp_path / "first")}
+    # A slice that came later, or an instance that was sent anew.
+    header = pydicom.dcmread(findings.source.files[0])
+    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    header.save_as(findings.source.files[0])
+    other = dataclasses.replace(findings)
+    again = {path.name: path for path in write_all(other, tmp_path / "again")}
+    for name, path in made.items():
+        one, two = pydicom.dcmread(path), pydicom.dcmread(again[name])
+        assert (one.SOPInstanceUID == two.SOPInstanceUID) == (name == "sr.dcm")
+        assert one.SeriesInstanceUID != two.SeriesInstanceUID
+    first, second = (pydicom.dcmread(files["seg.dcm"]) for files in (made, again))
+    for one, two in zip(first.SegmentSequence, second.SegmentSequence, strict=True):
+        assert one.TrackingUID != two.TrackingUID
+    assert second.SOPInstanceUID in {value for _, value in uids_of(again["sr.dcm"])}
+
+
 def test_uids_are_valid_and_depend_on_all_they_are_made_from():
     given = ("1.2.3", {"a": "0", "b": "1"}, {"x": 1, "y": [1, 2]}, "seg")
     uid = derived_uid(*given)

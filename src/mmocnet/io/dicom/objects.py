@@ -4,6 +4,7 @@ An object belongs to the patient and study of its source, is a series of its own
 UIDs and dates that follow from what it says, so that a repeat gives the same bytes.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,9 @@ READ_SERIES = 10
 """What is added to it where a reader has read the findings."""
 LONG_STRING = 64
 """Characters of a DICOM LO."""
+FORESEEN = "sr"
+"""The one UID that is known before the series is read: who asks an archive whether there is a
+result asks for it."""
 MADE_AT = ("InstanceCreation", "Content", "Series")
 
 
@@ -109,8 +113,24 @@ class Findings:
             return source_images(self.source, self.labels)
 
     def uid(self, role: str) -> str:
-        """Return the UID of one thing in these objects, as "seg" or "lesion 1"."""
-        return derived_uid(self.source.series_uid, self.weights_sha256, self.settings, role)
+        """Return the UID of one thing in these objects, as "seg" or "lesion 1".
+
+        All but that of the Structured Report depend on which instances the source had: an archive
+        keeps the first object of a UID, so that one of more slices needs another.
+
+        Raises:
+            InputError: If the source's headers do not identify its instances.
+        """
+        settings = dict(self.settings)
+        if role != FORESEEN:
+            settings["Instances"] = self._instances
+        return derived_uid(self.source.series_uid, self.weights_sha256, settings, role)
+
+    @cached_property
+    def _instances(self) -> str:
+        """SHA-256 of the source's instance UIDs in order."""
+        uids = sorted(str(image.SOPInstanceUID) for image in self.images)
+        return hashlib.sha256("\n".join(uids).encode()).hexdigest()
 
 
 def tracking(findings: Findings, lesion: Lesion) -> tuple[str, str]:
