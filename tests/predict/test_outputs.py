@@ -19,12 +19,14 @@ from mmocnet.config import (
 )
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import read_tsv
+from mmocnet.io.read import read_scan
 from mmocnet.io.tables import CANDIDATE_COLUMNS, LESION_COLUMNS, read_lesions
 from mmocnet.nets.checkpoint import Cascade, load_cascade, save_cascade
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
-from mmocnet.predict import outputs
+from mmocnet.predict import outputs, pipeline
+from mmocnet.predict.engine import make_engine
 from mmocnet.predict.outputs import output_files
 from mmocnet.predict.pipeline import segment_file
 from mmocnet.predict.provenance import FileOptions
@@ -144,6 +146,21 @@ def test_a_confidence_that_knows_of_other_candidates_is_recorded_and_told(
     assert given[1] == pytest.approx([1 / (1 + math.exp(-(2.0 - 1.0 + beside)))] * len(given[0]))
 
 
+@pytest.mark.parametrize("engine", ["openvino", "openvino-int8"])
+def test_a_confidence_of_marks_in_8_bits_comes_with_a_warning(scan, dark_spots, engine):
+    seen = ClassifierSettings(size=16, widths=(4, 4), blocks=1)
+    for classified in (False, True):
+        if classified:
+            dark_spots.settings = dataclasses.replace(dark_spots.settings, classifier=seen)
+            dark_spots.classifier = Classifier(seen).eval()
+        # What runs it is torch: the warning is of the setting.
+        model, settings = (dark_spots, make_engine(dark_spots)), SegmentSettings(engine=engine)
+        staged = pipeline.run_stages(read_scan(scan), settings, model)
+        result = pipeline.conclude(staged, settings, model)
+        warned = pipeline.EIGHT_BITS in result.warnings
+        assert warned == (classified and engine == "openvino-int8")
+
+
 @pytest.mark.parametrize(("thickness_mm", "said"), [(3.0, True), (4.0, False)])
 def test_a_confidence_fine_tuned_for_such_voxels_is_recorded_and_told(
     scan, dark_spots, tmp_path, thickness_mm, said
@@ -200,6 +217,20 @@ def test_a_bids_name_gives_a_bids_derivative(phantom, head_affine, dark_spots, t
     assert not any("Jane" in one.read_text() for one in anat.glob("*.[jht]*"))
 
 
+def test_two_datasets_have_two_names_in_one_derivative(phantom, head_affine, dark_spots, tmp_path):
+    sources = []
+    for site, subject in (("a", "01"), ("b", "02"), ("b", "03"), ("a", "04")):
+        folder = tmp_path / site / f"sub-{subject}" / "anat"
+        folder.mkdir(parents=True)
+        path = _save(folder, f"sub-{subject}_T2starw.nii.gz", phantom(head_affine, SHAPE))
+        done = segment_file(path, tmp_path / "out", cascade=dark_spots)
+        sources += json.loads(done.files.summary.read_text())["Sources"]
+    assert [one.split(":")[1] for one in sources] == ["raw", "raw2", "raw2", "raw"]
+    description = json.loads((tmp_path / "out" / "dataset_description.json").read_text())
+    assert description["DatasetLinks"] == {"raw": "../a", "raw2": "../b"}
+    assert description["SourceDatasets"] == [{"URL": "../a"}, {"URL": "../b"}]
+
+
 def test_a_desc_of_the_input_does_not_meet_that_of_the_output(tmp_path):
     files = output_files(tmp_path / "sub-1_desc-preproc_T2starw.nii", tmp_path)
     assert files.table.name == "sub-1_desc-cmb_dseg.tsv"
@@ -247,6 +278,32 @@ def test_a_failure_keeps_what_was_in_the_folder(scan, dark_spots, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         segment_file(scan, out, cascade=dark_spots, options=FileOptions(overwrite=True))
     assert {one.name: one.read_bytes() for one in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("other", ["another", "the same"])
+def test_what_another_process_wrote_meanwhile_stays(
+    scan, phantom, head_affine, dark_spots, monkeypatch, other
+):
+    out, elsewhere, taken = scan.parent / "out", scan.parent / "else", []
+    elsewhere.mkdir()
+    spheres = SPHERES if other == "the same" else SPHERES[:1]
+    rival = _save(elsewhere, "scan.nii.gz", phantom(head_affine, SHAPE, spheres))
+    segment = pipeline.segment
+
+    def while_the_other_writes(*args, **options):
+        if not taken:
+            taken.append(rival)
+            segment_file(rival, out, cascade=dark_spots)
+            taken.append({one.name: one.read_bytes() for one in out.iterdir()})
+        return segment(*args, **options)
+
+    monkeypatch.setattr(pipeline, "segment", while_the_other_writes)
+    if other == "the same":
+        assert segment_file(scan, out, cascade=dark_spots).result is None
+    else:
+        with pytest.raises(InputError, match="already holds results named scan with another input"):
+            segment_file(scan, out, cascade=dark_spots)
+    assert {one.name: one.read_bytes() for one in out.iterdir()} == taken[1]
 
 
 def test_what_is_refused_leaves_nothing(tmp_path, dark_spots):

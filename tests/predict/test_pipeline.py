@@ -212,7 +212,7 @@ def test_a_long_thin_streak_that_lies_deep_is_a_vessel_and_no_haemorrhage(
     assert any("possible vessels" in warning for warning in result.warnings)
 
 
-@pytest.mark.parametrize(("threshold", "count"), [(0.05, 3), (1.0, 0)])
+@pytest.mark.parametrize(("threshold", "count"), [(0.001, 3), (0.05, 3), (1.0, 0)])
 def test_a_given_threshold_decides(phantom, head_affine, dark_spots, threshold, count):
     scan = phantom(head_affine, SHAPE, SPHERES)
     array = np.where(scan.array == 100, np.float32(230), scan.array)
@@ -220,7 +220,7 @@ def test_a_given_threshold_decides(phantom, head_affine, dark_spots, threshold, 
     assert len(segment(scan.like(array), settings, cascade=dark_spots).lesions) == count
 
 
-@pytest.mark.parametrize("threshold", [0.0, 1.5, float("nan")])
+@pytest.mark.parametrize("threshold", [0.0, -0.1, 1.5, float("nan")])
 def test_a_threshold_out_of_range_is_refused(phantom, head_affine, dark_spots, threshold):
     with pytest.raises(InputError, match="threshold"):
         segment(

@@ -41,8 +41,8 @@ class Segment:
     operating_point: OperatingPoint = "balanced"
     """screening: sensitivity first. balanced: best lesion F1. report: precision first."""
     threshold: float | None = None
-    """Confidence from which a candidate is a lesion, 0.05 to 1, in place of the operating
-    point's."""
+    """Confidence from which a candidate is a lesion, above 0 and at most 1, in place of the
+    operating point's."""
     spacing_mm: float | None = None
     """Pixel size of PNG and TIFF slices, which have none of their own."""
     series: str | None = None
@@ -62,7 +62,8 @@ class Segment:
     """Where the networks run."""
     engine: EngineName = "torch"
     """What runs them. openvino: the same results, faster on a CPU. openvino-int8: stage 1 in 8
-    bits, fastest, results differ a little. Both need: pip install 'mmocnet[openvino]'."""
+    bits, fastest; a single scan may have other microbleeds. Both need: pip install
+    'mmocnet[openvino]'."""
     threads: int | None = None
     """Threads of the networks; none takes one for each core."""
     overwrite: bool = False

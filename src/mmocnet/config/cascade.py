@@ -195,7 +195,7 @@ class SegmentSettings:
     operating_point: OperatingPoint = "balanced"
     """screening: sensitivity first. balanced. report: precision first."""
     threshold: float | None = None
-    """Lesion confidence, 0.05 to 1, in place of the operating point's."""
+    """Lesion confidence, above 0 and at most 1, in place of the operating point's."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the networks run."""
     engine: EngineName = "torch"

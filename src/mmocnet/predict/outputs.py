@@ -6,11 +6,8 @@ summary is moved last and lists the others: a scan with a summary and all that i
 
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +21,9 @@ from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import picture_array, write_picture
 from mmocnet.io.report import NOTICE, counted
 from mmocnet.io.tables import CANDIDATE_COLUMNS, LESION_COLUMNS, candidate_rows, lesion_row
+from mmocnet.io.together import alone_in, hidden_folder, move_files
 from mmocnet.lesion import Certainty
-from mmocnet.predict.derivative import write_root
+from mmocnet.predict.derivative import raw_name, write_root
 from mmocnet.predict.dicom_files import PDF, SEG, SR
 from mmocnet.predict.pictures import make_display, single_slice
 from mmocnet.predict.reports import write_reports
@@ -158,68 +156,48 @@ def _read(files: OutputFiles, part: str) -> dict[str, Any] | None:
         ) from error
 
 
-def write_outputs(result: Segmentation, files: OutputFiles) -> Segmentation:
+def write_outputs(
+    result: Segmentation, files: OutputFiles, done: Callable[[], bool] = lambda: False
+) -> Segmentation | None:
     """Write all files of a scan, or none.
 
+    Args:
+        result: What was found.
+        files: Where they go.
+        done: Asked when everything is written and nobody else can move files there: where it says
+            that this scan's are there by now, they stay; what it raises leaves them too.
+
     Returns:
-        The result; with a warning where the headers of a DICOM scan allow no objects.
+        The result, with a warning where the headers of a DICOM scan allow no objects; None where
+        it was there.
 
     Raises:
         InputError: If the folder cannot be written to.
     """
-    with _all_or_nothing(files) as folder:
+    with hidden_folder(files.folder, files.stem) as folder:
         place = OutputFiles(folder, folder, files.stem, files.image, files.source)
         _write_images(result, place)
         _write_tables(result, place)
         result = write_reports(result, place.report, place.pdf, place.dicom)
-        _write_sidecars(result, place)
-    if files.raw is not None:
-        write_root(files.root, files.raw)
+        with alone_in(files.root):
+            if done():
+                return None
+            if files.raw is not None:
+                named = f"bids:{raw_name(files.root, files.raw)}:"
+                place = replace(place, source=files.source.replace("bids:raw:", named, 1))
+            _write_sidecars(result, place)
+            _remove_before(files)
+            move_files(folder, files.folder, last=files.summary.name)
+            if files.raw is not None:
+                write_root(files.root, files.raw)
     return result
 
 
-@contextmanager
-def _all_or_nothing(files: OutputFiles) -> Iterator[Path]:
-    """Give a hidden folder, and move its files to their place when the block ends well."""
-    made = [path for path in (files.folder, *files.folder.parents) if not path.exists()]
-    partial = None
-    try:
-        files.folder.mkdir(parents=True, exist_ok=True)
-        # Inside, not above: the folder may be a mount of its own, and moving must be atomic.
-        partial = Path(tempfile.mkdtemp(prefix=f".{files.stem}-", dir=files.folder))
-        yield partial
-        files.summary.unlink(missing_ok=True)
-        # Of an earlier result; this one may have nothing to put in their place.
-        for name in (SEG, SR, PDF):
-            (files.dicom / name).unlink(missing_ok=True)
-        _move(partial, files)
-    except OSError as error:
-        _remove_empty(partial, made)
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"cannot write to {files.folder.name!r}: {reason}") from error
-    except BaseException:
-        _remove_empty(partial, made)
-        raise
-    shutil.rmtree(partial)
-
-
-def _move(partial: Path, files: OutputFiles) -> None:
-    """Move all files to their place, the summary last."""
-    found = [path for path in partial.rglob("*") if path.is_file()]
-    for path in sorted(found, key=lambda path: (path.name == files.summary.name, path)):
-        place = files.folder / path.relative_to(partial)
-        place.parent.mkdir(exist_ok=True)
-        path.replace(place)
-
-
-def _remove_empty(partial: Path | None, made: list[Path]) -> None:
-    """Remove what a failed run has made, and no folder that holds something else."""
-    if partial is not None:
-        shutil.rmtree(partial, ignore_errors=True)
-    for path in made:
-        if not path.is_dir() or any(path.iterdir()):
-            return
-        path.rmdir()
+def _remove_before(files: OutputFiles) -> None:
+    """Remove what an earlier result says that it is done, and objects this one may not have."""
+    files.summary.unlink(missing_ok=True)
+    for name in (SEG, SR, PDF):
+        (files.dicom / name).unlink(missing_ok=True)
 
 
 def _write_images(result: Segmentation, files: OutputFiles) -> None:

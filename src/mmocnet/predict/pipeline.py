@@ -47,6 +47,12 @@ from mmocnet.prepare.slices import PreparedSlices, prepare_slices
 from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
 
+EIGHT_BITS = (
+    "the confidence and the operating points hold for engines torch and openvino: with "
+    "openvino-int8 a single scan may have other microbleeds"
+)
+"""Said where stage 1 ran in 8 bits and a classifier read what it said."""
+
 
 def segment(
     scan: Scan | Volume,
@@ -152,9 +158,12 @@ def conclude(
     scan, brain, fused = staged.scan, staged.brain, staged.maps.outlines
     volume, grid = scan.volume, staged.slices.grid
     limits, threshold = _thresholds(scan, settings, cascade)
+    warnings = list(staged.warnings)
     outlines = outline_candidates(fused)
     seen = cascade.settings.classifier
     if seen is not None:
+        if settings.engine == "openvino-int8":
+            warnings.append(EIGHT_BITS)
         around = surroundings(staged.slices, staged.maps, staged.phase)
         outlines = with_classifier(outlines, around, engine, seen, volume)
     else:
@@ -165,7 +174,6 @@ def conclude(
         labels = outline_by_contrast(labels, volume.array, brain, volume.spacing_mm, share)
     findings = list_findings(volume.like(labels), outlines.confidence, brain, limits, threshold)
 
-    warnings = list(staged.warnings)
     if findings.siderosis:
         warnings.append(
             "possible cortical superficial siderosis: long thin superficial components were "
@@ -284,7 +292,11 @@ def segment_file(
     _, threshold = _thresholds(scan, settings, cascade)
     expected = provenance(scan, settings, cascade, threshold)
     expected["Input"] |= beside.record
-    if not options.overwrite and is_done(files, expected):
+
+    def done() -> bool:
+        return not options.overwrite and is_done(files, expected)
+
+    if done():
         return SegmentedFile(files, None)
 
     result = segment(
@@ -301,7 +313,8 @@ def segment_file(
         "Seconds": round(time.perf_counter() - clock, 2),
     }
     result = dataclasses.replace(result, provenance=record)
-    return SegmentedFile(files, write_outputs(result, files))
+    # Another process may have written the same name meanwhile.
+    return SegmentedFile(files, write_outputs(result, files, done))
 
 
 def load_volume(path: Path | str, spacing_mm: float | None = None) -> Volume:

@@ -133,15 +133,15 @@ def operating_threshold(settings: SegmentSettings, limits: Thresholds) -> float:
     """Return the confidence from which a candidate is a lesion.
 
     Raises:
-        InputError: If a threshold was given that is not 0.05 to 1.
+        InputError: If a threshold was given that is not above 0 and at most 1.
 
     >>> operating_threshold(SegmentSettings(operating_point="report"), Thresholds())
     0.7
     """
     if settings.threshold is None:
         return float(getattr(limits, settings.operating_point))
-    if not CANDIDATE_FLOOR <= settings.threshold <= 1:
-        raise InputError(f"threshold must be {CANDIDATE_FLOOR} to 1, got {settings.threshold}")
+    if not 0 < settings.threshold <= 1:
+        raise InputError(f"threshold must be above 0 and at most 1, got {settings.threshold:g}")
     return settings.threshold
 
 

@@ -207,10 +207,14 @@ def segment_baseline_file(
     level = baseline.settings.thresholds.balanced if threshold is None else threshold
     expected = _provenance(scan, baseline, level)
     expected["Input"] |= given_record(path, options)
-    if not options.overwrite and is_done(files, expected):
+
+    def done() -> bool:
+        return not options.overwrite and is_done(files, expected)
+
+    if done():
         return files, None
     result = segment_scan(scan, baseline, threshold, brain)
-    return files, write_outputs(replace(result, provenance=expected), files)
+    return files, write_outputs(replace(result, provenance=expected), files, done)
 
 
 def _provenance(scan: Scan, baseline: Baseline, threshold: float) -> dict[str, Any]:
