@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -10,7 +12,7 @@ from mmocnet.volume import Volume
 DARK = ("basal ganglia", "thalamus", "corpus callosum", "internal capsule", "external capsule")
 
 
-def turned(degrees: float, axis: int) -> np.ndarray:
+def rotation(degrees: float, axis: int) -> np.ndarray:
     a, b = (n for n in range(3) if n != axis)
     matrix = np.eye(3)
     matrix[a, a] = matrix[b, b] = np.cos(np.radians(degrees))
@@ -19,11 +21,17 @@ def turned(degrees: float, axis: int) -> np.ndarray:
     return matrix
 
 
+@pytest.fixture
+def turned() -> Callable[[float, int], np.ndarray]:
+    """Return what makes the matrix, (3, 3), of a turn by degrees about an axis."""
+    return rotation
+
+
 @pytest.fixture(scope="session")
 def world_to_mni() -> np.ndarray:
     """A head turned by 8 and 5 degrees, 0.92 to 1.06 of the usual size, 30 mm off."""
     matrix = np.eye(4)
-    matrix[:3, :3] = turned(8, 0) @ turned(-5, 2) @ np.diag([1.06, 0.92, 0.97])
+    matrix[:3, :3] = rotation(8, 0) @ rotation(-5, 2) @ np.diag([1.06, 0.92, 0.97])
     matrix[:3, 3] = (12, -25, 14)
     return matrix
 

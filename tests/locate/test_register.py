@@ -27,6 +27,18 @@ def test_a_turned_and_resized_head_is_found(registered, toy_head, world_to_mni):
     assert error_mm(found, toy_head, world_to_mni).max() < 3.0
 
 
+@pytest.mark.parametrize(("degrees", "axis"), [(30, 1), (28, 2)])
+def test_a_head_far_from_upright_is_found_from_other_starts(
+    toy_head, world_to_mni, turned, degrees, axis
+):
+    turn = np.eye(4)
+    turn[:3, :3] = turned(degrees, axis)
+    head = Volume(toy_head.array, turn @ toy_head.affine, "turned head")
+    found = register_to_mni(head, head.array > 0)
+    assert found.ok, found.why
+    assert error_mm(found, head, world_to_mni @ np.linalg.inv(turn)).max() < 3.0
+
+
 def test_a_slab_of_60_mm_is_found(toy_head, world_to_mni):
     affine = toy_head.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [0, 0, 26]

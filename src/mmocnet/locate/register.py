@@ -37,6 +37,10 @@ HEIGHT_MM = 145.0
 MINIMUM_DICE = 0.85
 MINIMUM_INFORMATION = 0.45
 """Of simulated scans those that are right have 0.6 to 0.95 nats, those that are wrong 0.45."""
+SURE_INFORMATION = 0.7
+"""Below it the head may be turned, which some of those that are wrong are: other starts follow."""
+START_TURN_DEG = 25.0
+"""Of those starts, about each axis, to either side."""
 MINIMUM_COVERAGE = 0.25
 SCALES = (0.75, 1.3)
 MAXIMUM_STRETCH = 1.35
@@ -113,28 +117,48 @@ def register_to_mni(volume: Volume, brain: Mask3D) -> Registration:
 
 def _best(head: Head) -> tuple[FloatArray, float]:
     """Return world to MNI and its mutual information, of the start that ends best."""
-    import SimpleITK as sitk  # noqa: N813
-
     pair, goal = _pair(head), target()
     middle = goal.world(np.argwhere(goal.array > 0).astype(np.float64)).mean(0)
     places = head.low_mm + STEP_MM * np.argwhere(head.brain)
-    height = float(np.ptp(places[:, 2]))
-    whole = height >= WHOLE_MM
-    rigid = []
-    for share in START_SHARES[: 1 if whole else None]:
-        shift = share * (HEIGHT_MM - height) / 2
-        start = sitk.Euler3DTransform()
-        start.SetCenter(middle)
-        start.SetTranslation(places.mean(0) - [0, 0, shift] - middle)
-        rigid.append((_run(pair, start, (4, 2)), start))
-    _, best = min(rigid, key=lambda end: end[0])
-    fine = _as_affine(best)
-    metric = _run(pair, fine, (2, 1), AFFINE_STEP)
+    moved, height = places.mean(0) - middle, float(np.ptp(places[:, 2]))
+    shares = START_SHARES[: 1 if height >= WHOLE_MM else None]
+    upright = [
+        _start(middle, moved - [0, 0, share * (HEIGHT_MM - height) / 2]) for share in shares
+    ]
+    best = _refined(pair, upright, (4, 2))
+    if best[0] < SURE_INFORMATION:
+        turns = np.radians(START_TURN_DEG) * np.vstack([np.eye(3), -np.eye(3)])
+        turned = [_start(middle, moved, turn) for turn in turns]
+        best = max(best, _refined(pair, turned, (4,)), key=lambda end: end[0])
+    information, fine = best
     to_scan = np.eye(4)
     to_scan[:3, 3] = fine.TransformPoint((0.0, 0.0, 0.0))
     for axis in range(3):
         to_scan[:3, axis] = fine.TransformPoint(np.eye(3)[axis]) - to_scan[:3, 3]
-    return np.asarray(np.linalg.inv(to_scan)), -metric
+    return np.asarray(np.linalg.inv(to_scan)), information
+
+
+def _start(
+    middle: FloatArray, moved: FloatArray, turn: FloatArray | None = None
+) -> "sitk.Euler3DTransform":
+    """Return a rigid transform, MNI to world: mm moved, and radians turned about the middle."""
+    import SimpleITK as sitk  # noqa: N813
+
+    start = sitk.Euler3DTransform()
+    start.SetCenter(middle)
+    start.SetTranslation(moved)
+    if turn is not None:
+        start.SetRotation(*turn.tolist())
+    return start
+
+
+def _refined(
+    pair: tuple["sitk.Image", ...], starts: list["sitk.Euler3DTransform"], shrink: tuple[int, ...]
+) -> tuple[float, "sitk.AffineTransform"]:
+    """Return the best of rigid starts with all parameters fitted, after its information."""
+    _, best = min(((_run(pair, one, shrink), one) for one in starts), key=lambda end: end[0])
+    fine = _as_affine(best)
+    return -_run(pair, fine, (2, 1), AFFINE_STEP), fine
 
 
 def _pair(head: Head) -> tuple["sitk.Image", ...]:
