@@ -1,10 +1,12 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import numpy as np
 from PIL import Image
 
+from mmocnet import __version__
 from mmocnet.cli import main
 from mmocnet.io.nifti import write_nifti
 from mmocnet.volume import Volume
@@ -37,6 +39,8 @@ def test_folders_are_scored_and_the_table_is_printed(tmp_path, capsys):
     assert main(["evaluate", one, one, "-o", str(tmp_path / "out")]) == 0
     assert "lesion sensitivity | 1.000" in capsys.readouterr().out
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["provenance"]["version"] == __version__
+    assert datetime.fromisoformat(scores["provenance"]["finished"]) <= datetime.now(UTC)
     assert scores["pixel"]["pooled over all voxels"]["dsc"] == 1.0
 
 

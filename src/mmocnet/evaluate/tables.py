@@ -1,9 +1,11 @@
 """Scores as files: CSV, JSON, Markdown, LaTeX and a page."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmocnet import __version__
 from mmocnet.errors import InputError
 from mmocnet.evaluate.pixels import SCORE_NAMES, pixel_scores, pooled_scores
 from mmocnet.evaluate.planes import PlaneScores
@@ -53,7 +55,7 @@ def write_report(report: Report, out: Path, other: Report | None = None) -> dict
     Returns:
         The summary.
     """
-    summary = summarise(report, other)
+    summary = summarise(report, other) | {"provenance": _provenance()}
     write_json(out / "scores.json", summary)
     for name in OPTIONAL:
         # Of an earlier evaluation it would stand beside scores that are not its own.
@@ -125,7 +127,8 @@ def write_planes(
         about: What was scored, for the JSON.
     """
     at = None if chosen is None else vars(chosen)
-    write_json(out / "planes.json", {**about, "scores": at, "curve": [vars(s) for s in curve]})
+    found = {"scores": at, "curve": [vars(s) for s in curve], "provenance": _provenance()}
+    write_json(out / "planes.json", {**about, **found})
     write_csv(out / "planes.csv", list(PlaneScores.__annotations__), (vars(s) for s in curve))
     write_text(out / "planes.md", plane_markdown([chosen] if chosen is not None else curve))
 
@@ -143,9 +146,11 @@ def range_markdown(ranges_by_name: Mapping[str, Mapping[str, Range]]) -> str:
 def write_realism(figures: Mapping[str, Sequence[Realism]], out: Path) -> None:
     """Write realism.json (ranges) and realism.csv (a row a slice)."""
     spans = {name: ranges(listed) for name, listed in figures.items()}
-    write_json(
-        out / "realism.json",
-        {name: {key: vars(span) for key, span in found.items()} for name, found in spans.items()},
-    )
+    found = {name: {key: vars(one) for key, one in span.items()} for name, span in spans.items()}
+    write_json(out / "realism.json", found | {"provenance": _provenance()})
     rows = ({"images": name, **vars(one)} for name, listed in figures.items() for one in listed)
     write_csv(out / "realism.csv", ["images", *Realism.__annotations__], rows)
+
+
+def _provenance() -> dict[str, str]:
+    return {"version": __version__, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
