@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -163,6 +164,12 @@ class Server:
         found: str = self.client.post("/api/readers", json={"name": name}).json()["id"]
         return found
 
+    def send(self, study: str, reader: str, revision: int, kind: str, **payload: Any) -> Any:
+        """Send an event as a page that has opened the study now; return the answer."""
+        content = {"id": secrets.token_hex(16), "reader": reader, "revision": revision}
+        content |= {"result": self.study(study)["result"], "kind": kind, "payload": payload}
+        return self.client.post(f"/api/studies/{study}/events", json=content)
+
     def children(self) -> list[int]:
         """Process ids of the server's children."""
         found = []
@@ -234,8 +241,19 @@ class Desk:
         return found
 
     def send(self, reader: str, revision: int, kind: str, **payload: Any) -> httpx.Response:
-        content = {"reader": reader, "revision": revision, "kind": kind, "payload": payload}
-        return self.client.post(f"/api/studies/{self.study}/events", json=content)
+        return self.send_again(self.event(reader, revision, kind, **payload))
+
+    def event(self, reader: str, revision: int, kind: str, **payload: Any) -> dict[str, Any]:
+        """Return an event as the page sends it."""
+        content = {"id": secrets.token_hex(16), "reader": reader, "result": self.result}
+        return content | {"revision": revision, "kind": kind, "payload": payload}
+
+    def send_again(self, event: dict[str, Any]) -> httpx.Response:
+        return self.client.post(f"/api/studies/{self.study}/events", json=event)
+
+    def agreement(self, first: str, second: str) -> httpx.Response:
+        ask = {"result": self.result, "first": first, "second": second}
+        return self.client.get(f"/api/studies/{self.study}/agreement", params=ask)
 
     def reading(self, reader: str) -> dict[str, Any]:
         answer = self.client.get(f"/api/studies/{self.study}/reading", params={"reader": reader})

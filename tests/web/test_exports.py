@@ -1,4 +1,5 @@
 import gzip
+import sqlite3
 import time
 
 import nibabel as nib
@@ -8,7 +9,7 @@ from mmocnet.io.nifti import read_nifti
 
 
 def _export(server, study: str, reader: str, kind: str):
-    body = {"reader": reader, "kind": kind}
+    body = {"reader": reader, "kind": kind, "result": server.study(study)["result"]}
     answer = server.client.post(f"/api/studies/{study}/export", json=body)
     assert answer.status_code == 200, answer.text
     job = answer.json()["job"]
@@ -26,8 +27,7 @@ def test_an_export_is_the_reading_as_it_was_when_it_was_asked_for(serve, head):
     (study,) = server.upload(head)
     server.wait(study["id"])
     reader, path = server.reader(), f"/api/studies/{study['id']}"
-    event = {"reader": reader, "revision": 0, "kind": "add", "payload": {"seed": [30, 40, 16]}}
-    server.client.post(f"{path}/events", json=event)
+    server.send(study["id"], reader, 0, "add", seed=[30, 40, 16])
     job, state = _export(server, study["id"], reader, "nifti")
     assert state["state"] == "done", state
     assert state["name"] == "Doe_John_19420203_desc-reviewed_dseg.nii.gz"
@@ -48,18 +48,39 @@ def test_an_export_is_the_reading_as_it_was_when_it_was_asked_for(serve, head):
     assert list((server.state / "exports").iterdir()) == []
 
 
+def test_nothing_of_a_deleted_study_is_left_in_the_room(serve, head):
+    server = serve()
+    (study,) = server.upload(head)
+    server.wait(study["id"])
+    reader = server.reader()
+    job, state = _export(server, study["id"], reader, "csv")
+    assert state["state"] == "done", state
+    _, failed = _export(server, study["id"], reader, "training")
+    assert failed["state"] == "failed"
+    assert server.client.delete(f"/api/studies/{study['id']}").status_code == 204
+    assert server.client.get(f"/api/exports/{job}").status_code == 404
+    server.stop()
+    base = sqlite3.connect(server.state / "room.sqlite")
+    assert base.execute("SELECT * FROM jobs").fetchall() == []
+    base.close()
+    for path in server.state.rglob("*"):
+        if path.is_file():
+            assert b"Doe_John" not in path.read_bytes(), path.name
+
+
 def test_what_cannot_be_exported_says_why(serve, head):
     server = serve()
     (study,) = server.upload(head)
     reader, path = server.reader(), f"/api/studies/{study['id']}/export"
-    assert server.client.post(path, json={"reader": reader, "kind": "csv"}).status_code == 404
-    server.wait(study["id"])
+    body = {"reader": reader, "kind": "csv", "result": "none"}
+    assert server.client.post(path, json=body).status_code == 404
+    result = server.wait(study["id"])["result"]
     for body, status in (
         ({"reader": reader, "kind": "docx"}, 400),
         ({"reader": reader, "kind": "dicom"}, 400),
         ({"reader": "nobody", "kind": "csv"}, 404),
     ):
-        answer = server.client.post(path, json=body)
+        answer = server.client.post(path, json=body | {"result": result})
         assert answer.status_code == status
         assert set(answer.json()) == {"error"}
     # A training set is made of complete readings only: the job says so.

@@ -83,8 +83,7 @@ def test_a_scan_goes_from_upload_to_reading(serve, head):
     assert np.array_equal(mapped, np.asarray(image.dataobj))
     # What a click there outlines is dark in the scan.
     reader = server.reader()
-    event = {"reader": reader, "revision": 0, "kind": "add", "payload": {"seed": [30, 40, 16]}}
-    made = server.client.post(f"/api/studies/{study['id']}/events", json=event).json()
+    made = server.send(study["id"], reader, 0, "add", seed=[30, 40, 16]).json()
     assert made["changed"][0]["centre_voxel"] == [30, 40, 16]
     assert server.stop() == 0
     assert list((server.state / "work").iterdir()) == []
@@ -128,8 +127,7 @@ def test_an_event_that_was_answered_survives_the_death_of_the_server(serve, head
     server.wait(study["id"])
     reader, path = server.reader(), f"/api/studies/{study['id']}"
     for revision, seed in enumerate(([30, 40, 16], [45, 50, 12])):
-        event = {"reader": reader, "revision": revision, "kind": "add", "payload": {"seed": seed}}
-        assert server.client.post(f"{path}/events", json=event).status_code == 200
+        assert server.send(study["id"], reader, revision, "add", seed=seed).status_code == 200
     before = server.client.get(f"{path}/reading", params={"reader": reader}).json()
     server.kill()
     server = serve()
@@ -183,8 +181,7 @@ def test_another_run_makes_another_result_and_keeps_the_older_readings(serve, he
     (study,) = server.upload(head)
     first = server.wait(study["id"])["result"]
     reader, path = server.reader(), f"/api/studies/{study['id']}"
-    event = {"reader": reader, "revision": 0, "kind": "add", "payload": {"seed": [30, 40, 16]}}
-    server.client.post(f"{path}/events", json=event)
+    server.send(study["id"], reader, 0, "add", seed=[30, 40, 16])
 
     def run(**settings) -> str:
         body = {"ids": [study["id"]], **settings}
@@ -204,6 +201,26 @@ def test_another_run_makes_another_result_and_keeps_the_older_readings(serve, he
     assert run(point="balanced") == first
     assert revision() == 1
     assert len(_results(server)) == 2
+
+
+def test_a_threshold_of_one_s_own_is_no_operating_point(serve, head):
+    server = serve()
+    (study,) = server.upload(head, threshold="0.8", point="report")
+    chosen = {"model": "tiny", "point": None, "threshold": 0.8}
+    assert study["settings"] == chosen | {"phase": False, "mask": False}
+    found = server.wait(study["id"])
+    assert found["state"] == "ready", found
+    assert found["settings"] == study["settings"]
+    assert found["threshold"] == 0.8
+    assert found["model"]["operating_point"] == "given"
+
+
+def test_an_earlier_version_s_point_beside_a_threshold_is_not_told(desk):
+    used = {"model": "m", "point": "balanced", "threshold": 0.8, "phase": False, "mask": False}
+    with desk.store.transaction() as base:
+        base.execute("UPDATE results SET settings = ?", (json.dumps(used),))
+    (study,) = desk.client.get("/api/studies").json()["studies"]
+    assert study["settings"] == used | {"point": None}
 
 
 def test_a_picture_asks_for_its_spacing(serve, tmp_path):

@@ -156,12 +156,10 @@ def test_blind_reading_hides_the_machine_on_the_server(desk):
     assert desk.reading(reader)["findings"] == []
     # Nothing that the machine marked can be addressed, and no probability helps.
     assert desk.send(reader, 1, "verdict", finding="m1", verdict="accept").status_code == 400
-    ask = {"first": reader, "second": "machine"}
-    refused = desk.client.get(f"/api/studies/{desk.study}/agreement", params=ask)
-    assert refused.status_code == 400
+    assert desk.agreement(reader, "machine").status_code == 400
     shown = desk.send(reader, 1, "reveal").json()
     assert {one["id"] for one in shown["changed"]} == {"m1", "m2"}
-    assert desk.client.get(f"/api/studies/{desk.study}/agreement", params=ask).is_success
+    assert desk.agreement(reader, "machine").is_success
 
 
 def test_who_reads_blind_is_told_no_counts_and_no_doubts_of_the_networks(desk):
@@ -191,8 +189,7 @@ def test_readers_do_not_see_each_other_s_verdicts(desk):
     desk.send(one, 0, "verdict", finding="m1", verdict="accept")
     assert desk.reading(other)["findings"][0]["verdict"] is None
     assert desk.send(other, 0, "verdict", finding="m1", verdict="reject").status_code == 200
-    ask = {"first": one, "second": other}
-    found = desk.client.get(f"/api/studies/{desk.study}/agreement", params=ask).json()
+    found = desk.agreement(one, other).json()
     assert (found["n_first"], found["n_second"], found["matched"]) == (1, 0, 0)
     assert found["disagreements"][0]["id"] == "m1"
     assert found["voxel_dice"] == 0

@@ -63,6 +63,30 @@ def test_a_wrong_cookie_is_none(desk, cookie):
 
 
 @pytest.mark.parametrize(
+    "other",
+    [
+        'prefs={"theme":"dark"}',
+        "flag",
+        "t=hello world",
+        "a[0]=1",
+        "=",
+        ",",
+        "\xe9=\xe9",
+        '"',
+        "$x=1",
+    ],
+)
+def test_a_cookie_of_another_server_locks_nobody_out(desk, other):
+    ours = f"{desk.access.cookie}={desk.access.session}"
+    for cookie in (f"{other}; {ours}", f"{ours}; {other}", f"{other};{ours}", f"{ours};"):
+        client = desk.fresh_client()
+        headers = {"Cookie": cookie.encode("latin-1")}
+        assert client.get("/api/room", headers=headers).status_code == 200, cookie
+    wrong = f"{desk.access.cookie}=x; x{ours}; y={ours}"
+    assert desk.fresh_client(Cookie=wrong).get("/api/room").status_code == 401
+
+
+@pytest.mark.parametrize(
     "host",
     ["evil.example:8765", "evil.example", "127.0.0.1", "127.0.0.1:80", "127.0.0.1:87650", ""],
 )
@@ -239,3 +263,31 @@ def test_only_a_taken_port_is_told_to_be_replaced_by_a_free_one():
     with pytest.raises(InputError, match="cannot listen") as refused:
         listening("192.0.2.1", 0)
     assert "--port" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "0.0.0.0",
+        "0",
+        "0x0",
+        "000.0.0.0",
+        "0.0",
+        "::",
+        "::0",
+        "0:0:0:0:0:0:0:0",
+        "::0.0.0.0",
+        "::ffff:0.0.0.0",
+        "::ffff:0:0",
+    ],
+)
+def test_no_way_to_write_every_address_is_listened_at(host):
+    with pytest.raises(InputError, match=r"one address of this machine, got .* all of them"):
+        listening(host, 0).close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "127.0.0.2"])
+def test_an_address_of_this_machine_is_listened_at(host):
+    with listening(host, 0) as sock:
+        assert sock.getsockname()[0].startswith("127.")

@@ -60,7 +60,7 @@ def test_more_than_the_limit_is_refused_while_it_comes_in(tmp_path):
             taken += 65536
             yield bytes(65536)
 
-    with pytest.raises(TooLargeError, match="MB"):
+    with pytest.raises(TooLargeError, match="up to 3 MB, got more"):
         _run(endless(), tmp_path, 3_000_000)
     assert taken < 3_200_000
     assert list(tmp_path.iterdir()) == []
@@ -191,7 +191,7 @@ def test_phase_can_come_later_and_is_looked_at_with_the_next_run(desk):
 def test_an_upload_over_the_room_s_limit_is_refused(desk):
     answer = _send(desk, ("files", "a.nii", bytes(1_100_000)))
     assert answer.status_code == 413
-    assert "--upload-mb" in answer.json()["error"]
+    assert "up to 1 MB, got 1.2 MB: use --upload-mb" in answer.json()["error"]
     assert list(desk.room.incoming.iterdir()) == []
     assert len(desk.client.get("/api/studies").json()["studies"]) == 1
 

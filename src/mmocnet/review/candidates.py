@@ -195,7 +195,7 @@ def read_candidates(folder: Path) -> MachineResult:
         return MachineResult(grid, findings, record, tuple(content["Warnings"]))
     except FileNotFoundError as error:
         raise InputError(f"expected {TABLE} and {OUTLINES} of a result") from error
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{TABLE} or {OUTLINES} of a result is damaged") from error
 
 

@@ -8,25 +8,29 @@ from mmocnet.web.readings import Readings
 MACHINE = "machine"
 
 
-def compare_sides(readings: Readings, study: str, first: str, second: str) -> dict[str, Any]:
+def compare_sides(
+    readings: Readings, of: tuple[str, str], first: str, second: str
+) -> dict[str, Any]:
     """Return the agreement of two sides as the page has it.
 
     Args:
         readings: The room's.
-        study: Whose result.
+        of: The study, and the result that the page shows.
         first: A reader's id, or "machine".
         second: The same.
 
     Raises:
-        NotFoundError: If there is no such study or reader, or no result.
+        NotFoundError: If there is no such study or reader.
+        StaleError: If the study has another result by now.
         InputError: If one reads blind and the machine's marks are still hidden.
     """
-    machine = readings.current(study)
+    study, result = of
+    machine = readings.current(study, result)
 
     def side(name: str) -> Side:
         if name == MACHINE:
             return machine_side(machine.findings, machine.threshold)
-        return readings.side(study, name)
+        return readings.side(study, name, result)
 
     found = agreement(side(first), side(second), machine.grid)
     return {

@@ -48,6 +48,7 @@ class Context:
             "model": name,
             "model_path": self.models[name].path,
             "stamp": self.models[name].stamp,
-            "point": point or "balanced",
+            # A threshold of one's own is none of the model's points.
+            "point": None if threshold is not None else point or "balanced",
             "threshold": threshold,
         }

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mmocnet.web.limits import LIMITS
-from mmocnet.web.queue import Job, Kind, claim, fail, read_job, release_all
+from mmocnet.web.queue import Job, Kind, claim, fail, release_all
 from mmocnet.web.room import Room
 from mmocnet.web.store import Store
 
@@ -111,7 +111,9 @@ class Supervisor:
             return
         if reason is not None:
             fail(self.store, job, reason)
-        state = read_job(self.store, job.id)["state"]
+        row = self.store.row("SELECT state FROM jobs WHERE id = ?", (job.id,))
+        # A study that is deleted takes its jobs along.
+        state = "deleted" if row is None else row["state"]
         LOG.info("%s of study %s: %s", job.kind, job.study or "-", state)
 
     def _run_child(self, job: Job, work: str) -> str | None:
@@ -151,7 +153,8 @@ class Supervisor:
     def _forget_deleted(self, job: Job) -> None:
         """Remove what a child wrote of a study that was deleted meanwhile."""
         if job.study is not None and not self._exists(job.study):
-            shutil.rmtree(self.room.study(job.study), ignore_errors=True)
+            for folder in (self.room.study(job.study), self.room.exports / job.id):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _exists(self, study: str) -> bool:
         return self.store.row("SELECT 1 FROM studies WHERE id = ?", (study,)) is not None

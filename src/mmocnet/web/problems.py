@@ -18,6 +18,10 @@ class BusyError(MmocnetError):
     """The study's state does not allow it now."""
 
 
+class DamagedError(MmocnetError):
+    """A file that a run left in the room is missing or cut short."""
+
+
 class TooLargeError(MmocnetError):
     """An upload is over its limit."""
 
@@ -26,6 +30,8 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotFoundError, 404),
     (StaleError, 409),
     (BusyError, 409),
+    # Not 409: loading the page again does not help.
+    (DamagedError, 410),
     (TooLargeError, 413),
     (InputError, 400),
     (ModelError, 400),
@@ -34,6 +40,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
 )
 """The first that fits."""
 
+OTHER_RESULT = "the study has another result by now than the one on the page: open it again"
 DISK_FULL = "the disk is full: nothing was saved"
 DATABASE_BUSY = "the room's database cannot be written to now: nothing was saved"
 

@@ -9,11 +9,13 @@ from typing import Any
 
 from mmocnet.errors import InputError
 from mmocnet.review.agreement import Side, reader_side
-from mmocnet.review.candidates import MachineResult, read_candidates
+from mmocnet.review.candidates import MachineResult
 from mmocnet.review.finding import encode_voxels, finding_json
 from mmocnet.review.reading import Change, Event, Reading
-from mmocnet.web.problems import NotFoundError, StaleError
-from mmocnet.web.results import open_image, open_probability
+from mmocnet.types import IntTriple
+from mmocnet.web.problems import OTHER_RESULT, NotFoundError, StaleError
+from mmocnet.web.requests import EventRequest, check_payload, checked_seed
+from mmocnet.web.results import open_image, open_probability, read_result
 from mmocnet.web.room import Room
 from mmocnet.web.store import Store, now
 from mmocnet.web.studies import read_study
@@ -43,30 +45,30 @@ class Readings:
         """Return a result.
 
         Raises:
-            NotFoundError: If it is not there.
+            DamagedError: If it is missing or damaged.
         """
         key = (study, result)
         with self._lock:
             if key in self._results:
                 self._results.move_to_end(key)
                 return self._results[key]
-        found = read_candidates(self._room.result(study, result))
+        found = read_result(self._room, study, result)
         with self._lock:
             self._results[key] = found
             while len(self._results) > KEPT:
                 self._results.popitem(last=False)
         return found
 
-    def current(self, study: str) -> MachineResult:
-        """Return a study's result.
+    def current(self, study: str, result: str) -> MachineResult:
+        """Return a study's result, which the page shows.
 
         Raises:
-            NotFoundError: If there is no such study, or no result.
+            NotFoundError: If there is no such study.
+            StaleError: If the study has another result by now.
         """
-        row = read_study(self._store, study)
-        if row["result"] is None:
-            raise NotFoundError("the study has no result to be read yet")
-        return self.result(study, row["result"])
+        if read_study(self._store, study)["result"] != result:
+            raise StaleError(OTHER_RESULT)
+        return self.result(study, result)
 
     def forget(self, study: str) -> None:
         """Drop what is kept of a study."""
@@ -88,16 +90,18 @@ class Readings:
             findings = [finding_json(one, reading.grid) for one in reading.visible_findings()]
             # Some tell of candidates.
             warnings = () if reading.hidden else self.result(*key[:2]).warnings
-            return _flags(reading) | {"findings": findings, "warnings": list(warnings)}
+            more = {"result": key[1], "findings": findings, "warnings": list(warnings)}
+            return _flags(reading) | more
 
-    def side(self, study: str, reader: str) -> Side:
-        """Return what a reader says of a study, to be compared.
+    def side(self, study: str, reader: str, result: str) -> Side:
+        """Return what a reader says of a study's result, to be compared.
 
         Raises:
-            NotFoundError: If there is no such study or reader, or no result.
+            NotFoundError: If there is no such study or reader.
+            StaleError: If the study has another result by now.
             InputError: If the reader reads blind and the machine's marks are still hidden.
         """
-        key = self._key(study, reader)
+        key = self._key(study, reader, result)
         entry = self._entry(key)
         with entry.lock:
             reading = self._folded(key, entry)
@@ -109,36 +113,62 @@ class Readings:
         """Return what a reader did on a study's result."""
         return read_events(self._store, self._key(study, reader))
 
-    def add(
-        self, study: str, reader: str, revision: int, kind: str, payload: dict[str, Any]
-    ) -> dict[str, Any]:
+    def add(self, study: str, sent: EventRequest) -> dict[str, Any]:
         """Apply an event, write it down for good, and return what it changed.
 
+        What was taken already is not taken twice, and answered as the first time.
+
         Raises:
-            NotFoundError: If there is no such study or reader, or no result.
-            StaleError: If the reader has gone on in another window.
+            NotFoundError: If there is no such study or reader.
+            StaleError: If the study has another result by now, or the reader has gone on in
+                another window.
             InputError: If the event is none that can follow.
+            DamagedError: If the result has lost a file that the event needs.
         """
-        key = self._key(study, reader)
-        entry = self._entry(key)
+        key = (study, sent.result, sent.reader)
+        taken = self._taken(key, sent.id)
+        if taken is not None:
+            return self._told(key, taken)
+        check_payload(sent.kind, sent.payload)
+        entry = self._entry(self._key(study, sent.reader, sent.result))
         with entry.lock:
+            # It may have come in twice at once.
+            taken = self._taken(key, sent.id)
+            if taken is not None:
+                return self._told(key, taken)
             reading = self._folded(key, entry)
-            if revision != reading.last_event:
+            if sent.revision != reading.last_event:
                 raise StaleError("the reading has gone on in another window: load it again")
-            payload = self._filled(study, reading, kind, payload)
-            event = Event(revision + 1, reader, now(), kind, payload)
+            payload = self._filled(key, reading, sent)
+            event = Event(sent.revision + 1, sent.reader, now(), sent.kind, payload)
             # Until the event is on the disk, what is in memory must not be relied on.
             change = reading.apply(event)
             entry.reading = None
             with self._store.transaction() as base:
-                _write(base, key, event, reading.complete)
+                _write(base, key, event, sent.id, reading.complete)
             entry.reading = reading
             return _answer(reading, change)
 
+    def _taken(self, key: tuple[str, str, str], sent: str) -> int | None:
+        """Return the number of an event by the page's id; None where it has not come in."""
+        row = self._store.row(
+            "SELECT number FROM events WHERE study = ? AND result = ? AND reader = ? AND id = ?",
+            (*key, sent),
+        )
+        return None if row is None else int(row["number"])
+
+    def _told(self, key: tuple[str, str, str], number: int) -> dict[str, Any]:
+        """Return what was answered to an event when it came in."""
+        events = [one for one in read_events(self._store, key) if one.number <= number]
+        result = self.result(*key[:2])
+        reading = Reading(result.grid, result.findings, events[:-1])
+        return _answer(reading, reading.apply(events[-1]))
+
     def _filled(
-        self, study: str, reading: Reading, kind: str, payload: dict[str, Any]
+        self, key: tuple[str, str, str], reading: Reading, sent: EventRequest
     ) -> dict[str, Any]:
         """Return a payload with what the server adds to it."""
+        kind, payload = sent.kind, sent.payload
         if kind in ("undo", "redo"):
             of = reading.next_undo if kind == "undo" else reading.next_redo
             if of is None:
@@ -146,35 +176,42 @@ class Readings:
             return {"of": of}
         if kind != "add":
             return payload
+        seed = None if payload.get("seed") is None else checked_seed(payload["seed"], reading.grid)
         if "voxels" in payload:
-            return {"voxels": payload["voxels"], "seed": payload.get("seed"), "how": "drawn"}
-        return self._grown(study, reading, payload)
+            return {"voxels": payload["voxels"], "seed": seed, "how": "drawn"}
+        if seed is None:
+            raise InputError("expected seed or voxels in the payload of add, got neither")
+        return self._grown(key, reading, seed)
 
-    def _grown(self, study: str, reading: Reading, payload: dict[str, Any]) -> dict[str, Any]:
+    def _grown(
+        self, key: tuple[str, str, str], reading: Reading, seed: IntTriple
+    ) -> dict[str, Any]:
         from mmocnet.review.grow import add_at
 
-        row = read_study(self._store, study)
-        seed = payload.get("seed")
-        if (
-            not isinstance(seed, list)
-            or len(seed) != 3
-            or any(isinstance(at, bool) or not isinstance(at, int) for at in seed)
-            or any(not 0 <= at < side for at, side in zip(seed, reading.grid.shape, strict=True))
-        ):
-            raise InputError("expected seed as three voxel numbers inside the scan")
+        study, result, _ = key
+        grid = reading.grid
         # Who reads blind gets no help of the networks either.
         hidden = reading.hidden
         found = add_at(
-            open_image(self._room, study, reading.grid),
-            None if hidden else open_probability(self._room, study, row["result"]),
-            reading.grid,
-            (seed[0], seed[1], seed[2]),
+            open_image(self._room, study, grid),
+            None if hidden else open_probability(self._room, study, result, grid),
+            grid,
+            seed,
             reading.taken(),
         )
-        return {"voxels": encode_voxels(found.voxels), "seed": seed, "how": found.how}
+        return {"voxels": encode_voxels(found.voxels), "seed": list(seed), "how": found.how}
 
-    def _key(self, study: str, reader: str) -> tuple[str, str, str]:
+    def _key(self, study: str, reader: str, shown: str | None = None) -> tuple[str, str, str]:
+        """Return study, result and reader.
+
+        Args:
+            study: Whose current result is meant.
+            reader: Who reads.
+            shown: The result that the page shows, where it matters.
+        """
         row = read_study(self._store, study)
+        if shown is not None and row["result"] != shown:
+            raise StaleError(OTHER_RESULT)
         if row["result"] is None:
             raise NotFoundError("the study has no result to be read yet")
         if self._store.row("SELECT 1 FROM readers WHERE id = ?", (reader,)) is None:
@@ -213,7 +250,7 @@ def read_events(store: Store, key: tuple[str, str, str]) -> list[Event]:
 
 
 def _write(
-    base: sqlite3.Connection, key: tuple[str, str, str], event: Event, complete: bool
+    base: sqlite3.Connection, key: tuple[str, str, str], event: Event, sent: str, complete: bool
 ) -> None:
     last = base.execute(
         "SELECT COALESCE(MAX(number), 0) FROM events WHERE study = ? AND result = ? AND reader = ?",
@@ -221,11 +258,15 @@ def _write(
     ).fetchone()[0]
     if last != event.number - 1:
         raise StaleError("the reading has gone on in another window: load it again")
-    if base.execute("SELECT 1 FROM studies WHERE id = ?", key[:1]).fetchone() is None:
+    row = base.execute("SELECT result FROM studies WHERE id = ?", key[:1]).fetchone()
+    if row is None:
         raise NotFoundError("there is no such study")
+    if row["result"] != key[1]:
+        raise StaleError(OTHER_RESULT)
     base.execute(
-        "INSERT INTO events VALUES (?,?,?,?,?,?,?)",
-        (*key, event.number, event.time, event.kind, json.dumps(event.payload)),
+        "INSERT INTO events (study, result, reader, number, time, kind, payload, id) "
+        "VALUES (?,?,?,?,?,?,?,?)",
+        (*key, event.number, event.time, event.kind, json.dumps(event.payload), sent),
     )
     if event.kind == "complete":
         base.execute("DELETE FROM completed WHERE study = ? AND result = ? AND reader = ?", key)

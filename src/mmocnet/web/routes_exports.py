@@ -28,7 +28,7 @@ def routes(context: Context) -> APIRouter:
 
     @router.post("/studies/{study}/export")
     def export(study: str, request: ExportRequest) -> Response:
-        job = queue_export(context.store, study, request.reader, request.kind)
+        job = queue_export(context.store, study, request)
         context.supervisor.wake()
         return json_response({"job": job})
 

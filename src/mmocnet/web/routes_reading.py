@@ -20,13 +20,11 @@ def routes(context: Context) -> APIRouter:
 
     @router.post("/studies/{study}/events")
     def event(study: str, request: EventRequest) -> Response:
-        return json_response(
-            readings.add(study, request.reader, request.revision, request.kind, request.payload)
-        )
+        return json_response(readings.add(study, request))
 
     @router.get("/studies/{study}/agreement")
-    def agreement(study: str, first: str, second: str) -> Response:
-        return json_response(compare_sides(readings, study, first, second))
+    def agreement(study: str, result: str, first: str, second: str) -> Response:
+        return json_response(compare_sides(readings, (study, result), first, second))
 
     @router.get("/studies/{study}/audit")
     def audit(study: str, reader: str) -> Response:

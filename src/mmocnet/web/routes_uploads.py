@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,9 +15,14 @@ from mmocnet.errors import InputError
 from mmocnet.web.answers import json_response
 from mmocnet.web.context import Context
 from mmocnet.web.drops import extra_name, keep_files, studies_in
-from mmocnet.web.problems import BusyError, NotFoundError
-from mmocnet.web.queue import OPEN
-from mmocnet.web.studies import add_study, list_studies, queue_study, read_study
+from mmocnet.web.studies import (
+    add_study,
+    check_idle,
+    detach_file,
+    list_studies,
+    queue_study,
+    read_study,
+)
 from mmocnet.web.uploads import Upload, receive_upload
 
 
@@ -28,7 +34,7 @@ class UploadFields(BaseModel):
     spacing_mm: Annotated[float, Field(ge=0.02, le=20)] | None = None
     model: str | None = None
     point: OperatingPoint | None = None
-    threshold: Annotated[float, Field(ge=0.05, le=1)] | None = None
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     run: bool = True
 
 
@@ -49,17 +55,23 @@ def routes(context: Context) -> APIRouter:
             _keep, context, received, lambda *given: _add_files(study, *given)
         )
 
+    @router.delete("/studies/{study}/files/{role}", status_code=204)
+    def detach(study: str, role: Literal["phase", "mask"]) -> Response:
+        place = Path(detach_file(context.store, study, role))
+        # An absolute path is the user's own file, in the folder that is served.
+        if not place.is_absolute():
+            (context.room.input(study) / place).unlink(missing_ok=True)
+        return Response(status_code=204)
+
     return router
 
 
 async def _receive(request: Request, context: Context) -> Upload:
     limit = round(context.upload_mb * 1e6)
     kind = request.headers.get("content-type", "")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        # Said before anything is sent, where the browser waits for it.
-        limit = -1
-    return await receive_upload(request.stream(), kind, context.room.incoming, limit)
+    length = request.headers.get("content-length", "")
+    declared = int(length) if length.isdecimal() else 0
+    return await receive_upload(request.stream(), kind, context.room.incoming, limit, declared)
 
 
 def _keep(context: Context, upload: Upload, use: Callable[[Context, Upload], Response]) -> Response:
@@ -102,11 +114,7 @@ def _add_files(study: str, context: Context, upload: Upload) -> Response:
     folder = context.room.input(study)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with context.store.transaction() as base:
-        row = base.execute("SELECT state FROM studies WHERE id = ?", (study,)).fetchone()
-        if row is None:
-            raise NotFoundError("there is no such study")
-        if row["state"] in OPEN:
-            raise BusyError("the study waits or runs: cancel it first")
+        check_idle(base, study)
         for role, one in found.items():
             one.path.rename(folder / names[role])
             base.execute(

@@ -17,7 +17,9 @@ CREATE TABLE IF NOT EXISTS studies (
     imported INTEGER NOT NULL DEFAULT 0,
     phase BLOB,
     mask BLOB,
-    result TEXT
+    result TEXT,
+    -- Of the files that were imported.
+    stamp TEXT
 );
 CREATE TABLE IF NOT EXISTS results (
     id TEXT NOT NULL,
@@ -37,14 +39,17 @@ CREATE TABLE IF NOT EXISTS events (
     time TEXT NOT NULL,
     kind TEXT NOT NULL,
     payload TEXT NOT NULL,
+    -- The page's own, so that what is sent twice is taken once.
+    id TEXT,
     PRIMARY KEY (study, result, reader, number)
 );
+CREATE UNIQUE INDEX IF NOT EXISTS events_by_id ON events (study, result, reader, id);
 CREATE TRIGGER IF NOT EXISTS events_stay BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
 -- REPLACE would delete without asking.
 CREATE TRIGGER IF NOT EXISTS events_once BEFORE INSERT ON events
 WHEN EXISTS (SELECT 1 FROM events WHERE study = NEW.study AND result = NEW.result
-    AND reader = NEW.reader AND number = NEW.number)
+    AND reader = NEW.reader AND (number = NEW.number OR id = NEW.id))
 BEGIN SELECT RAISE(ABORT, 'events are never replaced'); END;
 -- A study that its owner deletes goes first, and its events after it.
 CREATE TRIGGER IF NOT EXISTS events_last BEFORE DELETE ON events

@@ -10,7 +10,6 @@ import logging
 import secrets
 import traceback
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -163,12 +162,12 @@ class Guard:
         word, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if word.lower() == "bearer" and _same(given.strip(), self._access.token):
             return True
-        try:
-            cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
-        except CookieError:
-            return False
-        found = cookies.get(self._access.cookie)
-        return found is not None and _same(found.value, self._access.session)
+        # One by one: other servers on this machine have cookies that are no business of ours.
+        for one in headers.get(b"cookie", b"").decode("latin-1").split(";"):
+            name, _, value = one.partition("=")
+            if name.strip() == self._access.cookie and _same(value.strip(), self._access.session):
+                return True
+        return False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """From a folder and settings to a running server and back."""
 
+import ipaddress
 import logging
 import signal
 import socket
@@ -28,6 +29,7 @@ from mmocnet.web.store import Store
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 USUAL_PORT = 8765
+EVERYWHERE = "expected --host as one address of this machine, got {!r}, which is all of them"
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,10 @@ def listening(host: str, port: int | None) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
-        InputError: If the port is taken, or the address is not this machine's.
+        InputError: If the port is taken, or the address is not this machine's, or all of them.
     """
-    if host in ("", "0.0.0.0", "::"):
-        raise InputError(
-            f"expected --host as one address of this machine, got {host!r}, which is all of them"
-        )
+    if not host:
+        raise InputError(EVERYWHERE.format(host))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -135,9 +135,19 @@ def listening(host: str, port: int | None) -> socket.socket:
                 ) from error
         else:
             break
+    # Asked of the socket: there are many ways to write the address that means all.
+    if _is_everywhere(sock.getsockname()[0]):
+        sock.close()
+        raise InputError(EVERYWHERE.format(host))
     sock.listen(128)
     sock.set_inheritable(False)
     return sock
+
+
+def _is_everywhere(address: str) -> bool:
+    found = ipaddress.ip_address(address)
+    inside = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (inside or found).is_unspecified
 
 
 def hosts_of(host: str, port: int) -> tuple[str, ...]:

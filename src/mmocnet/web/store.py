@@ -13,8 +13,14 @@ from mmocnet.errors import InputError
 BUSY_S = 20.0
 """How long a transaction waits for another process's."""
 
-VERSION = 1
-"""Of the tables; another one is not understood."""
+VERSION = 2
+"""Of the tables; a later one is not understood."""
+
+CHANGES = {
+    1: "ALTER TABLE studies ADD COLUMN stamp TEXT; ALTER TABLE events ADD COLUMN id TEXT;"
+    "DROP TRIGGER events_once;",
+}
+"""What makes the next version of an earlier one, before the schema adds what is missing."""
 
 Row = sqlite3.Row
 
@@ -43,7 +49,7 @@ class Store:
     def _prepare(self, path: Path) -> None:
         self._base.row_factory = sqlite3.Row
         version = self._base.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, VERSION):
+        if not 0 <= version <= VERSION:
             raise InputError(
                 f"{path.name} was made by another version of mmocnet: give this one a --state of "
                 "its own"
@@ -51,9 +57,10 @@ class Store:
         self._base.execute("PRAGMA journal_mode=WAL")
         # A commit is on the disk before it is answered.
         self._base.execute("PRAGMA synchronous=FULL")
-        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-        self._base.executescript(schema)
-        self._base.execute(f"PRAGMA user_version = {VERSION}")
+        # What is deleted is not to be found in the file any more.
+        self._base.execute("PRAGMA secure_delete=ON")
+        if version != VERSION:
+            self._base.executescript(_script(version))
         path.chmod(0o600)
 
     @contextmanager
@@ -89,6 +96,14 @@ class Store:
         """Leave the file."""
         with self._lock:
             self._base.close()
+
+
+def _script(version: int) -> str:
+    """Return what brings the tables of a version up to date, all of it or nothing."""
+    # A new file, which is of version 0, has nothing to be changed.
+    changes = "".join(CHANGES[one] for one in range(version or VERSION, VERSION))
+    schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+    return f"BEGIN IMMEDIATE; {changes} {schema} PRAGMA user_version = {VERSION}; COMMIT;"
 
 
 def now() -> str:

@@ -172,9 +172,43 @@ def delete_study(store: Store, study: str) -> list[str]:
         query = "SELECT id FROM jobs WHERE study = ? AND kind = 'export'"
         exports = [row["id"] for row in base.execute(query, (study,)).fetchall()]
         base.execute("DELETE FROM studies WHERE id = ?", (study,))
-        for table in ("events", "completed", "results"):
+        # The jobs that have ended too: exports are named after the scan.
+        for table in ("events", "completed", "results", "jobs"):
             base.execute(f"DELETE FROM {table} WHERE study = ?", (study,))
     return exports
+
+
+def check_idle(base: sqlite3.Connection, study: str) -> Row:
+    """Return, inside a transaction, the row of a study that neither waits nor runs.
+
+    Raises:
+        NotFoundError: If there is no such study.
+        BusyError: If it waits or runs.
+    """
+    row: Row | None = base.execute("SELECT * FROM studies WHERE id = ?", (study,)).fetchone()
+    if row is None:
+        raise NotFoundError("there is no such study")
+    if row["state"] in OPEN:
+        raise BusyError("the study waits or runs: cancel it first")
+    return row
+
+
+def detach_file(store: Store, study: str, role: Literal["phase", "mask"]) -> str:
+    """Forget a study's phase or mask, so that the next run goes without; return where it is.
+
+    Raises:
+        NotFoundError: If there is no such study, or it has none.
+        BusyError: If the study waits or runs.
+    """
+    with store.transaction() as base:
+        row = check_idle(base, study)
+        if row[role] is None:
+            raise NotFoundError(f"the study has no {role} to be taken off")
+        base.execute(f"UPDATE studies SET {role} = NULL WHERE id = ?", (study,))
+        if role == "phase":
+            # Its display copy is left out by the import.
+            base.execute("UPDATE studies SET imported = 0 WHERE id = ?", (study,))
+    return os.fsdecode(row[role])
 
 
 def _cancel_jobs(base: sqlite3.Connection, study: str, kinds: Iterable[str]) -> list[str]:
@@ -235,6 +269,7 @@ def _as_json(
         "reason": row["reason"],
         "progress": progress,
         "settings": _settings(row, job, result),
+        "attached": {"phase": row["phase"] is not None, "mask": row["mask"] is not None},
         "series": None if row["series"] is None else json.loads(row["series"]),
         "needs": row["needs"],
         "counts": None
@@ -249,7 +284,12 @@ def _as_json(
 def _settings(row: Row, job: Row | None, result: Row | None) -> dict[str, Any] | None:
     """Return how a study is being segmented, else how it was."""
     if job is None:
-        return None if result is None else json.loads(result["settings"])
+        return None if result is None else _without_point(json.loads(result["settings"]))
     given = json.loads(job["settings"])
-    chosen = {key: given[key] for key in ("model", "point", "threshold")}
+    chosen = _without_point({key: given[key] for key in ("model", "point", "threshold")})
     return chosen | {"phase": row["phase"] is not None, "mask": row["mask"] is not None}
+
+
+def _without_point(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that name no point where a threshold was given, as older rooms do."""
+    return settings if settings["threshold"] is None else settings | {"point": None}

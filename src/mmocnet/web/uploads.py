@@ -4,6 +4,7 @@ A file's own name is never a path: its ending tells the kind of file, and what c
 rest is shown.
 """
 
+import math
 import secrets
 import shutil
 import unicodedata
@@ -77,9 +78,21 @@ def boundary_of(content_type: str) -> bytes:
 
 
 async def receive_upload(
-    chunks: AsyncIterator[bytes], content_type: str, incoming: Path, limit_bytes: int
+    chunks: AsyncIterator[bytes],
+    content_type: str,
+    incoming: Path,
+    limit_bytes: int,
+    declared_bytes: int = 0,
 ) -> Upload:
     """Write a request's files to a new folder below `incoming`.
+
+    Args:
+        chunks: The request's body.
+        content_type: Of the request.
+        incoming: A folder of ours.
+        limit_bytes: Largest body.
+        declared_bytes: How large it will be, as far as the request says: too much is refused
+            before the rest of it is sent.
 
     Raises:
         InputError: If it is no form with files, or damaged.
@@ -91,20 +104,9 @@ async def receive_upload(
     upload = Upload(folder)
     form = _Form(upload)
     parser = MultipartParser(boundary, form.callbacks(), max_size=float("inf"))
-    size, batch = 0, bytearray()
     try:
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > limit_bytes:
-                raise TooLargeError(
-                    f"an upload may have {limit_bytes / 1e6:g} MB: use --upload-mb, or serve the "
-                    "folder that the files are in"
-                )
-            batch += chunk
-            if len(batch) >= BATCH_BYTES:
-                await run_in_threadpool(parser.write, bytes(batch))
-                batch.clear()
-        await run_in_threadpool(parser.write, bytes(batch))
+        async for batch in _batches(chunks, limit_bytes, declared_bytes):
+            await run_in_threadpool(parser.write, batch)
         parser.finalize()
         form.check_complete()
     except FormParserError as error:
@@ -116,6 +118,35 @@ async def receive_upload(
         upload.discard()
         raise
     return upload
+
+
+async def _batches(
+    chunks: AsyncIterator[bytes], limit_bytes: int, declared_bytes: int
+) -> AsyncIterator[bytes]:
+    """Give a body in parts that are worth a write each.
+
+    Raises:
+        TooLargeError: As soon as there is too much of it.
+    """
+    size, batch = 0, bytearray()
+    async for chunk in chunks:
+        size += len(chunk)
+        if max(size, declared_bytes) > limit_bytes:
+            raise TooLargeError(_too_large(limit_bytes, declared_bytes))
+        batch += chunk
+        if len(batch) >= BATCH_BYTES:
+            yield bytes(batch)
+            batch.clear()
+    yield bytes(batch)
+
+
+def _too_large(limit_bytes: int, declared_bytes: int) -> str:
+    # Rounded up: one that is just too large is not called as large as the limit.
+    got = f"{math.ceil(declared_bytes / 1e5) / 10:g} MB" if declared_bytes else "more"
+    return (
+        f"expected an upload of up to {limit_bytes / 1e6:g} MB, got {got}: use --upload-mb, or "
+        "serve the folder that the files are in"
+    )
 
 
 class _Form:

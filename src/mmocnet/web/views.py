@@ -4,6 +4,7 @@ The display copy is an uncompressed NIfTI of int16 on the scan's own voxel grid,
 sent as it lies on the disk and mapped into memory without being read.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
@@ -23,6 +25,9 @@ USUAL = (0.1, 99.9)
 
 WINDOW = (1.0, 99.5)
 """Percentiles of what is not background, for the first look."""
+
+OFFSET = 352
+"""Bytes before the voxels."""
 
 _SAMPLES = 2_000_000
 _INT16 = np.iinfo(np.int16)
@@ -84,7 +89,7 @@ def write_view(path: Path, shown: NDArray[np.int16], affine: FloatArray) -> None
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header["scl_slope"], image.header["scl_inter"] = 1.0, 0.0
-    image.header["vox_offset"] = 352
+    image.header["vox_offset"] = OFFSET
     with replacing(path) as partial, partial.open("wb") as file:
         image.header.write_to(file)
         file.write(np.asfortranarray(shown).astype("<i2", copy=False).T.data)
@@ -95,8 +100,12 @@ def open_view(path: Path, shape: tuple[int, int, int]) -> NDArray[np.int16]:
 
     Raises:
         OSError: If it is not there.
+        InputError: If it has not the size of such a grid.
     """
-    return np.memmap(path, dtype="<i2", mode="r", offset=352, shape=shape, order="F")
+    size, wanted = path.stat().st_size, OFFSET + 2 * math.prod(shape)
+    if size != wanted:
+        raise InputError(f"expected {path.name} of {wanted} bytes for {shape}, got {size}")
+    return np.memmap(path, dtype="<i2", mode="r", offset=OFFSET, shape=shape, order="F")
 
 
 def view_of(volume: Volume, path: Path) -> tuple[int, int]:

@@ -1,11 +1,11 @@
 """The export job: one file of a reader's reading, as it was when it was asked for."""
 
 from mmocnet.errors import InputError
-from mmocnet.review.candidates import read_candidates
 from mmocnet.review.exports import ReviewedStudy, export
 from mmocnet.review.reading import Reading
 from mmocnet.web.queue import is_mine
 from mmocnet.web.readings import read_events
+from mmocnet.web.results import read_result
 from mmocnet.web.store import Row
 from mmocnet.web.studies import read_study
 from mmocnet.web.work_import import beside, source_path
@@ -19,7 +19,7 @@ def export_study(task: Task) -> None:
     folder = task.room.exports / task.job.id
     folder.mkdir(mode=0o700, exist_ok=True)
     study = _files(task, row)
-    machine = read_candidates(study.result)
+    machine = read_result(task.room, row["id"], settings["result"])
     key = (row["id"], settings["result"], settings["reader"])
     events = [one for one in read_events(task.store, key) if one.number <= settings["last"]]
     reading = Reading(machine.grid, machine.findings, events)

@@ -1,8 +1,10 @@
 """The import job: a study's files are read once, and what the browser shows is written."""
 
+import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import plain, write_json
+from mmocnet.io.dicom.archive import files_below
 from mmocnet.io.phase import read_phase
 from mmocnet.io.read import Scan, read_scan
 from mmocnet.prepare.geometry import slice_axis
 from mmocnet.volume import Volume, check_grid
 from mmocnet.web.drops import kind_of
+from mmocnet.web.problems import DamagedError
 from mmocnet.web.queue import add_job, finish, is_mine
+from mmocnet.web.results import ABOUT, is_shown, read_result, to_disk
 from mmocnet.web.store import Row
 from mmocnet.web.studies import read_study
 from mmocnet.web.views import view_of
@@ -55,8 +60,35 @@ def beside(task: Task, row: Row, key: str) -> Path | None:
     return task.room.input(row["id"]) / os.fsdecode(row[key])
 
 
+def source_stamp(task: Task, row: Row, path: Path) -> str:
+    """Return what changes with the files that an import reads, as text."""
+    return json.dumps([stamp_of(path), stamp_of(beside(task, row, "phase"))])
+
+
+def stamp_of(path: Path | None) -> list[int] | str | None:
+    """Return what changes with a file or with what is in a folder; None where there is neither.
+
+    Raises:
+        InputError: If a folder cannot be read.
+    """
+    if path is not None and path.is_dir():
+        # A file manager's own files are no part of a scan.
+        files = [one for one in files_below(path)[0] if not one.name.startswith(".")]
+        listed = [[os.fsencode(one.relative_to(path)).hex(), *_size_time(one)] for one in files]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    return None if path is None or not path.is_file() else _size_time(path)
+
+
+def _size_time(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
 def import_study(task: Task) -> None:
-    """Read a study, or say what must be chosen first; then queue its segmentation."""
+    """Read a study, or say what must be chosen first; then queue its segmentation.
+
+    What was shown before stays until all of the new is on the disk.
+    """
     row = read_study(task.store, task.study)
     if row["source"] == "picture" and row["spacing_mm"] is None:
         _ask(task, "spacing", None)
@@ -66,13 +98,38 @@ def import_study(task: Task) -> None:
     if listed is not None and not any(one["chosen"] for one in listed):
         _ask(task, "series", listed)
         return
+    # Taken first: what changes while it is read differs from it afterwards.
+    stamp = source_stamp(task, row, path)
     scan = read_scan(path, row["spacing_mm"], row["wanted"])
-    view = task.room.view(row["id"])
-    view.mkdir(mode=0o700, parents=True, exist_ok=True)
-    window = view_of(scan.volume, view / "image.nii")
-    scan, phase_window = _phase_view(task, row, scan, view / "phase.nii")
-    write_json(view / "about.json", _about(scan, window, phase_window))
-    _finish(task, scan, listed)
+    partial = _partial(task.room.view(row["id"]))
+    try:
+        window = view_of(scan.volume, partial / "image.nii")
+        scan, phase_window = _phase_view(task, row, scan, partial / "phase.nii")
+        write_json(partial / ABOUT, _about(scan, window, phase_window))
+        to_disk(partial)
+        _finish(task, scan, listed, stamp)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(view: Path) -> Path:
+    """Return an empty folder beside a view's; of an import that was killed the view comes back."""
+    partial, old = view.with_name("view.partial"), view.with_name("view.old")
+    if old.exists() and not view.exists():
+        old.rename(view)
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir(mode=0o700, parents=True)
+    return partial
+
+
+def _show(view: Path) -> None:
+    """Put what was just made in the place of what was shown before."""
+    partial, old = view.with_name("view.partial"), view.with_name("view.old")
+    if view.exists():
+        view.rename(old)
+    partial.rename(view)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _about(
@@ -86,6 +143,7 @@ def _about(
         "spacing_mm": list(volume.spacing_mm),
         "slice_axis": slice_axis(volume),
         "source": scan.source,
+        "sha256": scan.sha256,
         "has_phase": phase_window is not None,
         "warnings": list(scan.warnings),
         "technique": [[name, plain(value)] for name, value in technique.items()],
@@ -126,7 +184,6 @@ def _phase_view(
     task: Task, row: Row, scan: Scan, path: Path
 ) -> tuple[Scan, tuple[int, int] | None]:
     """Write the phase's display copy; return the scan with doubts about it, and its window."""
-    path.unlink(missing_ok=True)
     given = beside(task, row, "phase")
     try:
         phase = _phase(given, scan)
@@ -162,21 +219,44 @@ def _ask(task: Task, needs: str, series: list[dict[str, Any]] | None) -> None:
             finish(base, task.job.id)
 
 
-def _finish(task: Task, scan: Scan, series: list[dict[str, Any]] | None) -> None:
+def _finish(task: Task, scan: Scan, series: list[dict[str, Any]] | None, stamp: str) -> None:
     run = bool(task.job.settings.get("run"))
+    result = _result_of(task, scan)
     with task.store.transaction() as base:
         if not is_mine(base, task.job):
             return
+        # In here, so that no cancelling comes between the files and what is said of them.
+        _show(task.room.view(task.study))
         base.execute(
             "UPDATE studies SET state = ?, imported = 1, size = ?, series = ?, needs = NULL, "
-            "reason = NULL WHERE id = ?",
+            "reason = NULL, stamp = ?, result = ? WHERE id = ?",
             (
                 "waiting" if run else "new",
                 json.dumps(scan.volume.shape),
                 None if series is None else json.dumps(series),
+                stamp,
+                result,
                 task.study,
             ),
         )
         finish(base, task.job.id)
         if run:
             add_job(base, "segment", task.study, task.job.settings)
+
+
+def _result_of(task: Task, scan: Scan) -> str | None:
+    """Return the study's result if it is of this scan: marks of another are not to be shown."""
+    result: str | None = read_study(task.store, task.study)["result"]
+    if result is None:
+        return None
+    try:
+        machine = read_result(task.room, task.study, result)
+    except DamagedError:
+        return None
+    about = {
+        "shape": list(scan.volume.shape),
+        "affine": scan.volume.affine,
+        "sha256": scan.sha256,
+    }
+    same = is_shown(about, machine.grid.shape, machine.grid.affine, machine.provenance)
+    return result if same else None

@@ -12,28 +12,46 @@ import numpy as np
 
 from mmocnet import __version__
 from mmocnet.config import SegmentSettings
+from mmocnet.errors import InputError
 from mmocnet.nets.checkpoint import load_cascade
 from mmocnet.predict.pipeline import segment_file
 from mmocnet.predict.provenance import FileOptions
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.review.candidates import candidates_of, write_candidates
-from mmocnet.web.queue import finish, is_mine, tell_progress
-from mmocnet.web.results import PROBABILITY
+from mmocnet.web.queue import add_job, finish, is_mine, tell_progress
+from mmocnet.web.results import (
+    PROBABILITY,
+    is_shown,
+    read_about,
+    result_is_whole,
+    to_disk,
+    view_is_whole,
+)
 from mmocnet.web.store import Row, now
 from mmocnet.web.studies import read_study
-from mmocnet.web.work_import import beside, source_path
+from mmocnet.web.work_import import beside, source_path, source_stamp, stamp_of
 from mmocnet.web.worker import Task
 
 TELL_S = 0.4
 """Seconds between two words about progress."""
 
+MAX_AGAIN = 3
+"""How often files that change are imported anew for one run."""
+
 
 def segment_study(task: Task) -> None:
-    """Segment a study; the same files and settings give the same result, made once."""
+    """Segment a study; the same scan and settings give the same result, made once.
+
+    Where the files are no longer those that were imported, they are imported first.
+    """
     row = read_study(task.store, task.study)
     path = source_path(task, row)
-    result = result_id(task, row, path)
-    if task.store.row("SELECT 1 FROM results WHERE study = ? AND id = ?", (row["id"], result)):
+    about = _imported(task, row, path)
+    if about is None:
+        _import_again(task)
+        return
+    result = result_id(task, row, about)
+    if _is_there(task, result, about):
         _use(task, result)
         return
     folder = task.room.result(row["id"], result)
@@ -44,13 +62,55 @@ def segment_study(task: Task) -> None:
     partial.mkdir(mode=0o700, parents=True)
     try:
         found, used = _run(task, row, path, partial)
+        if not _is_of(found, about) or result_id(task, row, about) != result:
+            _import_again(task)
+            return
+        to_disk(partial)
         partial.rename(folder)
+        to_disk(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     _keep(task, result, found, used)
 
 
-def result_id(task: Task, row: Row, path: Path) -> str:
+def _imported(task: Task, row: Row, path: Path) -> dict[str, Any] | None:
+    """Return what the import found out; None where files have changed or were lost since."""
+    about = read_about(task.room, row["id"])
+    if about is None or row["stamp"] != source_stamp(task, row, path):
+        return None
+    return about if view_is_whole(task.room, row["id"], about) else None
+
+
+def _is_there(task: Task, result: str, about: dict[str, Any]) -> bool:
+    query = "SELECT 1 FROM results WHERE study = ? AND id = ?"
+    known = task.store.row(query, (task.study, result)) is not None
+    return known and result_is_whole(task.room, task.study, result, about)
+
+
+def _is_of(found: Segmentation, about: dict[str, Any]) -> bool:
+    return is_shown(about, found.image.shape, found.image.affine, found.provenance)
+
+
+def _import_again(task: Task) -> None:
+    """End the job; the import that follows queues another.
+
+    Raises:
+        InputError: If that has been done some times, as files that change never end.
+    """
+    again = task.job.settings.get("again", 0) + 1
+    if again > MAX_AGAIN:
+        raise InputError(
+            "expected the scan's files to stay as they are while they are read, but they changed "
+            f"{MAX_AGAIN} times: run the study when all of them are there"
+        )
+    with task.store.transaction() as base:
+        if is_mine(base, task.job):
+            base.execute("UPDATE studies SET state = 'waiting' WHERE id = ?", (task.study,))
+            finish(base, task.job.id)
+            add_job(base, "import", task.study, task.job.settings | {"again": again})
+
+
+def result_id(task: Task, row: Row, about: dict[str, Any]) -> str:
     """Return what makes two runs of a study the same, as a hash."""
     settings = task.job.settings
     extras = [beside(task, row, key) for key in ("phase", "mask")]
@@ -61,16 +121,10 @@ def result_id(task: Task, row: Row, path: Path) -> str:
         settings["threshold"],
         row["spacing_mm"],
         row["wanted"],
-        [_stamp(one) for one in (path, *extras)],
+        [about[key] for key in ("sha256", "shape", "affine")],
+        [stamp_of(one) for one in extras],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _stamp(path: Path | None) -> list[int] | None:
-    if path is None or not path.is_file():
-        return None
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
 
 
 def _run(task: Task, row: Row, path: Path, out: Path) -> tuple[Segmentation, dict[str, Any]]:
@@ -87,7 +141,8 @@ def _run(task: Task, row: Row, path: Path, out: Path) -> tuple[Segmentation, dic
         out,
         SegmentSettings(
             model=settings["model_path"],
-            operating_point=settings["point"],
+            # Of no account beside a threshold of one's own.
+            operating_point=settings["point"] or "balanced",
             threshold=settings["threshold"],
         ),
         options=FileOptions(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -154,11 +155,46 @@ def own_room(tmp_path: Path, read_room: RoomServer) -> Iterator[RoomServer]:
 
 
 @dataclass
+class DeskServer:
+    """A room in this process, whose tables a test may change."""
+
+    desk: Any
+
+    def __post_init__(self) -> None:
+        self.base = f"http://127.0.0.1:{self.desk.access.port}"
+        self.token = self.desk.access.token
+        self.study = self.desk.study
+
+    @property
+    def client(self) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.token}", "X-Mmocnet": "1"}
+        return httpx.Client(base_url=self.base, headers=headers, timeout=60)
+
+    def get(self, path: str, **query: str) -> Any:
+        with self.client as client:
+            return client.get(f"/api{path}", params=query).json()
+
+    def change(self, **values: Any) -> None:
+        """Have something else in the study's row."""
+        names = ", ".join(f"{name} = ?" for name in values)
+        with self.desk.store.transaction() as base:
+            base.execute(f"UPDATE studies SET {names}", tuple(values.values()))
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self.desk.store.rows(query)]
+
+
+@pytest.fixture
+def desk_room(desk: Any) -> DeskServer:
+    return DeskServer(desk)
+
+
+@dataclass
 class Reader:
     """A reader at the page."""
 
     page: Any
-    server: RoomServer
+    server: RoomServer | DeskServer
     errors: list[str] = field(default_factory=list)
     allowed: list[str] = field(default_factory=list)
 
@@ -200,6 +236,10 @@ class Reader:
         self.find("reader").wait_for()
         return self
 
+    def beside(self) -> "Reader":
+        """Return the same reader's page in another window of the browser."""
+        return Reader(self.page.context.new_page(), self.server).enter_again()
+
     def open(self, study: str | None = None) -> "Reader":
         name = study or self.server.study  # type: ignore[attr-defined]
         self.find(f"read-{name}").click()
@@ -231,6 +271,23 @@ class Reader:
         found: dict[str, Any] = self.server.get(path, reader=self.reader_id(name))
         return found
 
+    def elsewhere(self, name: str, kind: str, **payload: Any) -> None:
+        """Send an event as the same reader's page in another window would."""
+        now = self.stored(name)
+        event = {"id": secrets.token_hex(16), "reader": self.reader_id(name), "kind": kind}
+        event |= {"result": now["result"], "revision": now["revision"], "payload": payload}
+        with self.server.client as client:
+            path = f"/api/studies/{self.server.study}/events"  # type: ignore[union-attr]
+            answer = client.post(path, json=event)
+        assert answer.status_code == 200, answer.text
+
+    def focused(self) -> str:
+        """Return what has the focus: its test name, else its kind."""
+        found: str = self.page.evaluate(
+            "document.activeElement.dataset.test ?? document.activeElement.tagName"
+        )
+        return found
+
     def heard(self, kind: str, text: str) -> None:
         """Keep what the console calls an error; a server that was ended is not the page's."""
         if kind == "error" and "net::ERR_" not in text:
@@ -249,7 +306,7 @@ def sit_down(browser: Any) -> Iterator[Callable[..., Reader]]:
     """Open the page for readers; what the browser's console calls an error fails the test."""
     contexts, readers = [], []
 
-    def begin(server: RoomServer, width: int = 1280, height: int = 720) -> Reader:
+    def begin(server: RoomServer | DeskServer, width: int = 1280, height: int = 720) -> Reader:
         context = browser.new_context(
             viewport={"width": width, "height": height}, accept_downloads=True
         )

@@ -109,3 +109,49 @@ def test_controls_have_names_and_text_is_not_small(reader):
 
 def test_text_stands_out_from_its_ground(reader):
     assert check(reader, "poor") == []
+
+
+def test_the_focus_stays_on_a_button_that_is_pressed(sit_down, desk_room):
+    one = sit_down(desk_room).enter("focus").open()
+    for name in ("crosshair-on", "tool-brush", "brush-mm", "window-reset", "fit", "point-report"):
+        one.find(name).focus()
+        one.key("ArrowUp" if name == "brush-mm" else "Enter")
+        assert one.focused() == name
+    one.find("point-screening").click()
+    one.find("finding-m1").click()
+    one.find("accept").focus()
+    one.key("Enter")
+    one.saved()
+    assert one.focused() == "accept"
+    assert one.state()["selected"] == "m2"
+    one.find("complete").focus()
+    one.key("Enter")
+    one.find("confirm-yes").click()
+    one.until(lambda: one.saved()["complete"])
+    assert one.focused() == "complete"
+    # The page looks for news, and draws its head again.
+    one.find("back").focus()
+    with one.page.expect_response("**/api/studies?*"):
+        pass
+    one.page.wait_for_timeout(100)
+    assert one.focused() == "back"
+
+
+def test_the_focus_is_never_lost_where_buttons_go(sit_down, desk_room):
+    one = sit_down(desk_room).enter("focus kept").open()
+    one.find("reject").focus()
+    one.key("Enter")
+    one.find("reason-vein").wait_for()
+    assert one.focused() == "findings"
+    # As the question says: no reason.
+    one.key("Enter")
+    assert one.finding("m1")["verdict"] == "reject"
+    assert one.finding("m1")["reason"] is None
+    one.saved()
+    one.find("agreement").focus()
+    one.key("Enter")
+    one.find("agreement-figures").wait_for()
+    assert one.focused() == "agreement-close"
+    one.find("agreement-close").focus()
+    one.key("Enter")
+    assert one.focused() == "findings"

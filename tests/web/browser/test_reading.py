@@ -283,13 +283,8 @@ def test_completing_with_findings_not_judged_asks_first(sit_down, read_room):
 
 def test_a_reading_that_went_on_elsewhere_is_loaded_again(sit_down, read_room):
     one = sit_down(read_room).enter("two windows").open()
-    ident = next(r["id"] for r in read_room.get("/room")["readers"] if r["name"] == "two windows")
     other = one.state()["shown"][1]
-    payload = {"finding": other, "verdict": "accept", "reason": None, "certainty": None}
-    event = {"reader": ident, "revision": 0, "kind": "verdict", "payload": payload}
-    with read_room.client as client:
-        answer = client.post(f"/api/studies/{read_room.study}/events", json=event)
-    assert answer.status_code == 200, answer.text
+    one.elsewhere("two windows", "verdict", finding=other, verdict="accept")
     one.key("a")
     one.until(lambda: one.state()["saved"] == "refused")
     assert "was loaded again; repeat your last mark" in one.find("toast").inner_text()

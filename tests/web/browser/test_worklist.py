@@ -1,5 +1,7 @@
 """From a file to a study: drop it, run it, see what became of it; failures say why."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -43,6 +45,10 @@ def row_of(one, name):
 def test_a_dropped_picture_asks_its_pixel_size_and_is_segmented(sit_down, own_room, picture):
     one = sit_down(own_room).enter("picture")
     drop(one.page, picture)
+    # Nothing is known of it, and nothing is made up.
+    assert one.find("spacing").input_value() == ""
+    one.find("spacing").press("Enter")
+    assert "0.02 to 20" in one.find("dialog-spacing").inner_text()
     one.find("spacing").fill("0")
     one.find("spacing").press("Enter")
     assert "0.02 to 20" in one.find("dialog-spacing").inner_text()
@@ -139,6 +145,126 @@ def test_what_runs_after_the_last_slice_is_said(sit_down, read_room):
     one.find(f"study-{study}").get_by_text("writing the findings").wait_for()
     told(one, study, state="running", progress=progress | {"done": 6, "seconds_left": 4.0})
     one.find(f"study-{study}").get_by_text("4 s left").wait_for()
+
+
+def test_a_result_can_be_read_after_a_later_run_failed(sit_down, desk_room):
+    desk_room.change(state="failed", reason="expected a mask on the grid", mask=b"mask.nii.gz")
+    one = sit_down(desk_room).enter("locked")
+    row = one.find(f"study-{desk_room.study}")
+    row.get_by_text("expected a mask on the grid").wait_for()
+    assert one.find(f"open-{desk_room.study}").is_enabled()
+    one.open()
+    one.key("a")
+    one.saved()
+    one.find("back").click()
+    # The mask at which the run failed can be taken off.
+    one.find(f"run-{desk_room.study}").click()
+    assert one.find("run-remove-phase").count() == 0
+    one.find("run-remove-mask").check()
+    one.find("run-ok").click()
+    one.until(lambda: "waiting" in row.inner_text())
+    assert desk_room.rows("SELECT mask, state FROM studies") == [(None, "waiting")]
+
+
+def test_a_phase_is_taken_off(sit_down, desk_room):
+    desk_room.change(phase=b"phase.nii.gz")
+    one = sit_down(desk_room).enter("phase off")
+    one.find(f"run-{desk_room.study}").click()
+    one.find("run-remove-phase").check()
+    one.find("run-ok").click()
+    one.until(lambda: desk_room.rows("SELECT phase, state FROM studies") == [(None, "waiting")])
+
+
+@pytest.mark.parametrize("point", ["balanced", None])
+def test_the_threshold_that_was_given_is_shown_and_chosen_again(sit_down, desk_room, point):
+    path = desk_room.desk.room.result(desk_room.study, "r0") / "findings.json"
+    found = json.loads(path.read_text())
+    assert found["Provenance"]["Threshold"] == 0.5
+    found["Provenance"] |= {"Threshold": 0.8, "OperatingPoint": point}
+    path.write_text(json.dumps(found))
+    settings = {"model": "compact", "point": point, "threshold": 0.8, "phase": False, "mask": False}
+    with desk_room.desk.store.transaction() as base:
+        base.execute("UPDATE results SET settings = ?", (json.dumps(settings),))
+    one = sit_down(desk_room).enter("own threshold")
+    row = one.find(f"study-{desk_room.study}")
+    row.get_by_text("compact, threshold 0.80").wait_for()
+    one.find(f"run-{desk_room.study}").click()
+    assert one.find("run-point").input_value() == "own"
+    assert one.find("run-threshold").input_value() == "0.8"
+    one.key("Escape")
+    one.open()
+    assert "tiny, threshold 0.80;" in one.page.locator(".technique").inner_text()
+
+
+def test_the_pixel_size_of_a_picture_can_be_put_right(sit_down, desk_room):
+    desk_room.change(source="picture", spacing_mm=2.0)
+    one = sit_down(desk_room).enter("pixel size")
+    one.find(f"run-{desk_room.study}").click()
+    assert one.find("run-spacing").input_value() == "2"
+    one.find("run-spacing").fill("0")
+    one.find("run-ok").click()
+    one.find("dialog-run").get_by_text("0.02 to 20").wait_for()
+    one.find("run-spacing").fill("0.4")
+    one.find("run-ok").click()
+    one.until(lambda: desk_room.rows("SELECT spacing_mm FROM studies") == [(0.4,)])
+    assert desk_room.rows("SELECT kind FROM jobs") == [("import",)]
+
+
+def test_a_pixel_size_that_is_left_as_it_was_is_not_sent(sit_down, desk_room):
+    desk_room.change(source="picture", spacing_mm=2.0)
+    one = sit_down(desk_room).enter("same size")
+    one.find(f"run-{desk_room.study}").click()
+    with one.page.expect_request("**/studies/run") as sent:
+        one.find("run-ok").click()
+    assert "spacing_mm" not in sent.value.post_data_json
+
+
+def test_another_series_can_be_chosen(sit_down, desk_room):
+    series = [
+        {"number": "3", "description": "SWI", "kind": "swi", "chosen": True},
+        {"number": "4", "description": None, "kind": "magnitude", "chosen": False},
+    ]
+    desk_room.change(source="dicom", series=json.dumps(series))
+    one = sit_down(desk_room).enter("series")
+    one.find(f"run-{desk_room.study}").click()
+    assert one.find("run-series").input_value() == "3"
+    assert one.find("run-series").inner_text().split("\n") == ["SWI", "series 4"]
+    one.find("run-series").select_option("4")
+    one.find("run-ok").click()
+    one.until(lambda: desk_room.rows("SELECT wanted FROM studies") == [("4",)])
+
+
+def test_phase_and_mask_count_for_the_size_of_an_upload(sit_down, desk_room, tmp_path):
+    one = sit_down(desk_room).enter("too large")
+    path = tmp_path / "scan.nii"
+    path.write_bytes(bytes(600_000))
+    sent = []
+    one.page.on("request", lambda request: sent.append(request.method))
+    one.page.get_by_text("Phase or mask for the next scan").click()
+    one.find("new-phase").set_input_files(path)
+    one.find("pick-files").set_input_files(path)
+    one.find("toast").wait_for()
+    assert one.find("toast").inner_text() == "That is 2 MB; at most 1 MB are taken at a time."
+    assert "POST" not in sent
+
+
+def test_the_list_says_how_the_look_through_the_folder_goes(sit_down, desk_room):
+    def look(state, reason=None):
+        with desk_room.desk.store.transaction() as base:
+            base.execute("DELETE FROM jobs")
+            base.execute(
+                "INSERT INTO jobs (id, kind, state, reason, settings, created) "
+                "VALUES ('x', 'list', ?, ?, '{}', 0)",
+                (state, reason),
+            )
+
+    look("running")
+    one = sit_down(desk_room).enter("folder")
+    one.find("folder").get_by_text("Looking through the folder").wait_for()
+    look("failed", "it took more than 30 minutes and was ended")
+    one.find("folder").get_by_text("took more than 30 minutes and was ended").wait_for()
+    look("done")
+    one.find("folder").wait_for(state="detached")
 
 
 def test_the_form_says_what_was_measured_on_single_slices(sit_down, read_room):

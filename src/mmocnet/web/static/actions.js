@@ -2,7 +2,7 @@
 
 import { confirm } from "./dialogs.js";
 import { number } from "./dom.js";
-import { pending, send } from "./events.js";
+import { loadReading, pending, send } from "./events.js";
 import { emit, state } from "./state.js";
 import { fit, moveTo, view } from "./viewer.js";
 import { encode } from "./voxels.js";
@@ -194,7 +194,11 @@ async function mayComplete() {
 
 /** @param {boolean} yes - Hide the machine's marks until revealed. */
 export async function blind(yes) {
+  const { study, reader } = state;
   await guarded(send("blind", { on: yes }));
+  if (state.study !== study || state.reader !== reader) return;
+  // Ranks and warnings of the machine's come with the reading, not with the event.
+  if (!yes) await guarded(loadReading());
   if (!state.reading?.hidden || !view.grid) return;
   // The crosshair was on a finding of the machine's: it must not stay there.
   fit();

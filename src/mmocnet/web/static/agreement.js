@@ -5,7 +5,7 @@ import { choice, field } from "./dialogs.js";
 import { h, number, plural } from "./dom.js";
 import { showInstead } from "./panel.js";
 import { select, tell } from "./actions.js";
-import { state } from "./state.js";
+import { emit, state } from "./state.js";
 import { moveTo } from "./viewer.js";
 
 const MACHINE = "machine";
@@ -30,9 +30,10 @@ async function compare() {
   found = null;
   let problem = "";
   try {
-    found = await api.agreement(state.study.id, first, second);
+    found = await api.agreement(state.study.id, state.study.result, first, second);
   } catch (failure) {
     problem = failure.message;
+    if (failure.status === 409) emit("outdated");
   }
   showInstead(() => draw(problem));
 }

@@ -46,14 +46,15 @@ const get = (path) => request("GET", path);
 const post = (path, json = {}) => request("POST", path, { json });
 
 export const addReader = (name) => post("/readers", { name });
-export const agreement = (id, first, second) =>
-  get(`/studies/${id}/agreement?first=${first}&second=${second}`);
+export const agreement = (id, result, first, second) =>
+  get(`/studies/${id}/agreement?result=${result}&first=${first}&second=${second}`);
 export const attach = (id, form) => request("POST", `/studies/${id}/files`, { form });
 export const audit = (id, reader) => get(`/studies/${id}/audit?reader=${reader}`);
 export const cancel = (id) => post(`/studies/${id}/cancel`);
+export const detach = (id, role) => request("DELETE", `/studies/${id}/files/${role}`);
 export const exportFile = (job) => `/api/exports/${job}/file`;
 export const exportState = (job) => get(`/exports/${job}`);
-export const exportStart = (id, reader, kind) => post(`/studies/${id}/export`, { reader, kind });
+export const exportStart = (id, order) => post(`/studies/${id}/export`, order);
 export const reading = (id, reader) => get(`/studies/${id}/reading?reader=${reader}`);
 export const removeStudy = (id) => request("DELETE", `/studies/${id}`);
 export const room = () => get("/room");

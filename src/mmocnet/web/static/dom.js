@@ -27,9 +27,12 @@ export function h(tag, attributes = {}, ...children) {
 /** @param {string} id @returns {HTMLElement} The element of index.html with this id. */
 export const byId = (id) => document.getElementById(id);
 
-/** Put children in place of an element's content. @param {Element} element */
+/** Put children in place of an element's content; the focus stays on what has the same test name. @param {Element} element */
 export function fill(element, ...children) {
+  const { activeElement } = document;
+  const held = element.contains(activeElement) ? activeElement.dataset.test : null;
   element.replaceChildren(...children.filter((child) => child !== null && child !== undefined));
+  if (held && document.activeElement !== activeElement) element.querySelector(`[data-test="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
 }
 
 const GLYPHS = {

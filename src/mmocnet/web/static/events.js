@@ -5,6 +5,13 @@ import { Reading } from "./reading.js";
 import { emit, keep, recall, state } from "./state.js";
 
 const RETRY_MS = 1000;
+const MOST_FAILURES = 3;
+/** Nobody answers; a server that was started anew lets in who opens its new address; busy; disk full: each passes. */
+const PASSING = [0, 401, 503, 507];
+
+/** Said where marks of a result meet a newer one. */
+export const AGAIN =
+  "This scan was analysed again: the new result is the one to read. Marks that were saved stay with the earlier result; one not saved yet is not taken over.";
 
 /** @type {{state: "idle"|"saving"|"saved"|"failed", at: ?Date, message: string}} */
 export const saved = { state: "idle", at: null, message: "" };
@@ -15,7 +22,11 @@ let busy = false;
 export const pending = () => busy || queue.length > 0;
 
 /** Whether what is open is what an event was made in. */
-const isOpen = ({ study, reader }) => state.reading !== null && state.study?.id === study && state.reader?.id === reader;
+const isOpen = ({ study, reader, result }) =>
+  state.study?.id === study && state.reader?.id === reader && state.reading?.result === result;
+
+/** A name for an event that is the same at each try, so that the server takes it once. */
+const newId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** Warn before the page is left with events unsaved. */
 export function guardLeaving() {
@@ -51,7 +62,8 @@ function mark(kind, message = "") {
 export function send(kind, payload) {
   return new Promise((resolve, reject) => {
     const { study, reader, reading } = state;
-    queue.push({ study: study.id, reader: reader.id, revision: reading.revision, kind, payload, resolve, reject, tries: 0 });
+    const of = { study: study.id, reader: reader.id, result: reading.result, revision: reading.revision };
+    queue.push({ id: newId(), ...of, kind, payload, resolve, reject, tries: 0, failures: 0 });
     mark("saving");
     work();
   });
@@ -66,16 +78,27 @@ export const keepBlindFirst = (yes) => keep(`blind.${state.reader.id}`, yes);
 /** Load the reading of the open study and reader. @returns {Promise<void>} */
 export async function loadReading() {
   const { study, reader } = state;
-  let answer = await api.reading(study.id, reader.id);
-  if (blindFirst() && answer.revision === 0) {
-    // Before anything is shown: who saw a mark for a moment has not read blind.
-    await api.sendEvent(study.id, { reader: reader.id, revision: 0, kind: "blind", payload: { on: true } });
-    answer = await api.reading(study.id, reader.id);
-  }
+  const before = state.reading?.revision;
+  const answer = await fetchReading(study, reader);
   if (state.study !== study || state.reader !== reader) return;
-  state.reading = new Reading(answer, study.about.shape);
+  if (answer.result !== study.result) {
+    emit("outdated");
+    return;
+  }
+  // What was saved meanwhile may not be in the answer.
+  if (state.reading && state.reading.revision !== before) return loadReading();
+  state.reading = new Reading(answer, study);
   if (!state.reading.findings.has(state.selected)) state.selected = null;
   emit("reading");
+}
+
+async function fetchReading(study, reader) {
+  const answer = await api.reading(study.id, reader.id);
+  if (!blindFirst() || answer.revision > 0) return answer;
+  // Before anything is shown: who saw a mark for a moment has not read blind.
+  const of = { id: newId(), reader: reader.id, result: study.result, revision: 0 };
+  await api.sendEvent(study.id, { ...of, kind: "blind", payload: { on: true } });
+  return api.reading(study.id, reader.id);
 }
 
 async function work() {
@@ -85,7 +108,7 @@ async function work() {
     const item = queue[0];
     const outcome = await attempt(item).catch((problem) => giveUp(item, problem));
     if (outcome === "again") {
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      await pause();
       continue;
     }
     queue.shift();
@@ -102,80 +125,92 @@ function giveUp(item, problem) {
 }
 
 /** What waits to be sent of the same reading. */
-const laterOf = (item) => queue.filter((one) => one !== item && one.study === item.study && one.reader === item.reader);
-
-/** Note that an event is in; the study may be left before what waits is sent. */
-function passed(item, revision) {
-  for (const later of laterOf(item)) later.revision = revision;
+function laterOf(item) {
+  const same = (one) => ["study", "reader", "result"].every((key) => one[key] === item[key]);
+  return queue.filter((one) => one !== item && same(one));
 }
 
-/** Whether a server that answers so may answer otherwise in a while. 401: one that was started anew lets in who opens its new address. */
-const passes = (problem) => problem instanceof api.ApiError && ([0, 401].includes(problem.status) || problem.status >= 500);
+const pause = () => new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+
+/** Whether to send an event again; one at which the server itself fails must not hold the others back for ever. */
+function passes(item, { status }) {
+  return PASSING.includes(status) || (status >= 500 && ++item.failures < MOST_FAILURES);
+}
 
 async function attempt(item) {
-  if (item.tries === 0 && isOpen(item)) item.revision = Math.max(item.revision, state.reading.revision);
   item.tries++;
-  const { study, reader, revision, kind, payload } = item;
+  const { study, id, reader, result, revision, kind, payload } = item;
   try {
-    const answer = await api.sendEvent(study, { reader, revision, kind, payload });
-    passed(item, answer.revision);
-    if (isOpen(item)) {
-      state.reading.apply(answer);
-      if (answer.removed.includes(state.selected)) state.selected = null;
-      emit("reading");
-    }
-    markDone(item);
+    const answer = await api.sendEvent(study, { id, reader, result, revision, kind, payload });
+    await take(item, answer);
     item.resolve(answer);
     return "done";
   } catch (problem) {
     if (!(problem instanceof api.ApiError)) throw problem;
-    if (passes(problem)) {
-      mark("failed", problem.message);
-      return "again";
-    }
-    return refuse(item, problem);
+    if (!passes(item, problem)) return refuse(item, problem);
+    mark("failed", problem.message);
+    return "again";
   }
 }
 
-async function refuse(item, problem) {
-  if (problem.status === 409 && (await caughtUp(item))) {
-    passed(item, item.revision + 1);
-    item.resolve(null);
-    markDone(item);
-    return "done";
-  }
-  const stale = problem.status === 409;
-  // What the server says of it, to load again, has just been done.
-  if (stale) problem.message = "This reading changed in another window and was loaded again; repeat your last mark.";
-  mark("refused", problem.message);
-  if (stale) {
-    // Later events were meant for what the reader saw before.
-    for (const later of laterOf(item)) {
-      queue.splice(queue.indexOf(later), 1);
-      later.reject(problem);
-    }
-  } else if (isOpen(item)) {
+/** Note that an event is in, and show what it did; the study may have been left meanwhile. */
+async function take(item, answer) {
+  // Not the answer's: another window's events, not seen here, may have followed one whose answer was lost.
+  for (const later of laterOf(item)) later.revision = Math.max(later.revision, item.revision + 1);
+  if (isOpen(item) && item.tries === 1 && state.reading.revision === item.revision) {
+    state.reading.apply(answer);
+    if (answer.removed.includes(state.selected)) state.selected = null;
+    emit("reading");
+  } else {
     await reload(item);
   }
+  markDone(item);
+}
+
+async function refuse(item, problem) {
+  if (problem.status === 409) return outdated(item, problem);
+  if (problem.status >= 500) problem.message = `The server failed at this mark ${MOST_FAILURES} times, and it is not saved; those after it are. It says: ${problem.message}`;
+  mark("refused", problem.message);
+  // An undo that was meant for this mark must not take back the one before it.
+  const [next] = laterOf(item);
+  if (next?.kind === "undo") drop(next, problem);
+  await reload(item);
   item.reject(problem);
   return "done";
 }
 
-/** After an answer was lost on the way: the event may be in. Load and see. */
-async function caughtUp(item) {
-  const revision = await reload(item);
-  return item.tries > 1 && revision === item.revision + 1;
+/** The reading went on without this event, or its result is no longer the study's; what follows was meant for what the reader saw before. */
+async function outdated(item, problem) {
+  const { result } = await insist(() => api.study(item.study, item.reader));
+  const again = result !== item.result;
+  // What the server says of it, to load again, is done here.
+  problem.message = again ? AGAIN : "This reading changed in another window and was loaded again; repeat your last mark.";
+  if (!again) await reload(item);
+  for (const later of laterOf(item)) drop(later, problem);
+  mark("refused", problem.message);
+  item.reject(problem);
+  if (again) emit("outdated");
+  return "done";
 }
 
-/** Load the reading of an event again. @returns {Promise<number>} Its revision. */
+function drop(item, problem) {
+  queue.splice(queue.indexOf(item), 1);
+  item.reject(problem);
+}
+
+/** Load the reading of an event again where it is open; where that fails, the next event will tell. */
 async function reload(item) {
+  await insist(async () => isOpen(item) && loadReading()).catch(() => {});
+}
+
+/** Ask until the server answers. */
+async function insist(ask) {
   for (;;) {
     try {
-      if (isOpen(item)) await loadReading();
-      return (isOpen(item) ? state.reading : await api.reading(item.study, item.reader)).revision;
+      return await ask();
     } catch (problem) {
-      if (!passes(problem)) throw problem;
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      if (!PASSING.includes(problem.status)) throw problem;
+      await pause();
     }
   }
 }

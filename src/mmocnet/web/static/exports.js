@@ -3,8 +3,8 @@
 import * as api from "./api.js";
 import { dialog } from "./dialogs.js";
 import { download, fill, h } from "./dom.js";
-import { pending } from "./events.js";
-import { on, state } from "./state.js";
+import { AGAIN, pending } from "./events.js";
+import { emit, on, state } from "./state.js";
 
 const POLL_MS = 500;
 const KINDS = [
@@ -60,18 +60,20 @@ function row([kind, name, words]) {
 }
 
 async function make(kind, button, said) {
+  const { study, reader } = state;
   button.disabled = true;
   said.textContent = "making…";
   said.className = "small";
   try {
     while (pending()) await new Promise((resolve) => setTimeout(resolve, POLL_MS / 5));
-    const { job } = await api.exportStart(state.study.id, state.reader.id, kind);
+    const { job } = await api.exportStart(study.id, { reader: reader.id, result: study.result, kind });
     const done = await finished(job);
     const link = h("a", { href: api.exportFile(job), download: done.name, test: `export-link-${kind}`, text: `${done.name} (${size(done.bytes)})` });
     fill(said, link);
     download(api.exportFile(job), done.name);
   } catch (problem) {
-    said.textContent = problem.message;
+    if (problem.status === 409) emit("outdated");
+    said.textContent = problem.status === 409 ? AGAIN : problem.message;
     said.className = "problem";
   }
   button.disabled = false;

@@ -4,8 +4,8 @@ import * as api from "./api.js";
 import { select, tell } from "./actions.js";
 import * as agreement from "./agreement.js";
 import * as banner from "./banner.js";
-import { byId, fill, h } from "./dom.js";
-import { forgetSaved, guardLeaving, loadReading, pending, saved, send } from "./events.js";
+import { byId, fill, h, number } from "./dom.js";
+import { AGAIN, forgetSaved, guardLeaving, loadReading, pending, saved, send } from "./events.js";
 import * as exporting from "./exports.js";
 import * as help from "./help.js";
 import * as keys from "./keys.js";
@@ -19,6 +19,7 @@ import * as viewer from "./viewer.js";
 import * as worklist from "./worklist.js";
 
 const { view } = viewer;
+const NO_IMAGES = "The images of this study are not ready: they are made when it is run. Run it from the work list, or wait until it has run.";
 
 /** For tests and for the curious: the page's state, and NiiVue's instance. */
 globalThis.room = {
@@ -50,6 +51,7 @@ function describe() {
   const findings = state.reading ? state.reading.all() : [];
   return {
     study: state.study?.id ?? null,
+    result: state.reading?.result ?? null,
     reader: state.reader?.name ?? null,
     selected: state.selected,
     threshold: state.threshold,
@@ -91,12 +93,14 @@ function drawTop() {
 }
 
 function technique() {
-  const { about, settings, model, threshold } = state.study;
+  const { about, model, thresholds, threshold } = state.study;
   // A picture has no thickness.
   const sides = about.source === "picture" ? 2 : 3;
   const size = `${about.shape.slice(0, sides).join(" × ")}, ${about.spacing_mm.slice(0, sides).map((mm) => mm.toFixed(2)).join(" × ")} mm`;
-  const name = model?.name ?? settings?.model;
-  return name && state.study.result ? `marks: ${name}, ${settings?.point ?? threshold ?? ""}; ${size}` : size;
+  if (!model) return size;
+  // A threshold of one's own is none of the model's points, whatever point stood beside it.
+  const point = thresholds?.[model.operating_point] === threshold ? model.operating_point : `threshold ${number(threshold, 2)}`;
+  return `marks: ${model.name}, ${point}; ${size}`;
 }
 
 function showReading(yes) {
@@ -116,23 +120,29 @@ async function openStudy() {
   state.reading = null;
   state.selected = null;
   state.tool = "navigate";
+  let study = null;
+  // Left, or opened anew: what comes of this is nobody's business any more.
+  const left = () => (study ? state.study !== study : state.wanted !== id);
   try {
-    const study = await api.study(id, state.reader.id);
-    state.study = study;
+    const found = await api.study(id, state.reader.id);
+    if (left()) return;
+    if (!found.about) throw new Error(NO_IMAGES);
+    state.study = study = found;
     forgetSaved();
     state.threshold = study.threshold ?? study.thresholds?.balanced ?? 0.5;
     showReading(true);
     drawTop();
     emit("study");
     loading("Loading the scan.");
-    if (!(await viewer.open(study))) return;
+    if (!(await viewer.open(study)) || left()) return;
     loading("");
     if (study.result) await loadReading();
+    if (left()) return;
     emit("study");
     firstFinding();
     state.ready = true;
   } catch (problem) {
-    loading("");
+    if (left()) return;
     leave();
     tell(problem.message, "problem");
   }
@@ -147,7 +157,8 @@ function firstFinding() {
 function leave() {
   state.ready = false;
   viewer.close();
-  Object.assign(state, { study: null, reading: null, selected: null, awaitingReason: false });
+  loading("");
+  Object.assign(state, { wanted: null, study: null, reading: null, selected: null, awaitingReason: false });
   forgetSaved();
   showReading(false);
   drawTop();
@@ -176,15 +187,14 @@ async function changeReader() {
   firstFinding();
 }
 
-/** A new result while the study is open belongs to another reading: say so, and leave it to the reader. */
+/** Another result while the study is open belongs to another reading: show that. */
 function noticeResult() {
   const now = state.studies.find((study) => study.id === state.study?.id);
-  if (now && state.ready && now.result && now.result !== state.study.result) {
-    state.study.result = now.result;
-    state.wanted = state.study.id;
-    openStudy();
-    tell("This study has a new result; it is shown now.");
-  }
+  if (!now || !state.ready || now.result === state.study.result) return;
+  const first = state.study.result === null;
+  state.wanted = state.study.id;
+  openStudy();
+  tell(first ? "This scan has been analysed: its findings are shown now." : AGAIN);
 }
 
 async function begin() {
@@ -197,6 +207,7 @@ async function begin() {
   guardLeaving();
   on("open", openStudy);
   on("leave", leave);
+  on("outdated", worklist.refresh);
   on("reveal", () => reveal().catch((problem) => tell(problem.message, "problem")));
   on("export", exporting.open);
   on("agreement", agreement.open);

@@ -58,6 +58,14 @@ function show(threshold) {
 
 function draw() {
   if (byId("reading").hidden || !state.study) return;
+  const side = byId("side");
+  const held = side.contains(document.activeElement);
+  drawSide();
+  // A button that is gone hands the focus to what is there instead.
+  if (held && !side.contains(document.activeElement)) (side.querySelector("[role=listbox]") ?? side.querySelector("button"))?.focus({ preventScroll: true });
+}
+
+function drawSide() {
   if (instead) {
     fill(byId("side"), ...instead());
     return;

@@ -10,9 +10,10 @@ export function look(finding) {
 
 /** The findings and flags of a reading, with what the page may show of them. */
 export class Reading {
-  /** @param {Object} answer - Of GET reading. @param {number[]} shape */
-  constructor(answer, shape) {
-    this.shape = shape;
+  /** @param {Object} answer - Of GET reading. @param {Object} study - With `about`; its `result` is what is read. */
+  constructor(answer, study) {
+    this.result = study.result;
+    this.shape = study.about.shape;
     /** @type {Map<string, Object>} */
     this.findings = new Map();
     answer.findings.forEach((finding) => this.take(finding));

@@ -99,18 +99,20 @@ export class RoomViewer extends Niivue {
   /**
    * Show a scan.
    * @param {Object} volume - NVImage of the scan.
-   * @param {?Object} phase - NVImage of its phase, on the same grid.
    * @param {import("./geometry.js").Grid} grid
+   * @param {() => boolean} wanted - Whether it still is, once it is ready.
+   * @returns {Promise<boolean>} Whether it is shown.
    */
-  async show(volume, phase, grid) {
-    this.grid = grid;
-    this.small = await coarse(volume, GEOMETRY_SIZE);
+  async show(volume, grid, wanted) {
+    const small = await coarse(volume, GEOMETRY_SIZE);
+    if (!wanted()) return false;
+    Object.assign(this, { grid, small });
     this.volumes = [];
     this.addVolume(volume);
     if (!this.customSliceShader) this.setCustomSliceShader(SLICE_SHADER);
     this.upload("image", volume.img);
-    if (phase) this.upload("phase", phase.img);
-    else this.release("phase");
+    this.release("phase");
+    return true;
   }
 
   /** @param {"image"|"phase"|"slab"} source @param {Int16Array} values - On the scan's grid. */
@@ -183,7 +185,7 @@ export class RoomViewer extends Niivue {
   async warm() {
     const { file } = nifti([4, 4, 4], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]);
     const volume = await parse(file, "warm.nii");
-    await this.show(volume, null, new Grid(volume));
+    await this.show(volume, new Grid(volume), () => true);
     this.panes = [0, 1, 2].map((plane) => new Pane(plane, "image", [0, 0, 16, 16]));
     this.drawScene();
     this.clear();

@@ -21,10 +21,10 @@ export function settingsForm(test, known = null) {
   const usual = models.find((model) => model.default) ?? models[0];
   const model = choice(models.map((one) => [one.name, one.title]), models.some((one) => one.name === start.model) ? start.model : usual.name, { test: `${test}-model` });
   const point = choice([], null, { test: `${test}-point` });
-  const threshold = h("input", { type: "number", min: 0.05, max: 1, step: 0.01, value: start.threshold ?? 0.5, test: `${test}-threshold` });
+  const threshold = h("input", { type: "number", min: 0.001, max: 1, step: "any", value: start.threshold ?? 0.5, test: `${test}-threshold` });
   const meaning = h("p", { class: "meaning", test: `${test}-meaning` });
   const slices = h("p", { class: "meaning", test: `${test}-slices` });
-  const own = field("Threshold, 0.05 to 1", threshold);
+  const own = field("Threshold, above 0 to 1", threshold);
   const now = () => models.find((one) => one.name === model.value);
   const explain = () => {
     own.hidden = point.value !== OWN;
@@ -35,7 +35,7 @@ export function settingsForm(test, known = null) {
   };
   const refill = () => {
     const points = now().points.map((one) => [one.name, `${one.name} (${number(one.threshold, 2)})`]);
-    const wanted = start.point ?? (start.threshold && known ? OWN : "balanced");
+    const wanted = known?.threshold ? OWN : (start.point ?? "balanced");
     setChoices(point, [...points, [OWN, "own threshold"]], points.some(([name]) => name === wanted) || wanted === OWN ? wanted : points[0][0]);
     explain();
   };

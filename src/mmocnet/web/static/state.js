@@ -4,12 +4,15 @@ const listeners = new Map();
 
 /**
  * The page's state; change it, then `emit` the topic.
- * Topics: room, online, studies, study, reading, selection, saved, view, tool, keys.
+ * Topics: room, online, studies, study, reading, selection, saved, view, tool, keys; "outdated"
+ * asks to look whether the open study was analysed again.
  */
 export const state = {
   /** @type {?Object} answer of /api/room */ room: null,
   /** @type {?{id: string, name: string}} */ reader: null,
   /** @type {Object[]} */ studies: [],
+  /** @type {?{state: string, reason: ?string}} the look through the folder that is served */ folder: null,
+  /** @type {?string} id of the study that is to be opened, or is */ wanted: null,
   /** @type {?Object} the open study with `about` and `thresholds` */ study: null,
   /** @type {?import("./reading.js").Reading} */ reading: null,
   /** @type {?string} id of the selected finding */ selected: null,

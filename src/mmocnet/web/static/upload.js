@@ -8,6 +8,11 @@ import { settingsForm } from "./settings.js";
 import { state } from "./state.js";
 import { refresh } from "./worklist.js";
 
+export const WRONG_SPACING = "Give the side of a pixel in millimetres, 0.02 to 20.";
+
+/** @param {number} mm @returns {boolean} Whether it can be the side of a pixel. */
+export const isSpacing = (mm) => mm >= 0.02 && mm <= 20;
+
 const PICTURE = /\.(png|tiff?)$/i;
 const VOLUME = /\.nii(\.gz)?$/i;
 let progress;
@@ -92,16 +97,17 @@ async function add(files) {
     if (!spacing) return;
     body.set("spacing_mm", String(spacing));
   }
-  const total = files.reduce((sum, { file }) => sum + file.size, 0);
+  const single = files.filter(({ path }) => VOLUME.test(path)).length <= 1;
+  const given = Object.entries(extras).filter(([, input]) => single && input.files.length);
+  const beside = given.map(([name, input]) => [name, input.files[0]]);
+  const all = [...files.map(({ file }) => file), ...beside.map(([, file]) => file)];
+  const total = all.reduce((sum, { size }) => sum + size, 0);
   if (total > state.room.upload_mb * 1e6) {
     tell(`That is ${Math.ceil(total / 1e6)} MB; at most ${state.room.upload_mb} MB are taken at a time.`, "problem");
     return;
   }
   for (const [name, value] of Object.entries(form.values())) body.set(name, String(value));
-  const single = files.filter(({ path }) => VOLUME.test(path)).length <= 1;
-  for (const [name, input] of Object.entries(extras)) {
-    if (input.files.length && single) body.set(name, input.files[0]);
-  }
+  for (const [name, file] of beside) body.set(name, file);
   for (const { file, path } of files) body.append("files", file, path);
   await upload(body);
 }
@@ -130,11 +136,11 @@ async function upload(body) {
  */
 export function askSpacing(count) {
   return dialog("Pixel size", "spacing", (close, problem) => {
-    const input = h("input", { type: "number", min: 0.02, max: 20, step: 0.001, value: 0.5, autofocus: true, test: "spacing" });
+    const input = h("input", { type: "number", min: 0.02, max: 20, step: 0.001, autofocus: true, test: "spacing" });
     const take = () => {
       const value = Number(input.value);
-      if (value >= 0.02 && value <= 20) close(value);
-      else problem("Give the side of a pixel in millimetres, 0.02 to 20.");
+      if (isSpacing(value)) close(value);
+      else problem(WRONG_SPACING);
     };
     onEnter(input, take);
     const what = count === 1 ? "A picture says" : "Pictures say";

@@ -103,12 +103,12 @@ function arrange() {
 /**
  * Open a study's scan.
  * @param {Object} study - With `about`.
- * @returns {Promise<boolean>} False where another study was opened meanwhile.
+ * @returns {Promise<boolean>} False where it was left, or another study opened, meanwhile.
  */
 export async function open(study) {
-  const turn = ++opening;
   const started = performance.now();
   close();
+  const turn = opening;
   const image = await api.volume(study.id, "image.nii");
   const fetched = performance.now();
   const volume = await parse(image, "image.nii");
@@ -117,7 +117,7 @@ export async function open(study) {
   if (Math.max(...grid.shape) > view.nv.uiData.max3D) {
     throw new Error(`This scan has a side of ${Math.max(...grid.shape)} pixels; this computer's graphics show ${view.nv.uiData.max3D}.`);
   }
-  await view.nv.show(volume, null, grid);
+  if (!(await view.nv.show(volume, grid, () => turn === opening))) return false;
   Object.assign(view, { grid, volume, phase: false, hasPhase: false, render: false });
   view.cross = grid.shape.map((n) => Math.floor(n / 2));
   view.slab.source(volume.img, grid.shape, study.about.slice_axis);
@@ -127,7 +127,13 @@ export async function open(study) {
   drawNow();
   view.timings = { fetch: fetched - started, show: performance.now() - fetched, total: performance.now() - started };
   emit("view");
-  if (study.about.has_phase) openPhase(study, turn);
+  if (study.about.has_phase) {
+    openPhase(study, turn).catch((problem) => {
+      if (turn !== opening) return;
+      state.message = { words: `The phase is not shown: ${problem.message}`, kind: "problem" };
+      emit("message");
+    });
+  }
   return true;
 }
 
@@ -150,8 +156,9 @@ async function openPhase(study, turn) {
   emit("view");
 }
 
-/** Forget the open scan. */
+/** Forget the open scan, and one that is being opened. */
 export function close() {
+  opening++;
   view.grid = null;
   view.volume = null;
   view.phaseVolume = null;

@@ -2,10 +2,10 @@
 
 import * as api from "./api.js";
 import { tell } from "./actions.js";
-import { choice, confirm, dialog, field } from "./dialogs.js";
-import { byId, duration, fill, glyph, h } from "./dom.js";
+import { choice, confirm, dialog } from "./dialogs.js";
+import { byId, duration, fill, glyph, h, number } from "./dom.js";
 import { blindFirst } from "./events.js";
-import { settingsForm } from "./settings.js";
+import { runDialog, seriesName } from "./run.js";
 import { emit, on, state } from "./state.js";
 import { askSpacing } from "./upload.js";
 
@@ -22,17 +22,18 @@ let drawn = "";
 /** Whether the mouse is down on the list: a row that is replaced between down and up is not clicked. */
 let held = false;
 
-const busy = () => state.studies.some((study) => study.state === "running" || study.state === "waiting");
+const works = ({ state: now }) => now === "running" || now === "waiting";
+const busy = () => state.studies.some(works) || (state.folder && works(state.folder));
 
 /** Ask for the studies now, and again later. @returns {Promise<void>} */
 export async function refresh() {
   clearTimeout(timer);
   try {
     const reader = state.reader?.id;
-    const { studies } = await api.studies(reader);
+    const { studies, folder } = await api.studies(reader);
     // Another reader may be told more, or less.
     if (state.reader?.id !== reader) return refresh();
-    state.studies = studies;
+    Object.assign(state, { studies, folder });
     setOnline("yes");
     emit("studies");
   } catch (problem) {
@@ -106,30 +107,38 @@ function matches(study) {
 
 function draw() {
   // The list is redrawn only when it changed, so that the focus stays where it is.
-  const now = JSON.stringify([state.studies, state.reader?.id, blindFirst(), search, only]);
+  const now = JSON.stringify([state.studies, state.folder, state.reader?.id, blindFirst(), search, only]);
   if (now === drawn || held) return;
   drawn = now;
-  const focused = document.activeElement?.dataset?.test;
   const shown = state.studies.filter(matches);
   if (!state.studies.length) {
-    fill(byId("list"), h("div", { class: "empty" }, h("b", { text: "No studies yet" }), h("p", { text: "Drop a scan on the left to begin." })));
+    fill(byId("list"), folderNote(), h("div", { class: "empty" }, h("b", { text: "No studies yet" }), h("p", { text: "Drop a scan on the left to begin." })));
   } else if (!shown.length) {
-    fill(byId("list"), h("div", { class: "empty" }, h("p", { text: "No study matches." })));
+    fill(byId("list"), folderNote(), h("div", { class: "empty" }, h("p", { text: "No study matches." })));
   } else {
     const head = [["Study", ""], ["State", "col-state"], ["Lesions", "col-found"], ["Read by", "col-read"], ["", "col-act"]];
-    fill(byId("list"), h("table", {}, h("thead", {}, h("tr", {}, ...head.map(([name, kind]) => h("th", { class: kind, text: name })))), h("tbody", {}, ...shown.map(row))));
+    fill(byId("list"), folderNote(), h("table", {}, h("thead", {}, h("tr", {}, ...head.map(([name, kind]) => h("th", { class: kind, text: name })))), h("tbody", {}, ...shown.map(row))));
   }
-  if (focused && byId("list").querySelector(`[data-test="${focused}"]`)) byId("list").querySelector(`[data-test="${focused}"]`).focus();
 }
 
+/** How the look through the folder goes that is served; nothing where it is done. */
+function folderNote() {
+  const { folder } = state;
+  if (!folder || folder.state === "done") return null;
+  if (works(folder)) return h("p", { class: "folder small", test: "folder" }, glyph("running"), "Looking through the folder for scans; they are listed when that is done.");
+  return h("p", { class: "folder warn", test: "folder" }, glyph("failed"), `The folder's scans are not listed: ${folder.reason ?? folder.state}.`);
+}
+
+/** Whether there is something to look at; what a later run came to does not lock a result away. */
+const opens = (study) => Boolean(study.size) && (study.state !== "failed" || study.result !== null);
+
 function row(study) {
-  const open = Boolean(study.size) && study.state !== "failed";
   const untold = blindFirst() && !study.begun;
   const found = study.counts && !untold ? `${study.counts.lesions} of ${study.counts.candidates}` : "";
   return h(
     "tr",
     { test: `study-${study.id}` },
-    h("td", { class: "name" }, h("button", { type: "button", disabled: !open, test: `open-${study.id}`, title: study.name, onclick: () => openStudy(study), text: study.name }), h("div", { class: "reason", text: sourceWords(study) })),
+    h("td", { class: "name" }, h("button", { type: "button", disabled: !opens(study), test: `open-${study.id}`, title: study.name, onclick: () => openStudy(study), text: study.name }), h("div", { class: "reason", text: sourceWords(study) })),
     h("td", {}, stateCell(study)),
     h("td", { class: "num", title: "Lesions at the operating point, of all candidates", text: found }),
     h("td", {}, readCell(study)),
@@ -142,8 +151,11 @@ function openStudy(study) {
   emit("open");
 }
 
+/** The threshold that was given, else the operating point. */
+const pointOf = ({ threshold, point }) => (threshold ? `threshold ${number(threshold, 2)}` : (point ?? ""));
+
 function sourceWords(study) {
-  const settings = study.settings?.model ? `, ${study.settings.model}, ${study.settings.point ?? study.settings.threshold ?? ""}` : "";
+  const settings = study.settings?.model ? `, ${study.settings.model}, ${pointOf(study.settings)}` : "";
   const extra = study.settings?.phase ? ", with phase" : "";
   const size = study.size ? ` ${study.size.join(" × ")}` : "";
   return `${SOURCES[study.source] ?? "file"}${size}${settings}${extra}`.replace(/, $/, "");
@@ -173,8 +185,8 @@ function buttons(study) {
   if (study.needs === "spacing") found.push(named("Pixel size", "spacing", () => giveSpacing(study)));
   else if (study.needs === "series") found.push(named("Series", "series", () => giveSeries(study)));
   else if (study.state === "waiting" || study.state === "running") found.push(named("Cancel", "cancel", () => attempt(api.cancel(study.id))));
-  else found.push(named(study.state === "ready" ? "Again" : "Run", "run", () => runDialog(study)));
-  if (study.size && study.state === "ready") found.unshift(named("Read", "read", () => openStudy(study), "primary"));
+  else found.push(named(study.state === "ready" ? "Again" : "Run", "run", () => attempt(runDialog(study))));
+  if (opens(study) && (study.state === "ready" || study.result)) found.unshift(named("Read", "read", () => openStudy(study), "primary"));
   if (study.origin === "upload") found.push(named("Delete", "delete", () => remove(study), "quiet"));
   return found;
 }
@@ -192,33 +204,9 @@ async function giveSpacing(study) {
 async function giveSeries(study) {
   const chosen = await dialog("Which series?", "series", (close) => [
     h("p", { text: "Several series of this study could be the scan to read." }),
-    ...(study.series ?? []).map((one) => h("button", { type: "button", test: `series-${one.number}`, onclick: () => close(one), text: one.description ?? `series ${one.number}` })),
+    ...(study.series ?? []).map((one) => h("button", { type: "button", test: `series-${one.number}`, onclick: () => close(one), text: seriesName(one) })),
   ]);
   if (chosen) await attempt(api.run({ ids: [study.id], series: String(chosen.number), ...formSettings() }));
-}
-
-async function runDialog(study) {
-  const form = settingsForm("run", study.settings?.model ? study.settings : null);
-  const phase = h("input", { type: "file", accept: ".nii,.gz", test: "run-phase" });
-  const mask = h("input", { type: "file", accept: ".nii,.gz", test: "run-mask" });
-  const again = study.result ? [h("p", { class: "small", text: "A new result is made. Readings of the old one are kept, but belong to it." })] : [];
-  const extras = study.origin === "upload" ? [field("Phase image (NIfTI), if any", phase), field("Brain mask (NIfTI), if any", mask)] : [];
-  const settings = await dialog(`Segment ${study.name}`, "run", (close) => [
-    ...again,
-    ...form.nodes,
-    ...extras,
-    h("div", { class: "row end" }, h("button", { type: "button", class: "primary", test: "run-ok", onclick: () => close(form.values()), text: "Run" })),
-  ]);
-  if (!settings) return;
-  const files = new FormData();
-  if (phase.files.length) files.set("phase", phase.files[0]);
-  if (mask.files.length) files.set("mask", mask.files[0]);
-  await attempt(
-    (async () => {
-      if ([...files.keys()].length) await api.attach(study.id, files);
-      await api.run({ ids: [study.id], ...settings });
-    })(),
-  );
 }
 
 /** @returns {string} What runs now, for the head of the page. */
