@@ -44,6 +44,9 @@ class Simulate:
     images: Literal["all", "phase", "swi"] = "all"
     """all: SWI, lesion-free twin, magnitude, phase, both references. phase: SWI and phase, what
     training reads. swi: without the phase too."""
+    visits: Literal[1, 2] = 1
+    """Visits of each subject. 2: ses-01 and ses-02; between them some microbleeds are new, grown or
+    gone, and the head has moved."""
     workers: int = 1
     """Processes, each with one thread."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -63,6 +66,8 @@ class Simulate:
 
     def run(self) -> None:
         """Write the dataset with a progress bar; say which subjects failed."""
+        if self.visits == 2 and (self.implant is not None or self.test_set is not None):
+            raise InputError("expected --visits 2 without --implant and --test-set")
         if self.implant is not None:
             self._implant(self.implant)
             return
@@ -125,7 +130,7 @@ class Simulate:
             images=self.images,
             slab_mm=self.slab_mm,
         )
-        return plan_subjects(self.subjects, self.seed, study)
+        return plan_subjects(self.subjects, self.seed, study, self.visits)
 
 
 def _report(results: "Sequence[SubjectResult]", out: Path) -> None:

@@ -13,10 +13,12 @@ import numpy as np
 from mmocnet import __version__
 from mmocnet.io.dataset import BIDS_VERSION, read_tsv, write_json, write_text, write_tsv
 from mmocnet.io.nifti import write_nifti
+from mmocnet.simulate.changes import SESSIONS, changes_path, read_counts, write_changes
 from mmocnet.simulate.own_folder import record_of
 from mmocnet.simulate.record import SimulatedStudy
 from mmocnet.simulate.study import SIMULATOR_VERSION
 from mmocnet.simulate.testset import SubjectPlan
+from mmocnet.simulate.visits import SimulatedVisits
 from mmocnet.volume import Volume
 
 RAW = "raw"
@@ -40,8 +42,8 @@ TABLE_COLUMNS = {
     "chi_ppm": "Susceptibility of the source relative to tissue, ppm.",
     "radius_mm": "Radius of the sphere of the source's volume, mm.",
     "source_mm3": "Volume of the source, mm3.",
-    "apparent_mm3": "Volume of the apparent label, mm3; 0 where nothing is visible.",
-    "apparent_diameter_mm": "Diameter of the sphere of the apparent volume, mm.",
+    "apparent_mm3": "Volume of the apparent label, mm3; 0 if it is not visible, n/a for a mimic.",
+    "apparent_diameter_mm": "Diameter of the sphere of the apparent volume, mm; n/a for a mimic.",
 }
 PARTICIPANT_COLUMNS = {
     "participant_id": "Subject.",
@@ -52,6 +54,14 @@ PARTICIPANT_COLUMNS = {
     "mimics": "Mimics put in.",
     "seed": "Seed of the study.",
 }
+VISITS_COLUMNS = {
+    "microbleeds": "Microbleeds put in at either visit; each counts once.",
+    "visible_microbleeds": "Of these, with an apparent volume above 0 at either visit.",
+    "mimics": "Mimics put in, the same at both visits.",
+    "seed": "Seed of both visits.",
+    "visits": "Visits, each a session.",
+}
+"""What participants.json says where subjects have two visits."""
 LABELS = {
     "cmb": "Microbleeds as a reader outlines them on the image, each its index in the table.",
     "source": "Where the blood of each microbleed is, each its index in the table.",
@@ -72,8 +82,9 @@ def save_image(path: Path, volume: Volume, dtype: type[np.generic]) -> None:
     image.to_filename(path)
 
 
-def _acquisition(study: SimulatedStudy, plan: SubjectPlan) -> dict[str, Any]:
+def _acquisition(study: SimulatedStudy, plan: SubjectPlan, session: str | None) -> dict[str, Any]:
     protocol = study.protocol
+    visit = {} if session is None else {"Visits": plan.visits, "Session": session}
     return {
         "MagneticFieldStrength": protocol.field_t,
         "EchoTime": round(protocol.te_ms[-1] / 1000, 6),
@@ -86,7 +97,8 @@ def _acquisition(study: SimulatedStudy, plan: SubjectPlan) -> dict[str, Any]:
             "Protocol": asdict(protocol),
             "Package": f"mmocnet {__version__}",
             "SimulatorVersion": SIMULATOR_VERSION,
-        },
+        }
+        | visit,
     }
 
 
@@ -170,34 +182,50 @@ def write_reference(
     write_json(brain.with_name(f"{brain.name}.json"), text | about)
 
 
-def write_study(folder: Path, study: SimulatedStudy, plan: SubjectPlan) -> None:
-    """Write one study below `folder`/raw/sub-X and `folder`/reference/sub-X.
+def write_subject_files(
+    folder: Path, made: SimulatedStudy | SimulatedVisits, plan: SubjectPlan
+) -> None:
+    """Write one subject below `folder`/raw/sub-X and `folder`/reference/sub-X.
 
     Args:
         folder: Where both parts go; the caller moves them to their places.
-        study: The study.
+        made: The study, or both visits, which become sessions.
         plan: Who it is and what was asked for; recorded in every raw sidecar.
     """
-    anat = Path(f"sub-{plan.label}") / "anat"
     subject = f"sub-{plan.label}"
-    write_raw(folder / RAW / anat, subject, study, _acquisition(study, plan))
     every = plan.settings.images == "all"
-    write_reference(folder / REFERENCE / anat, subject, study, every)
+    studies: dict[str | None, SimulatedStudy] = (
+        {None: made}
+        if isinstance(made, SimulatedStudy)
+        else dict(zip(SESSIONS, (made.baseline, made.follow_up), strict=True))
+    )
+    for session, study in studies.items():
+        parts = [subject] if session is None else [subject, f"ses-{session}"]
+        anat, stem = Path(*parts) / "anat", "_".join(parts)
+        write_raw(folder / RAW / anat, stem, study, _acquisition(study, plan, session))
+        write_reference(folder / REFERENCE / anat, stem, study, every)
+    if isinstance(made, SimulatedVisits):
+        write_changes(folder / REFERENCE / subject, made)
 
 
 def _participant(out: Path, label: str) -> dict[str, object]:
     record = record_of(out / f"sub-{label}", RECORD)
-    table = f"sub-{label}_acq-swi_desc-cmb_dseg.tsv"
-    rows = read_tsv(out / "derivatives" / "reference" / f"sub-{label}" / "anat" / table)
+    reference = out / "derivatives" / "reference" / f"sub-{label}"
+    table = sorted(reference.rglob("*_acq-swi_desc-cmb_dseg.tsv"))[0]
+    rows = read_tsv(table)
     microbleeds = [row for row in rows if int(row["index"]) > 0]
+    counts = len(microbleeds), sum(float(row["apparent_mm3"]) > 0 for row in microbleeds)
+    if changes_path(reference).is_file():
+        counts = read_counts(reference)
     return {
         "participant_id": f"sub-{label}",
         "protocol": record["Protocol"]["name"],
         "field_t": record["Protocol"]["field_t"],
-        "microbleeds": len(microbleeds),
-        "visible_microbleeds": sum(float(row["apparent_mm3"]) > 0 for row in microbleeds),
+        "microbleeds": counts[0],
+        "visible_microbleeds": counts[1],
         "mimics": len(rows) - len(microbleeds),
         "seed": record["Seed"],
+        "visits": record.get("Visits", 1),
     }
 
 
@@ -232,19 +260,29 @@ Studies simulated from first principles by mmocnet {__version__} (simulator vers
 
 Any subject can be made again alone from the seed and settings in its sidecar.
 """
+VISITS_README = """
+Subjects have two visits, `ses-01` and `ses-02`: the same head, vessels and mimics, other noise and
+coils. At the second the head is turned and moved, the slices are cut a fraction of a voxel beside
+those of the first, and some microbleeds are new, grown or no longer there:
+`derivatives/reference/sub-*/sub-*_changes.tsv` says which, with their numbers at both visits.
+Outlines of `ses-02` are those before it was resampled, up to half a voxel beside the image along
+each axis.
+"""
 
 
 def write_root(out: Path) -> None:
     """Write the dataset's own files, from the subjects that are there."""
     labels = sorted(path.name[4:] for path in out.glob("sub-*") if path.is_dir())
+    have_visits = any(out.glob(f"sub-*/ses-{SESSIONS[0]}"))
+    columns = PARTICIPANT_COLUMNS | (VISITS_COLUMNS if have_visits else {})
     write_json(
         out / "dataset_description.json", _description("Simulated SWI with microbleeds", "raw")
     )
-    write_text(out / "README.md", README)
+    write_text(out / "README.md", README + (VISITS_README if have_visits else ""))
     write_text(out / ".bidsignore", ".unfinished/\n")
     rows = [_participant(out, label) for label in labels]
-    write_tsv(out / "participants.tsv", list(PARTICIPANT_COLUMNS), rows)
-    write_json(out / "participants.json", describe_columns(PARTICIPANT_COLUMNS))
+    write_tsv(out / "participants.tsv", list(columns), rows)
+    write_json(out / "participants.json", describe_columns(columns))
     reference = out / "derivatives" / "reference"
     links = {"DatasetLinks": {"raw": "../.."}, "SourceDatasets": [{"URL": "../.."}]}
     write_json(
@@ -252,3 +290,5 @@ def write_root(out: Path) -> None:
         _description("Exact references of simulated SWI", "derivative") | links,
     )
     write_text(reference / "README.md", f"# Exact references\n\nSee `../../README.md`. {NOTICE}\n")
+    if have_visits:
+        write_text(reference / ".bidsignore", "*_changes.*\n")  # BIDS knows no such table

@@ -15,14 +15,15 @@ from typing import Literal
 import torch
 
 from mmocnet.errors import InputError
-from mmocnet.simulate.bids import MAKER, RAW, RECORD, REFERENCE, write_root, write_study
+from mmocnet.simulate.bids import MAKER, RAW, RECORD, REFERENCE, write_root, write_subject_files
 from mmocnet.simulate.own_folder import check_own, record_of
 from mmocnet.simulate.record import SimulatedStudy
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.study import simulate_study
 from mmocnet.simulate.testset import FIRST_TEST_SEED, SubjectPlan, plan_subjects
+from mmocnet.simulate.visits import SimulatedVisits, simulate_visits
 
-Simulate = Callable[[StudySettings, int, str], SimulatedStudy]
+Simulate = Callable[[StudySettings, int, str], SimulatedStudy | SimulatedVisits]
 
 UNFINISHED = ".unfinished"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -64,13 +65,15 @@ def place_subject(folder: Path, out: Path, label: str) -> None:
 
 
 def write_subject(
-    out: Path, plan: SubjectPlan, settings: WriteSettings, make: Simulate = simulate_study
+    out: Path, plan: SubjectPlan, settings: WriteSettings, make: Simulate | None = None
 ) -> SubjectResult:
     """Simulate and write one subject; whatever goes wrong, no part of it stays behind."""
+    if make is None:
+        make = simulate_visits if plan.visits == 2 else simulate_study
     folder = out / UNFINISHED / f"{plan.label}-{os.getpid()}"
     try:
-        study = make(plan.settings, plan.seed, settings.device)
-        write_study(folder, study, plan)
+        made = make(plan.settings, plan.seed, settings.device)
+        write_subject_files(folder, made, plan)
         place_subject(folder, out, plan.label)
     except Exception as error:  # one subject's failure is reported, the others go on
         return SubjectResult(plan.label, "failed", f"{type(error).__name__}: {error}")
@@ -82,7 +85,8 @@ def write_subject(
 def _check_same(out: Path, plan: SubjectPlan) -> None:
     record = record_of(out / f"sub-{plan.label}", RECORD)
     wanted = json.loads(json.dumps(asdict(plan.settings)))  # JSON has no tuples
-    if record["Seed"] != plan.seed or record["Settings"] != wanted:
+    made = record["Seed"], record["Settings"], record.get("Visits", 1)
+    if made != (plan.seed, wanted, plan.visits):
         raise InputError(
             f"expected an empty folder or the same data set to resume, got sub-{plan.label} of "
             f"another seed or other settings in {out.name}"
@@ -111,7 +115,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _in_processes(
-    out: Path, plans: Sequence[SubjectPlan], settings: WriteSettings, make: Simulate
+    out: Path, plans: Sequence[SubjectPlan], settings: WriteSettings, make: Simulate | None
 ) -> Iterator[SubjectResult]:
     pool = ProcessPoolExecutor(
         min(settings.workers, len(plans)),
@@ -141,7 +145,7 @@ def write_subjects(
     out: Path,
     plans: Sequence[SubjectPlan],
     settings: WriteSettings | None = None,
-    make: Simulate = simulate_study,
+    make: Simulate | None = None,
 ) -> Iterator[SubjectResult]:
     """Write the planned subjects as the result is iterated over, and yield what became of each.
 
@@ -152,7 +156,8 @@ def write_subjects(
         out: Root of the data set; made if missing.
         plans: Who to simulate.
         settings: How to write them; None takes the defaults.
-        make: What simulates a study; a module's function, so that processes can find it.
+        make: What simulates a subject, a module's function, so that processes can find it; None
+            takes `simulate_study`, or `simulate_visits` where the plan says two.
 
     Raises:
         InputError: If the folder holds anything of another dataset, or a subject that another plan
@@ -174,7 +179,7 @@ def _results(
     present: Sequence[SubjectPlan],
     missing: Sequence[SubjectPlan],
     settings: WriteSettings,
-    make: Simulate,
+    make: Simulate | None,
 ) -> Iterator[SubjectResult]:
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)

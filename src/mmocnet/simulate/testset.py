@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Literal
 
 import numpy as np
 
@@ -39,11 +40,13 @@ class SubjectPlan:
         subject: Number, from 1; the BIDS label is "0001".
         seed: Seed of the study.
         settings: What to simulate.
+        visits: 1, or 2 for two sessions between which microbleeds change.
     """
 
     subject: int
     seed: int
     settings: StudySettings
+    visits: Literal[1, 2] = 1
 
     @property
     def label(self) -> str:
@@ -73,7 +76,7 @@ def held_out_seed(set_seed: int, subject: int) -> int:
 
 
 def plan_subjects(
-    subjects: int, seed: int, settings: StudySettings | None = None
+    subjects: int, seed: int, settings: StudySettings | None = None, visits: Literal[1, 2] = 1
 ) -> tuple[SubjectPlan, ...]:
     """Return who a data set consists of.
 
@@ -81,12 +84,13 @@ def plan_subjects(
         subjects: Number of subjects; more of them keep the first ones as they are.
         seed: Seed of the data set.
         settings: What to simulate for each; None takes the defaults.
+        visits: Of each.
     """
     if subjects < 1:
         raise InputError(f"subjects must be 1 or more, got {subjects}")
     settings = StudySettings() if settings is None else settings
     numbers = range(1, subjects + 1)
-    return tuple(SubjectPlan(n, training_seed(seed, n), settings) for n in numbers)
+    return tuple(SubjectPlan(n, training_seed(seed, n), settings, visits) for n in numbers)
 
 
 def make_test_set(set_seed: int) -> tuple[SubjectPlan, ...]:

@@ -1,20 +1,22 @@
 """Two visits of one simulated subject: some microbleeds new, some grown, some gone.
 
 Head, vessels and mimics are the same; noise and coils are not. At the second visit the head lies
-otherwise and the slices are cut along it, a fraction of a voxel beside those of the first.
+otherwise and the slices are cut along it, a fraction of a voxel beside those of the first. Its
+outlines stay in their voxels: up to half a voxel beside the image along each axis.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from mmocnet.simulate.lesions import Source
 from mmocnet.simulate.protocols import resolve_protocol
-from mmocnet.simulate.record import SimulatedStudy
+from mmocnet.simulate.record import SimulatedLesion, SimulatedStudy
 from mmocnet.simulate.scan import make_scan
 from mmocnet.simulate.scene import Scene, draw_scene, spin_grid
 from mmocnet.simulate.settings import Protocol, StudySettings
@@ -54,7 +56,7 @@ class SimulatedVisits:
 
     Attributes:
         baseline: The first.
-        follow_up: The second.
+        follow_up: The second, of the same images; its lesions lie in its own world.
         motion: Shape (4, 4), rigid: world mm of the first to world mm of the second.
         changes: Of every microbleed.
     """
@@ -84,17 +86,26 @@ def simulate_visits(settings: StudySettings, seed: int, device: str = "cpu") -> 
     with torch.inference_mode():
         scene = draw_scene(grid, settings, rngs, device)
         before, after, changes = _changed(scene.microbleeds, own)
-        shared = (settings, protocol, acquired)
-        first = _visit(replace(scene, microbleeds=before), shared, seed, seed)
-        second = _visit(replace(scene, microbleeds=after), shared, seed, seed + NOISE_SEED)
+        shared = (protocol, acquired)
+        first = _visit(replace(scene, microbleeds=before), settings, shared, seed, seed)
+        # Phase is resampled with its magnitude, which is left out again where none is wanted.
+        full = replace(settings, images="swi" if settings.images == "swi" else "all")
+        second = _visit(replace(scene, microbleeds=after), full, shared, seed, seed + NOISE_SEED)
     motion = _motion(own)
-    return SimulatedVisits(first, _moved(second, motion, own), motion, changes)
+    second = _moved(second, motion, own)
+    if settings.images == "phase":
+        second = replace(second, magnitude=None, twin_swi=None)
+    return SimulatedVisits(first, second, motion, changes)
 
 
 def _visit(
-    scene: Scene, shared: tuple[StudySettings, Protocol, IntTriple], seed: int, noise_seed: int
+    scene: Scene,
+    settings: StudySettings,
+    shared: tuple[Protocol, IntTriple],
+    seed: int,
+    noise_seed: int,
 ) -> SimulatedStudy:
-    settings, protocol, acquired = shared
+    protocol, acquired = shared
     # Drawn anew for each visit: the tissue must be the same.
     rng, device = generators(seed)["signal"], str(scene.anatomy.white.device)
     scan = make_scan(scene, protocol, acquired, rng, device)
@@ -150,20 +161,38 @@ def _moved(study: SimulatedStudy, motion: FloatArray, rng: np.random.Generator) 
     affine = motion @ affine
 
     def between(volume: Volume, order: int) -> Volume:
-        array = np.asarray(volume.array)
-        kept = array.astype(np.uint8) if array.dtype == bool else array
-        moved = ndimage.shift(kept, -shift, order=order, mode="nearest")
-        if order:
-            moved = np.clip(moved, kept.min(), kept.max())
-        return Volume(np.asarray(moved).astype(array.dtype), affine, volume.name)
+        return Volume(_shifted(np.asarray(volume.array), shift, order), affine, volume.name)
 
+    magnitude, phase = study.magnitude, study.phase_rad
+    if magnitude is not None and phase is not None:
+        # Phase does not interpolate, but the complex image does.
+        real, imaginary = (
+            _shifted(magnitude.array * part(phase.array), shift, 3) for part in (np.cos, np.sin)
+        )
+        magnitude = Volume(np.hypot(real, imaginary), affine, magnitude.name)
+        phase = Volume(np.arctan2(imaginary, real), affine, phase.name)
     return replace(
         study,
         swi=between(study.swi, 3),
-        magnitude=None,
-        phase_rad=None,
-        twin_swi=None,
+        magnitude=magnitude,
+        phase_rad=phase,
+        twin_swi=None if study.twin_swi is None else between(study.twin_swi, 3),
         brain=between(study.brain, 0),
         apparent=between(study.apparent, 0),
         source=between(study.source, 0),
+        lesions=tuple(_moved_row(lesion, motion) for lesion in study.lesions),
     )
+
+
+def _shifted(array: NDArray[Any], shift: FloatArray, order: int) -> NDArray[Any]:
+    """Return an array's values a fraction of a voxel on, within its range."""
+    kept = array.astype(np.uint8) if array.dtype == bool else array
+    moved = ndimage.shift(kept, -shift, order=order, mode="nearest")
+    if order:
+        moved = np.clip(moved, kept.min(), kept.max())
+    return np.asarray(moved).astype(array.dtype)
+
+
+def _moved_row(lesion: SimulatedLesion, motion: FloatArray) -> SimulatedLesion:
+    x, y, z = (float(v) for v in motion[:3, :3] @ lesion.centre_mm + motion[:3, 3])
+    return replace(lesion, centre_mm=(x, y, z))
