@@ -159,6 +159,15 @@ def test_a_file_as_folder_is_refused_before_the_scans_are_read(tmp_path, capsys)
     assert "expected a folder for the results, got the file 'out'" in capsys.readouterr().err
 
 
+def test_a_picture_is_refused_as_a_single_slice(tmp_path, capsys):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"any")
+    assert main(["compare", str(picture), str(picture), "-o", str(tmp_path / "out")]) == 2
+    assert "baseline: expected a volume to compare, got a single slice in a.png" in (
+        capsys.readouterr().err
+    )
+
+
 def test_the_command_takes_given_lesions(pair, tmp_path, capsys):
     paths = _write_visits(pair, tmp_path)
     Compare(

@@ -52,7 +52,8 @@ class Compare:
     model: str | None = None
     """compact, standard, paper, or a folder that training wrote; none takes the best there is."""
     operating_point: OperatingPoint = "balanced"
-    """screening: sensitivity first. balanced: best lesion F1. report: precision first."""
+    """screening: sensitivity first. balanced: best lesion F1 with few false calls. report:
+    precision first."""
     threshold: float | None = None
     """Confidence from which a candidate is a lesion, in place of the operating point's."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -97,10 +98,14 @@ class Compare:
             raise InputError(f"{name}: {text}") from error
 
     def _read_visit(self, name: str, path: Path, mask: Path | None, series: str | None) -> Visit:
-        from mmocnet.io.read import read_scan
+        from mmocnet.io.picture import SUFFIXES
+        from mmocnet.io.read import may_be_dicom, read_scan
         from mmocnet.predict.provenance import FileOptions, given_record
         from mmocnet.prepare.brain import brain_mask
 
+        if not may_be_dicom(path) and path.name.lower().endswith(SUFFIXES):
+            # Reading it would ask for a spacing, which is of no use here.
+            raise InputError(f"expected a volume to compare, got a single slice in {path.name}")
         scan = read_scan(path, series=series)
         volume = scan.volume
         if scan.dicom is not None:

@@ -60,7 +60,8 @@ class Pacs:
     model: str | None = None
     """compact, standard, paper, or a folder that training wrote; none takes the best there is."""
     operating_point: OperatingPoint = "balanced"
-    """screening: sensitivity first. balanced: best lesion F1. report: precision first."""
+    """screening: sensitivity first. balanced: best lesion F1 with few false calls. report:
+    precision first."""
     threshold: float | None = None
     """Confidence from which a candidate is a lesion, in place of the operating point's."""
     location: bool = True

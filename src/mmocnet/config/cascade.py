@@ -174,7 +174,8 @@ class CascadeSettings:
     leaves the outline of stage 2, where its probability is at least one half."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     slice_thresholds: Thresholds | None = None
-    """For fewer than 8 slices, which have no context; None takes `thresholds`."""
+    """For a single slice; without a classifier for fewer than 8 slices, which have no context
+    then. None takes `thresholds`."""
     context: ContextSettings | None = None
     """Confidence in context, for volumes; None leaves the stage-2 probability."""
     classifier: ClassifierSettings | None = None

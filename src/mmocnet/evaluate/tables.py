@@ -45,7 +45,8 @@ def case_row(case: CaseScore) -> dict[str, object]:
 def write_report(report: Report, out: Path, other: Report | None = None) -> dict[str, Any]:
     """Write scores.json, .md and .tex, scans.csv, with candidates froc.csv, and the page.
 
-    The page needs matplotlib; without it there is none, and `page` of the summary says why.
+    Without matplotlib the page has no plots and says so. Where there is no page, `page` of the
+    summary says why.
 
     Args:
         report: From `evaluate_folder`.

@@ -102,7 +102,8 @@ def _nearest(
 ) -> NDArray[np.intp]:
     """Return the position of each prediction's nearest reference, or -1 where none is near.
 
-    A reference keeps the nearest prediction of those it was sent; the others are false calls.
+    Of several predictions sent to a reference one counts as found, and the others are false calls;
+    its Dice is with all of them.
     """
     if not len(reference) or not len(predicted):
         return np.full(len(predicted), -1)

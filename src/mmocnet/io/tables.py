@@ -17,7 +17,11 @@ GROUP_LEVELS = {
 LESION_COLUMNS = {
     "index": {"Description": "Value of the lesion in the label image"},
     "name": {"Description": "Name of the lesion"},
-    "x_mm": {"Description": "Centroid, world axis to the patient's right", "Units": "mm"},
+    "x_mm": {
+        "Description": "Centroid, world axis to the patient's right; of a picture to its right, "
+        "whichever side of the patient that is",
+        "Units": "mm",
+    },
     "y_mm": {"Description": "Centroid, world axis to the patient's front", "Units": "mm"},
     "z_mm": {"Description": "Centroid, world axis to the patient's head", "Units": "mm"},
     "i": {"Description": "Voxel nearest the centroid, first axis of the image, from 0"},
@@ -32,7 +36,8 @@ LESION_COLUMNS = {
     },
     "confidence": {
         "Description": "Probability of being a microbleed as the model gives it, 0 to 1; of models "
-        "without calibration, and on few slices, a score that ranks the findings"
+        "without calibration, and, of models without a classifier, on fewer than 8 slices, a score "
+        "that ranks the findings"
     },
     "certainty": {
         "Description": "How sure the finding is",

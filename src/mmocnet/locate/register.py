@@ -122,9 +122,7 @@ def _best(head: Head) -> tuple[FloatArray, float]:
     places = head.low_mm + STEP_MM * np.argwhere(head.brain)
     moved, height = places.mean(0) - middle, float(np.ptp(places[:, 2]))
     shares = START_SHARES[: 1 if height >= WHOLE_MM else None]
-    upright = [
-        _start(middle, moved - [0, 0, share * (HEIGHT_MM - height) / 2]) for share in shares
-    ]
+    upright = [_start(middle, moved - [0, 0, share * (HEIGHT_MM - height) / 2]) for share in shares]
     best = _refined(pair, upright, (4, 2))
     if best[0] < SURE_INFORMATION:
         turns = np.radians(START_TURN_DEG) * np.vstack([np.eye(3), -np.eye(3)])

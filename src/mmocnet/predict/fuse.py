@@ -60,8 +60,9 @@ def paste_rois(
 
 
 def outline_candidates(probability: Float[np.ndarray, "s r c"]) -> Outlines:
-    """Return every candidate above 0.05 with its outline and confidence.
+    """Return every candidate of a probability of 0.05 or more with its outline.
 
+    Its confidence is the highest probability of stage 2, until what knows more replaces it.
     Components of probability >= 0.5 come first (26 neighbours; 8 in a slice). What is left
     of the components of probability >= 0.05 that touch none of those is outlined at half of
     its own peak, around that peak, so that a faint lesion has a body and not one voxel.

@@ -256,7 +256,11 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
     if not result.is_slice:
         # The set is of a whole brain.
         summary |= {"RadElement": rad_element_baseline(result.lesions, acquired)}
-    candidates = {"Description": f"Every candidate above 0.05, each its index. {NOTICE}"}
+    about_candidates = (
+        "Every candidate to which stage 2 gives a probability of 0.05 or more, each its index; its "
+        f"confidence may be lower. {NOTICE}"
+    )
+    candidates = {"Description": about_candidates}
     path = files.folder / f"{files.stem}_desc-candidates_dseg.json"
     write_json(path, candidates | about | CANDIDATE_COLUMNS)
     unit = " 255 is probability 1." if files.image == ".png" else ""

@@ -16,7 +16,8 @@ class Segmentation:
         image: The scan as it was read.
         labels: Each lesion its number, 0 elsewhere, int32.
         probability: Fused probability of both stages, 0 outside every patch, float32.
-        candidate_labels: Every candidate above 0.05 its number, int32; lesions keep theirs.
+        candidate_labels: Every candidate to which stage 2 gives a probability of 0.05 or more its
+            number, int32; lesions keep theirs.
         lesions: Rows of the lesion table, the most confident first, numbered from 1.
         candidates: Rows of the candidate table; it begins with the lesions.
         siderosis: Numbers of candidates set aside as possible superficial siderosis.

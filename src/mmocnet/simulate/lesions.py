@@ -1,6 +1,6 @@
 """Microbleeds and their mimics: how many, where, how large, of what.
 
-Distributions of microbleeds follow published counts, locations and sizes; see the concepts page.
+Distributions of microbleeds follow those of public sets: `docs/concepts/simulator.md`.
 """
 
 from dataclasses import dataclass

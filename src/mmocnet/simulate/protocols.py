@@ -1,4 +1,4 @@
-"""The acquisitions that the simulator knows; sources in the concepts page of the documentation."""
+"""The acquisitions that the simulator knows; `docs/concepts/simulator.md` says after what."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def resolve_protocol(name: ProtocolName, rng: np.random.Generator) -> Protocol:
 
     Args:
         name: A protocol, or random for one drawn with randomised numbers.
-        rng: Randomness; used by `random` and `clinical`.
+        rng: Randomness; used by `random`, `clinical` and `dou`.
 
     Raises:
         InputError: If the name is unknown.

@@ -20,8 +20,8 @@ class SimulatedLesion:
         chi_ppm: Susceptibility of the source.
         radius_mm: Radius of the sphere of the source's volume.
         source_mm3: Volume of the source.
-        apparent_mm3: Volume of the apparent mask; 0 where nothing is visible.
-        apparent_diameter_mm: Diameter of the sphere of the apparent volume.
+        apparent_mm3: Volume of the apparent mask; 0 where nothing is visible, NaN for a mimic.
+        apparent_diameter_mm: Diameter of the sphere of the apparent volume, NaN for a mimic.
     """
 
     index: int

@@ -77,15 +77,13 @@ class Tissue:
 
 
 # T1 and T2* of grey and white matter: the design's table. CSF: Rooney 2007
-# (doi:10.1002/mrm.21122), T2* shortened by pulsation and partial volume. Deep nuclei: grey matter
-# with the shorter T1 of the putamen (Rooney 2007); their iron comes through `iron_r2star`. Muscle,
-# fat: Stanisz 2005 (doi:10.1002/mrm.20605), Gold 2004 (doi:10.2214/ajr.183.2.1830343). Bone, air,
-# calcification: next to no signal. Where a field has no figure it is continued from the others.
+# (doi:10.1002/mrm.21122), T2* shortened by pulsation and partial volume. Fat: Gold 2004
+# (doi:10.2214/ajr.183.2.1830343). Bone, air, calcification: next to no signal. Where a field has no
+# figure it is continued from the others.
 TISSUES: dict[str, Tissue] = {
     "wm": Tissue(0.70, (646, 838, 1126), (66, 53, 27)),
     "gm": Tissue(0.82, (1197, 1607, 1939), (84, 66, 33)),
     "csf": Tissue(1.0, (4000, 4200, 4400), (500, 400, 200)),
-    "deep": Tissue(0.80, (1080, 1350, 1700), (84, 66, 33)),
     "artery": Tissue(0.86, (1440, 1650, 2100), (250, 150, 60)),
     "vein": Tissue(0.86, (1440, 1650, 2100), (68, 28, 8)),
     "calcification": Tissue(0.25, (1000, 1200, 1400), (12, 8, 4)),
@@ -93,7 +91,6 @@ TISSUES: dict[str, Tissue] = {
     "air": Tissue(0.0, (1000, 1000, 1000), (10, 5, 2)),
     "skin": Tissue(0.75, (900, 1100, 1400), (25, 18, 9)),
     "fat": Tissue(0.90, (290, 370, 450), (40, 30, 15)),
-    "muscle": Tissue(0.78, (1010, 1410, 1650), (35, 28, 16)),
 }
 
 
@@ -106,12 +103,6 @@ def venous_r2star(field_t: float, oxygenation: float) -> float:
     if not 0 <= oxygenation <= 1:
         raise InputError(f"expected an oxygenation of 0 to 1, got {oxygenation}")
     return 3.0 + 33.0 * float((field_t / 3) ** 1.5) * float(((1 - oxygenation) / 0.4) ** 1.5)
-
-
-def iron_r2star(chi_ppm: float, field_t: float, tissue_chi_ppm: float = 0.02) -> float:
-    """Return R2* of a deep nucleus in 1/s: that of tissue, and more with its susceptibility."""
-    iron = max(0.0, chi_ppm - tissue_chi_ppm)
-    return TISSUES["deep"].r2star(field_t) + IRON_R2PRIME_HZ_PER_PPM * iron * field_t / 3
 
 
 def spoiled_gre(pd: float, t1_ms: float, tr_ms: float, flip_deg: float, inflow: float = 0) -> float:

@@ -152,7 +152,7 @@ def segment_scan(
         scan: The SWI.
         baseline: The network.
         threshold: Confidence from which a candidate is a lesion; None takes the one with the
-            best lesion F1 on validation scans.
+            best lesion F1 with few false calls on validation scans.
         brain: Brain mask, shape (I, J, K); None takes it from the scan.
 
     Raises:

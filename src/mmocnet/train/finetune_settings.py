@@ -10,7 +10,8 @@ class FinetuneSettings:
     steps: tuple[int, int, int] = (240, 480, 240)
     """Steps of stage 1, stage 2 and the classifier; 0 leaves a network as it is."""
     learning_rate: float = 2e-4
-    """Highest learning rate, a tenth of that of training."""
+    """Highest learning rate, a tenth of that which stages are trained at and a fifth of the
+    classifier's."""
     pull: float = 0.002
     """Share of the way back to the start weights that each step takes."""
     replay_share: float = 0.5
