@@ -160,6 +160,16 @@ class Server:
             time.sleep(0.05)
         raise AssertionError((found, self.log()))
 
+    def listed(self, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until so many studies are listed; return them."""
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            studies: list[dict[str, Any]] = self.client.get("/api/studies").json()["studies"]
+            if len(studies) == count:
+                return studies
+            time.sleep(0.05)
+        raise AssertionError((studies, self.log()))
+
     def reader(self, name: str = "Reader One") -> str:
         found: str = self.client.post("/api/readers", json={"name": name}).json()["id"]
         return found

@@ -1,6 +1,5 @@
 import os
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -68,7 +67,7 @@ def test_a_folder_that_cannot_be_read_and_names_that_are_no_text_stop_nothing(
     (root / "loop").symlink_to(root)
     (root / "closed").chmod(0)
     server = serve(str(root))
-    (study,) = _listed(server, 1)
+    (study,) = server.listed()
     (root / "closed").chmod(0o700)
     assert study["name"] == "caf.nii.gz"
     server.client.post("/api/studies/run", json={"ids": "all"})
@@ -80,7 +79,7 @@ def test_a_served_folder_is_listed_run_on_demand_and_never_written_to(serve, fol
     before = {one: one.stat().st_mtime_ns for one in folder.rglob("*")}
     server = serve(str(folder))
     assert server.client.get("/api/room").json()["folder"]
-    studies = _listed(server, 5)
+    studies = server.listed(5)
     assert {one["state"] for one in studies} == {"new"}
     ids = {one["name"]: one["id"] for one in studies}
     answer = server.client.post("/api/studies/run", json={"ids": [ids["a - one.nii.gz"]]})
@@ -91,18 +90,8 @@ def test_a_served_folder_is_listed_run_on_demand_and_never_written_to(serve, fol
     # The same studies again, under the same ids; one that is gone is no longer listed.
     (folder / "a" / "three.zip").unlink()
     server = serve(str(folder))
-    again = {one["name"]: one["id"] for one in _listed(server, 4)}
+    again = {one["name"]: one["id"] for one in server.listed(4)}
     del ids["a - three.zip"]
     assert again == ids
     after = {one: one.stat().st_mtime_ns for one in folder.rglob("*") if one.is_file()}
     assert after == {one: before[one] for one in after}
-
-
-def _listed(server, count: int):
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        studies = server.client.get("/api/studies").json()["studies"]
-        if len(studies) == count:
-            return studies
-        time.sleep(0.05)
-    raise AssertionError((len(studies), server.log()))

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sqlite3
-import time
 
 import nibabel as nib
 import numpy as np
@@ -14,14 +13,13 @@ from mmocnet.io.nifti import read_nifti
 from mmocnet.web.work_import import stamp_of
 
 
-def _listed(server, count: int = 1):
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        studies = server.client.get("/api/studies").json()["studies"]
-        if len(studies) == count:
-            return studies
-        time.sleep(0.05)
-    raise AssertionError((studies, server.log()))
+@pytest.fixture
+def scan(tmp_path, head):
+    """A scan in a folder to be served."""
+    path = tmp_path / "scans" / "one.nii.gz"
+    path.parent.mkdir()
+    shutil.copy(head, path)
+    return path
 
 
 def _run(server, study: str, **settings):
@@ -47,17 +45,13 @@ def _attach(server, study: str, role: str, path) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def test_a_scan_that_was_replaced_is_shown_as_it_is_marked(serve, tmp_path, head):
-    root = tmp_path / "scans"
-    root.mkdir()
-    path = root / "one.nii.gz"
-    shutil.copy(head, path)
-    server = serve(str(root))
-    (study,) = _listed(server)
+def test_a_scan_that_was_replaced_is_shown_as_it_is_marked(serve, scan):
+    server = serve(str(scan.parent))
+    (study,) = server.listed()
     first = _run(server, study["id"])
-    image = nib.load(head)
+    image = nib.load(scan)
     other = np.ascontiguousarray(np.asarray(image.dataobj)[::-1, :-8, :])
-    nib.save(nib.Nifti1Image(other, np.diag([-2.0, 2, 4, 1])), path)
+    nib.save(nib.Nifti1Image(other, np.diag([-2.0, 2, 4, 1])), scan)
     second = _run(server, study["id"])
     assert second["state"] == "ready", second
     assert second["result"] != first["result"]
@@ -78,7 +72,7 @@ def test_a_scan_of_the_same_size_and_time_is_told_by_its_content(serve, tmp_path
     image = nib.load(head)
     nib.save(image, path)
     server = serve(str(root))
-    (study,) = _listed(server)
+    (study,) = server.listed()
     first = _run(server, study["id"])
     before = path.stat()
     other = np.asarray(image.dataobj)[::-1].copy()
@@ -92,18 +86,16 @@ def test_a_scan_of_the_same_size_and_time_is_told_by_its_content(serve, tmp_path
     assert _run(server, study["id"], point="balanced")["result"] != first["result"]
 
 
-def test_a_result_of_what_was_replaced_is_not_shown_on_what_is_there_now(serve, tmp_path, head):
-    root = tmp_path / "scans"
-    root.mkdir()
-    path = root / "one.nii.gz"
-    shutil.copy(head, path)
-    server = serve(str(root))
-    (study,) = _listed(server)
+def test_a_result_of_what_was_replaced_is_not_shown_on_what_is_there_now(
+    serve, scan, head, tmp_path
+):
+    server = serve(str(scan.parent))
+    (study,) = server.listed()
     first = _run(server, study["id"])
     event = {"id": "0" * 32, "reader": server.reader(), "result": first["result"], "revision": 0}
     event |= {"kind": "add", "payload": {"seed": [30, 40, 16]}}
-    image = nib.load(head)
-    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), path)
+    image = nib.load(scan)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), scan)
     # The import ends well, and the segmentation does not.
     _attach(server, study["id"], "mask", _noise(tmp_path / "mask.nii.gz", (8, 8, 8)))
     failed = _run(server, study["id"])
@@ -113,7 +105,7 @@ def test_a_result_of_what_was_replaced_is_not_shown_on_what_is_there_now(serve, 
     answer = server.client.post(f"/api/studies/{study['id']}/events", json=event)
     assert answer.status_code == 409
     # With the scan of before its result is there again.
-    shutil.copy(head, path)
+    shutil.copy(head, scan)
     assert server.client.delete(f"/api/studies/{study['id']}/files/mask").status_code == 204
     assert _run(server, study["id"])["result"] == first["result"]
 
@@ -125,7 +117,7 @@ def test_a_dicom_folder_that_grew_is_segmented_anew(serve, tmp_path, head, write
     for path in files[16:]:
         shutil.move(path, hold / path.name)
     server = serve(str(root.parent))
-    (study,) = _listed(server)
+    (study,) = server.listed()
     first = _run(server, study["id"])
     assert first["size"] == [72, 88, 16]
     for path in sorted(hold.iterdir()):
@@ -166,7 +158,7 @@ def test_a_scan_that_never_stays_the_same_is_given_up(serve, tmp_path, head):
     root.mkdir()
     shutil.copy(head, root / "one.nii.gz")
     server = serve(str(root))
-    (study,) = _listed(server)
+    (study,) = server.listed()
     _run(server, study["id"])
     # As if it had changed each time that it was read.
     base = sqlite3.connect(server.state / "room.sqlite")

@@ -21,7 +21,7 @@ from mmocnet.predict.context import MIN_SLICES, limits_for
 SHIPPED = ("standard", "compact", "paper")
 MEANINGS = {
     "screening": "sensitivity first",
-    "balanced": "best lesion F1",
+    "balanced": "best lesion F1 with few false calls",
     "report": "precision first",
 }
 

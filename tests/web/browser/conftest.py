@@ -56,8 +56,24 @@ def browser() -> Iterator[Any]:
         one.close()
 
 
+class Reached:
+    """A server and how it is asked."""
+
+    base: str
+    token: str
+
+    @property
+    def client(self) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.token}", "X-Mmocnet": "1"}
+        return httpx.Client(base_url=self.base, headers=headers, timeout=60)
+
+    def get(self, path: str, **query: str) -> Any:
+        with self.client as client:
+            return client.get(f"/api{path}", params=query).json()
+
+
 @dataclass
-class RoomServer:
+class RoomServer(Reached):
     """`mmocnet serve` in a process of its own."""
 
     folder: Path
@@ -87,15 +103,6 @@ class RoomServer:
     def kill(self) -> None:
         """As when the power goes."""
         self.stop(signal.SIGKILL)
-
-    @property
-    def client(self) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {self.token}", "X-Mmocnet": "1"}
-        return httpx.Client(base_url=self.base, headers=headers, timeout=60)
-
-    def get(self, path: str, **query: str) -> Any:
-        with self.client as client:
-            return client.get(f"/api{path}", params=query).json()
 
     def upload(self, path: Path, **fields: str) -> str:
         with self.client as client:
@@ -155,7 +162,7 @@ def own_room(tmp_path: Path, read_room: RoomServer) -> Iterator[RoomServer]:
 
 
 @dataclass
-class DeskServer:
+class DeskServer(Reached):
     """A room in this process, whose tables a test may change."""
 
     desk: Any
@@ -164,15 +171,6 @@ class DeskServer:
         self.base = f"http://127.0.0.1:{self.desk.access.port}"
         self.token = self.desk.access.token
         self.study = self.desk.study
-
-    @property
-    def client(self) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {self.token}", "X-Mmocnet": "1"}
-        return httpx.Client(base_url=self.base, headers=headers, timeout=60)
-
-    def get(self, path: str, **query: str) -> Any:
-        with self.client as client:
-            return client.get(f"/api{path}", params=query).json()
 
     def change(self, **values: Any) -> None:
         """Have something else in the study's row."""
