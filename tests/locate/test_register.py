@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mmocnet.locate import register
 from mmocnet.locate.maps import region_map
 from mmocnet.locate.register import Registration, register_to_mni
 from mmocnet.volume import Volume
@@ -37,6 +38,21 @@ def test_a_head_far_from_upright_is_found_from_other_starts(
     found = register_to_mni(head, head.array > 0)
     assert found.ok, found.why
     assert error_mm(found, head, world_to_mni @ np.linalg.inv(turn)).max() < 3.0
+
+
+def test_other_starts_that_come_apart_cost_nothing(registered, toy_head, world_to_mni, monkeypatch):
+    refined = register._refined
+
+    def coarse_ones_come_apart(pair, starts, shrink):
+        if shrink == (4,):
+            raise RuntimeError("All samples map outside moving image buffer")
+        return refined(pair, starts, shrink)
+
+    monkeypatch.setattr(register, "_refined", coarse_ones_come_apart)
+    monkeypatch.setattr(register, "SURE_INFORMATION", np.inf)
+    found = register_to_mni(toy_head, toy_head.array > 0)
+    assert found.ok, found.why
+    np.testing.assert_array_equal(found.matrix, registered.matrix)
 
 
 def test_a_slab_of_60_mm_is_found(toy_head, world_to_mni):

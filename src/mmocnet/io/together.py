@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmocnet.errors import InputError
@@ -46,7 +46,8 @@ def hidden_folder(folder: Path, stem: str) -> Iterator[Path]:
             shutil.rmtree(hidden, ignore_errors=True)
         _release(lock)
         for path in made:
-            if path.is_dir() and not any(path.iterdir()):
+            # Not where something came into it, from whomever.
+            with suppress(OSError):
                 path.rmdir()
 
 
@@ -86,7 +87,11 @@ def _lock(folder: Path, *, wait: bool = False) -> int | None:
     """Return what holds a lock on a folder until released; None where there is none to have."""
     if sys.platform == "win32":
         return None
-    lock = os.open(folder, os.O_RDONLY)
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:
+        # Its process has just removed it.
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:

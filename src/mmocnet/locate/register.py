@@ -4,6 +4,7 @@ The scan, its brain alone, is resampled to 2 mm along the world's axes; SimpleIT
 and size first, then all twelve parameters. What comes out is checked before it is believed.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,9 @@ def _best(head: Head) -> tuple[FloatArray, float]:
     if best[0] < SURE_INFORMATION:
         turns = np.radians(START_TURN_DEG) * np.vstack([np.eye(3), -np.eye(3)])
         turned = [_start(middle, moved, turn) for turn in turns]
-        best = max(best, _refined(pair, turned, (4,)), key=lambda end: end[0])
+        # Where they come apart, what the upright ones found stands.
+        with suppress(RuntimeError):
+            best = max(best, _refined(pair, turned, (4,)), key=lambda end: end[0])
     information, fine = best
     to_scan = np.eye(4)
     to_scan[:3, 3] = fine.TransformPoint((0.0, 0.0, 0.0))
