@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Debian packages that the tests need; installed only as root, and only what is missing.
 APT_PACKAGES := chromium dcmtk dicom3tools orthanc orthanc-dicomweb
 PATHS := src tests benchmarks scripts docs
+# Two files of tests at a time; what a file's tests share is made once.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
@@ -51,14 +53,14 @@ apt:
 	@scripts/apt.sh $(APT_PACKAGES)
 
 test: $(VENV)/.dev apt
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(VENV)/.docs apt
 	$(BIN)/ruff check $(PATHS)
 	$(BIN)/ruff format --check $(PATHS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	$(BIN)/sphinx-build -q -n -W --keep-going docs docs/_build/html
 
 docs: $(VENV)/.docs

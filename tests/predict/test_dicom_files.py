@@ -22,6 +22,8 @@ from mmocnet.predict.provenance import provenance
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.volume import Volume
 
+QUICK = SegmentSettings(location=False)
+"""Without the search for a phantom's place in a template of brains."""
 SHAPE = (96, 120, 42)
 SPHERES = [((20.0, -30.0, 6.0), 6.0), ((-31.0, 12.0, -15.0), 7.0)]
 
@@ -55,7 +57,7 @@ def segments(path):
 
 @pytest.mark.parametrize("multiframe", [False, True])
 def test_the_segmentation_is_the_mask_voxel_for_voxel(series, dark_spots, tmp_path, multiframe):
-    done = segment_file(series(multiframe=multiframe), tmp_path / "out", cascade=dark_spots)
+    done = segment_file(series(multiframe=multiframe), tmp_path / "out", QUICK, cascade=dark_spots)
     mask = nibabel.load(done.files.labels)
     voxels = {
         number: np.argwhere(mask.get_fdata() == number) @ mask.affine[:3, :3].T + mask.affine[:3, 3]

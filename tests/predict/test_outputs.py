@@ -31,6 +31,8 @@ from mmocnet.predict.outputs import output_files
 from mmocnet.predict.pipeline import segment_file
 from mmocnet.predict.provenance import FileOptions
 
+QUICK = SegmentSettings(location=False)
+"""Without the search for a phantom's place in a template of brains."""
 SHAPE = (96, 120, 42)
 SPHERES = [((20.0, -30.0, 6.0), 6.0), ((-31.0, 12.0, -15.0), 7.0)]
 ENDINGS = [
@@ -66,7 +68,7 @@ def test_a_scan_leaves_exactly_the_promised_files(scan, dark_spots, tmp_path):
 
 
 def test_masks_on_disk_have_the_grid_of_the_scan(scan, dark_spots, tmp_path):
-    segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     source = nibabel.load(scan)
     for name in ("desc-cmb_dseg", "desc-candidates_dseg", "label-CMB_probseg"):
         image = nibabel.load(tmp_path / "out" / f"scan_{name}.nii.gz")
@@ -80,7 +82,7 @@ def test_masks_on_disk_have_the_grid_of_the_scan(scan, dark_spots, tmp_path):
 
 
 def test_the_table_says_what_the_mask_holds(scan, dark_spots, tmp_path):
-    done = segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    done = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     lesions = read_lesions(done.files.table)
     labels = nibabel.load(done.files.labels)
     voxel = float(np.prod(labels.header.get_zooms()))
@@ -93,7 +95,7 @@ def test_the_table_says_what_the_mask_holds(scan, dark_spots, tmp_path):
 
 
 def test_sidecars_describe_every_column_and_the_provenance(scan, dark_spots, tmp_path):
-    done = segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    done = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     summary = json.loads(done.files.summary.read_text())
     header = done.files.table.read_text().splitlines()[0].split("\t")
     assert header[:2] == ["index", "name"]
@@ -113,13 +115,13 @@ def test_the_report_tells_what_the_operating_point_was_measured_to_mean(scan, da
     scores = {"lesion_sensitivity": 0.9, "lesion_precision": 0.8, "fp_per_scan": 0.45}
     points = {name: {"threshold": value} | scores for name, value in limits.items()}
     dark_spots.card = {"operating_points": points | {"volumes": 80, "simulated": True}}
-    done = segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    done = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     text = done.files.report.read_text()
     expected = "80 simulated volumes: 90 % of lesions found, 80 % of calls right, 0.45 false calls"
     assert expected in text
     assert "the probability of being a microbleed" in text
     # Of a threshold that is none of the points nothing was measured.
-    settings = SegmentSettings(threshold=0.123)
+    settings = SegmentSettings(location=False, threshold=0.123)
     done = segment_file(scan, tmp_path / "other", settings, cascade=dark_spots)
     assert "80 simulated volumes" not in done.files.report.read_text()
 
@@ -134,7 +136,7 @@ def test_a_confidence_that_knows_of_other_candidates_is_recorded_and_told(
     for name, one in (("alone", seen), ("burden", dataclasses.replace(seen, burden=burden))):
         dark_spots.settings = dataclasses.replace(dark_spots.settings, classifier=one)
         dark_spots.classifier = Classifier(one).eval()
-        settings = SegmentSettings(threshold=0.9)
+        settings = SegmentSettings(location=False, threshold=0.9)
         done = segment_file(scan, tmp_path / name, settings, cascade=dark_spots)
         assert (said in done.files.report.read_text()) == (name == "burden")
         given.append([each.confidence for each in done.result.candidates])
@@ -154,7 +156,10 @@ def test_a_confidence_of_marks_in_8_bits_comes_with_a_warning(scan, dark_spots, 
             dark_spots.settings = dataclasses.replace(dark_spots.settings, classifier=seen)
             dark_spots.classifier = Classifier(seen).eval()
         # What runs it is torch: the warning is of the setting.
-        model, settings = (dark_spots, make_engine(dark_spots)), SegmentSettings(engine=engine)
+        model, settings = (
+            (dark_spots, make_engine(dark_spots)),
+            SegmentSettings(location=False, engine=engine),
+        )
         staged = pipeline.run_stages(read_scan(scan), settings, model)
         result = pipeline.conclude(staged, settings, model)
         warned = pipeline.EIGHT_BITS in result.warnings
@@ -169,7 +174,9 @@ def test_a_confidence_fine_tuned_for_such_voxels_is_recorded_and_told(
     seen = ClassifierSettings(size=16, widths=(4, 4), blocks=1, slope=0.0, local=(local,))
     dark_spots.settings = dataclasses.replace(dark_spots.settings, classifier=seen)
     dark_spots.classifier = Classifier(seen).eval()
-    done = segment_file(scan, tmp_path / "out", SegmentSettings(threshold=0.9), cascade=dark_spots)
+    done = segment_file(
+        scan, tmp_path / "out", SegmentSettings(location=False, threshold=0.9), cascade=dark_spots
+    )
     assert (done.result.provenance["LocalConfidence"] is not None) == said
     assert ("fine-tuned for voxels of this size" in done.files.report.read_text()) == said
     # Whatever the network says, its slope of 0 leaves the line's intercept.
@@ -182,7 +189,7 @@ def test_a_confidence_fine_tuned_for_such_voxels_is_recorded_and_told(
 
 def test_no_lesion_gives_all_files_with_no_rows(phantom, head_affine, dark_spots, tmp_path):
     path = _save(tmp_path, "empty.nii.gz", phantom(head_affine, SHAPE))
-    done = segment_file(path, tmp_path / "out", cascade=dark_spots)
+    done = segment_file(path, tmp_path / "out", QUICK, cascade=dark_spots)
     names = sorted(one.name for one in (tmp_path / "out").iterdir())
     assert names == [f"empty_{one}" for one in ENDINGS]
     assert read_tsv(done.files.table) == []
@@ -199,7 +206,7 @@ def test_a_bids_name_gives_a_bids_derivative(phantom, head_affine, dark_spots, t
         '{"MagneticFieldStrength": 3, "EchoTime": 0.02, "PatientName": "Doe^Jane"}'
     )
     out = tmp_path / "out"
-    done = segment_file(path, out, cascade=dark_spots)
+    done = segment_file(path, out, QUICK, cascade=dark_spots)
     anat = out / "sub-01" / "ses-2" / "anat"
     names = sorted(one.name for one in anat.iterdir())
     assert names == [f"sub-01_ses-2_acq-swi_{one}" for one in ENDINGS]
@@ -223,7 +230,7 @@ def test_two_datasets_have_two_names_in_one_derivative(phantom, head_affine, dar
         folder = tmp_path / site / f"sub-{subject}" / "anat"
         folder.mkdir(parents=True)
         path = _save(folder, f"sub-{subject}_T2starw.nii.gz", phantom(head_affine, SHAPE))
-        done = segment_file(path, tmp_path / "out", cascade=dark_spots)
+        done = segment_file(path, tmp_path / "out", QUICK, cascade=dark_spots)
         sources += json.loads(done.files.summary.read_text())["Sources"]
     assert [one.split(":")[1] for one in sources] == ["raw", "raw2", "raw2", "raw"]
     description = json.loads((tmp_path / "out" / "dataset_description.json").read_text())
@@ -262,13 +269,13 @@ def test_a_failure_while_writing_leaves_nothing(scan, dark_spots, tmp_path, monk
 
     monkeypatch.setattr(outputs, "_write_sidecars", full)
     with pytest.raises(InputError, match="No space left"):
-        segment_file(scan, tmp_path / "deep" / "out", cascade=dark_spots)
+        segment_file(scan, tmp_path / "deep" / "out", QUICK, cascade=dark_spots)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["scan.nii.gz"]
 
 
 def test_a_failure_keeps_what_was_in_the_folder(scan, dark_spots, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    segment_file(scan, out, cascade=dark_spots)
+    segment_file(scan, out, QUICK, cascade=dark_spots)
     before = {one.name: one.read_bytes() for one in out.iterdir()}
 
     def interrupted(*_):
@@ -276,7 +283,7 @@ def test_a_failure_keeps_what_was_in_the_folder(scan, dark_spots, tmp_path, monk
 
     monkeypatch.setattr(outputs, "_write_sidecars", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        segment_file(scan, out, cascade=dark_spots, options=FileOptions(overwrite=True))
+        segment_file(scan, out, QUICK, cascade=dark_spots, options=FileOptions(overwrite=True))
     assert {one.name: one.read_bytes() for one in out.iterdir()} == before
 
 
@@ -293,50 +300,50 @@ def test_what_another_process_wrote_meanwhile_stays(
     def while_the_other_writes(*args, **options):
         if not taken:
             taken.append(rival)
-            segment_file(rival, out, cascade=dark_spots)
+            segment_file(rival, out, QUICK, cascade=dark_spots)
             taken.append({one.name: one.read_bytes() for one in out.iterdir()})
         return segment(*args, **options)
 
     monkeypatch.setattr(pipeline, "segment", while_the_other_writes)
     if other == "the same":
-        assert segment_file(scan, out, cascade=dark_spots).result is None
+        assert segment_file(scan, out, QUICK, cascade=dark_spots).result is None
     else:
         with pytest.raises(InputError, match="already holds results named scan with another input"):
-            segment_file(scan, out, cascade=dark_spots)
+            segment_file(scan, out, QUICK, cascade=dark_spots)
     assert {one.name: one.read_bytes() for one in out.iterdir()} == taken[1]
 
 
 def test_what_is_refused_leaves_nothing(tmp_path, dark_spots):
     (tmp_path / "bad.nii.gz").write_bytes(b"no image")
     with pytest.raises(InputError):
-        segment_file(tmp_path / "bad.nii.gz", tmp_path / "out", cascade=dark_spots)
+        segment_file(tmp_path / "bad.nii.gz", tmp_path / "out", QUICK, cascade=dark_spots)
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_done_is_not_done_again(scan, dark_spots, tmp_path):
-    first = segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    first = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     written = first.files.summary.read_bytes()
-    again = segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    again = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     assert again.result is None
     assert again.files.summary.read_bytes() == written
 
 
 def test_a_half_done_scan_is_done_again(scan, dark_spots, tmp_path):
-    first = segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    first = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     first.files.summary.unlink()
-    assert segment_file(scan, tmp_path / "out", cascade=dark_spots).result is not None
+    assert segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots).result is not None
 
 
 @pytest.mark.parametrize("name", ["report", "pdf", "labels", "table"])
 def test_a_scan_that_lost_a_file_is_done_again(scan, dark_spots, tmp_path, name):
-    files = segment_file(scan, tmp_path / "out", cascade=dark_spots).files
+    files = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots).files
     getattr(files, name).unlink()
-    assert segment_file(scan, tmp_path / "out", cascade=dark_spots).result is not None
+    assert segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots).result is not None
     assert getattr(files, name).is_file()
 
 
 def test_the_summary_lists_every_other_file(scan, dark_spots, tmp_path):
-    files = segment_file(scan, tmp_path / "out", cascade=dark_spots).files
+    files = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots).files
     listed = json.loads(files.summary.read_text())["Summary"]["Files"]
     there = {path.name for path in files.folder.iterdir()} - {files.summary.name}
     assert listed == sorted(there)
@@ -345,12 +352,12 @@ def test_the_summary_lists_every_other_file(scan, dark_spots, tmp_path):
 def test_results_of_another_scan_are_not_overwritten(
     scan, phantom, head_affine, dark_spots, tmp_path
 ):
-    segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     _save(tmp_path, "scan.nii.gz", phantom(head_affine, SHAPE))
     with pytest.raises(InputError, match="another input"):
-        segment_file(tmp_path / "scan.nii.gz", tmp_path / "out", cascade=dark_spots)
+        segment_file(tmp_path / "scan.nii.gz", tmp_path / "out", QUICK, cascade=dark_spots)
     options = FileOptions(overwrite=True)
-    done = segment_file(scan, tmp_path / "out", cascade=dark_spots, options=options)
+    done = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots, options=options)
     assert done.result is not None
     assert done.result.lesions == ()
 
@@ -364,7 +371,9 @@ def test_a_given_mask_limits_where_lesions_are(scan, phantom, head_affine, dark_
     mask = _save(tmp_path, "mask.nii.gz", right.like(array))
     array[60:] = 0
     limited = _save(tmp_path, "limited.nii.gz", right.like(array))
-    both = segment_file(scan, tmp_path / "a", cascade=dark_spots, options=FileOptions(mask=mask))
+    both = segment_file(
+        scan, tmp_path / "a", QUICK, cascade=dark_spots, options=FileOptions(mask=mask)
+    )
     assert both.result is not None
     inside = nibabel.load(limited).get_fdata() > 0
     assert inside.any()
@@ -375,7 +384,9 @@ def test_a_mask_on_another_grid_is_refused(scan, phantom, head_affine, dark_spot
     other = head_affine + np.eye(4) * [1, 0, 0, 0]
     mask = _save(tmp_path, "mask.nii.gz", phantom(other, SHAPE))
     with pytest.raises(InputError, match="grid"):
-        segment_file(scan, tmp_path / "a", cascade=dark_spots, options=FileOptions(mask=mask))
+        segment_file(
+            scan, tmp_path / "a", QUICK, cascade=dark_spots, options=FileOptions(mask=mask)
+        )
 
 
 def test_a_saved_cascade_of_real_networks_goes_from_file_to_report(scan, tmp_path):
@@ -386,7 +397,7 @@ def test_a_saved_cascade_of_real_networks_goes_from_file_to_report(scan, tmp_pat
     )
     made = Cascade(settings, Detector(settings.detector), Segmenter(settings.segmenter), {})
     digests = save_cascade(tmp_path / "tiny", made)
-    done = segment_file(scan, tmp_path / "out", cascade=load_cascade(tmp_path / "tiny"))
+    done = segment_file(scan, tmp_path / "out", QUICK, cascade=load_cascade(tmp_path / "tiny"))
     record = json.loads(done.files.summary.read_text())["Provenance"]
     assert record["Model"] == {"Name": "tiny", "SHA256": digests, "Card": {}}
     probability = nibabel.load(tmp_path / "out" / "scan_label-CMB_probseg.nii.gz").get_fdata()
@@ -397,8 +408,8 @@ def test_undefined_numbers_are_n_a_in_tables_and_null_in_json(
     scan, dark_spots, tmp_path, monkeypatch
 ):
     dark_spots.card = {"score": math.nan}
-    done = segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    done = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     record = json.loads(done.files.summary.read_text())["Provenance"]
     assert record["Model"]["Card"] == {"score": None}
-    again = segment_file(scan, tmp_path / "out", cascade=dark_spots)
+    again = segment_file(scan, tmp_path / "out", QUICK, cascade=dark_spots)
     assert again.result is None

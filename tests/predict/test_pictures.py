@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmocnet.config import SegmentSettings
 from mmocnet.predict.pictures import (
     COLOURS,
     lesion_pictures,
@@ -17,6 +18,8 @@ from mmocnet.predict.pipeline import segment
 from mmocnet.predict.reporting import make_report
 from mmocnet.volume import Volume
 
+QUICK = SegmentSettings(location=False)
+"""Without the search for a phantom's place in a template of brains."""
 SHAPE = (96, 120, 42)
 # On the patient's right, in front, of the middle.
 SPHERE = ((30.0, 40.0, 0.0), 8.0)
@@ -35,7 +38,7 @@ def test_display_is_radiological_however_the_scan_is_stored(
     phantom, head_affine, dark_spots, codes
 ):
     scan = _reoriented(phantom(head_affine, SHAPE, [SPHERE]), codes)
-    display = make_display(segment(scan, cascade=dark_spots))
+    display = make_display(segment(scan, QUICK, cascade=dark_spots))
     _, row, col = display.cuts[1]
     assert display.letters == ("R", "L", "A", "P")
     assert col < display.grey.shape[2] / 2
@@ -47,7 +50,7 @@ def test_a_coronal_scan_shows_right_on_the_left_and_head_on_top(dark_spots, phan
     affine = np.diag([1.5, 3.0, 1.5, 1.0])
     affine[:3, 3] = [-71.25, -88.5, -65.25]
     scan = phantom(affine, (96, 60, 88), [((30.0, 0.0, 25.0), 8.0)])
-    display = make_display(segment(scan, cascade=dark_spots))
+    display = make_display(segment(scan, QUICK, cascade=dark_spots))
     _, row, col = display.cuts[1]
     assert display.letters == ("R", "L", "S", "I")
     assert col < display.grey.shape[2] / 2
@@ -63,7 +66,7 @@ def _near(pixels, colour):
 
 
 def test_the_outline_rings_the_lesion_in_the_middle_of_the_crop(phantom, head_affine, dark_spots):
-    result = segment(phantom(head_affine, SHAPE, [SPHERE]), cascade=dark_spots)
+    result = segment(phantom(head_affine, SHAPE, [SPHERE]), QUICK, cascade=dark_spots)
     lesion = result.lesions[0]
     display = make_display(result)
     pictures = lesion_pictures(display, lesion)
@@ -78,7 +81,7 @@ def test_the_outline_rings_the_lesion_in_the_middle_of_the_crop(phantom, head_af
 
 
 def test_pictures_say_which_of_how_many_slices_they_show(phantom, head_affine, dark_spots):
-    result = segment(phantom(head_affine, SHAPE, [SPHERE]), cascade=dark_spots)
+    result = segment(phantom(head_affine, SHAPE, [SPHERE]), QUICK, cascade=dark_spots)
     lesion = result.lesions[0]
     pictures = lesion_pictures(make_display(result), lesion)
     assert pictures.slice_text.startswith(f"slice {pictures.slice_index + 1} of {SHAPE[2]}")
@@ -90,15 +93,15 @@ def test_the_overview_numbers_its_slices_from_1(phantom, head_affine, dark_spots
     monkeypatch.setattr(
         "PIL.ImageDraw.ImageDraw.text", lambda _, at, text, **__: written.append(text)
     )
-    display = make_display(segment(phantom(head_affine, SHAPE), cascade=dark_spots))
+    display = make_display(segment(phantom(head_affine, SHAPE), QUICK, cascade=dark_spots))
     overview(replace(display, grey=display.grey[:, ::4, ::4] * 0 + 200), ())
     numbers = [int(text) for text in written if text.isdigit()]
     assert (numbers[0], numbers[-1]) == (1, SHAPE[2])
 
 
 def test_the_overview_marks_the_lesion(phantom, head_affine, dark_spots):
-    with_one = segment(phantom(head_affine, SHAPE, [SPHERE]), cascade=dark_spots)
-    without = segment(phantom(head_affine, SHAPE), cascade=dark_spots)
+    with_one = segment(phantom(head_affine, SHAPE, [SPHERE]), QUICK, cascade=dark_spots)
+    without = segment(phantom(head_affine, SHAPE), QUICK, cascade=dark_spots)
     colour = COLOURS[with_one.lesions[0].certainty]
     marked = np.asarray(overview(make_display(with_one), with_one.lesions)).astype(int)
     plain = np.asarray(overview(make_display(without), ())).astype(int)
@@ -113,14 +116,14 @@ def test_a_slice_has_letters_at_its_sides(phantom, head_affine, dark_spots, monk
     )
     scan = phantom(head_affine, SHAPE, [SPHERE])
     one = Volume(scan.array[:, :, 20:21], scan.affine)
-    single_slice(make_display(segment(one, cascade=dark_spots)))
+    single_slice(make_display(segment(one, QUICK, cascade=dark_spots)))
     assert drawn == [("R", "L", "A", "P")]
 
 
 def test_a_slice_is_enlarged_by_a_whole_number(phantom, head_affine, dark_spots):
     scan = phantom(head_affine, SHAPE, [SPHERE])
     one = Volume(scan.array[:, :, 20:21], scan.affine)
-    image = single_slice(make_display(segment(one, cascade=dark_spots)))
+    image = single_slice(make_display(segment(one, QUICK, cascade=dark_spots)))
     assert image.size[0] % 96 == 0
     assert image.size[1] % 120 == 0
 
@@ -130,6 +133,6 @@ def test_a_report_pictures_the_most_confident_and_counts_the_rest(
 ):
     monkeypatch.setattr("mmocnet.predict.reporting.PICTURED", 1)
     spheres = [SPHERE, ((-30.0, -30.0, 9.0), 6.0)]
-    report = make_report(segment(phantom(head_affine, SHAPE, spheres), cascade=dark_spots))
+    report = make_report(segment(phantom(head_affine, SHAPE, spheres), QUICK, cascade=dark_spots))
     assert len(report.lesions) == 2
     assert list(report.pictures) == [1]

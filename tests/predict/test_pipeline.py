@@ -13,6 +13,8 @@ from mmocnet.lesion import Certainty
 from mmocnet.predict.pipeline import segment
 from mmocnet.volume import Volume
 
+QUICK = SegmentSettings(location=False)
+"""Without the search for a phantom's place in a template of brains."""
 SHAPE = (96, 120, 42)
 SPHERES = [((20.0, -30.0, 6.0), 6.0), ((-31.0, 12.0, -15.0), 7.0), ((5.0, 40.0, 0.0), 8.0)]
 
@@ -33,7 +35,7 @@ def test_balls_are_found_where_they_are(phantom, head_affine, dark_spots):
 
 def test_masks_lie_on_the_grid_of_the_scan(phantom, head_affine, dark_spots):
     scan = phantom(head_affine, SHAPE, SPHERES)
-    result = segment(scan, cascade=dark_spots)
+    result = segment(scan, QUICK, cascade=dark_spots)
     for volume in (result.labels, result.probability, result.candidate_labels):
         assert volume.shape == scan.shape
         assert np.array_equal(volume.affine, scan.affine)
@@ -47,10 +49,10 @@ def test_outlines_follow_the_image_where_the_model_says_so(phantom, head_affine,
     scan = scan.like(np.where(rim, np.float32(350), scan.array))
     # A rule that calls all below 400 of a brain at 500.
     dark_spots.segmenter.level = dark_spots.detector.level = 0.4
-    wide = segment(scan, cascade=dark_spots)
+    wide = segment(scan, QUICK, cascade=dark_spots)
     assert np.array_equal(wide.labels.array > 0, scan.array * (scan.array < 400) > 0)
     dark_spots.settings = replace(dark_spots.settings, contrast_share=0.5)
-    tight = segment(scan, cascade=dark_spots)
+    tight = segment(scan, QUICK, cascade=dark_spots)
     assert np.array_equal(tight.labels.array > 0, scan.array == 100)
     assert np.array_equal(tight.probability.array, wide.probability.array)
     assert [a.confidence for a in tight.lesions] == [b.confidence for b in wide.lesions]
@@ -64,11 +66,11 @@ def test_a_lesion_that_the_brain_mask_misses_is_within_its_margin(phantom, head_
     left_mm = head_affine[0, 0] * np.arange(SHAPE[0]) + head_affine[0, 3]
     # The leftmost ball reaches from -34.5 to -27.5 mm.
     brain = (phantom(head_affine, SHAPE).array > 0) & (left_mm > -27)[:, None, None]
-    tight = segment(scan, cascade=dark_spots, brain=brain)
+    tight = segment(scan, QUICK, cascade=dark_spots, brain=brain)
     assert len(tight.lesions) == 2
     preparation = replace(dark_spots.settings.preparation, margin_mm=9.0)
     dark_spots.settings = replace(dark_spots.settings, preparation=preparation)
-    assert len(segment(scan, cascade=dark_spots, brain=brain).lesions) == 3
+    assert len(segment(scan, QUICK, cascade=dark_spots, brain=brain).lesions) == 3
 
 
 ORIENTATIONS = list(
@@ -85,7 +87,9 @@ def test_orientation_on_disk_does_not_matter(phantom, head_affine, dark_spots, o
     scan = phantom(head_affine, SHAPE, SPHERES)
     image = nibabel.Nifti1Image(scan.array, scan.affine)
     turned = image.as_reoriented(np.array(list(zip(order, flips, strict=True)), dtype=float))
-    result = segment(Volume(turned.get_fdata(dtype=np.float32), turned.affine), cascade=dark_spots)
+    result = segment(
+        Volume(turned.get_fdata(dtype=np.float32), turned.affine), QUICK, cascade=dark_spots
+    )
     assert np.abs(_centres(result) - _expected()).max() < 1.0
     assert np.array_equal(result.labels.array > 0, turned.get_fdata() == 100)
 
@@ -102,7 +106,7 @@ def test_oblique_scans_of_any_spacing_give_world_positions(phantom, dark_spots, 
     inner = phantom(np.vstack([affine[:3] * 1.05, [[0, 0, 0, 1]]]), shape).array > 0
     preparation = replace(dark_spots.settings.preparation, pixel_mm=1.0)
     dark_spots.settings = replace(dark_spots.settings, preparation=preparation)
-    result = segment(scan, cascade=dark_spots, brain=inner)
+    result = segment(scan, QUICK, cascade=dark_spots, brain=inner)
     assert len(result.lesions) == 3
     assert np.abs(_centres(result) - _expected()).max() < 1.2
     truth = scan.array == 100
@@ -111,14 +115,14 @@ def test_oblique_scans_of_any_spacing_give_world_positions(phantom, dark_spots, 
 
 
 def test_a_scan_without_lesions_gives_none(phantom, head_affine, dark_spots):
-    result = segment(phantom(head_affine, SHAPE), cascade=dark_spots)
+    result = segment(phantom(head_affine, SHAPE), QUICK, cascade=dark_spots)
     assert result.lesions == ()
     assert not result.labels.array.any()
 
 
 def test_the_same_scan_gives_the_same_result(phantom, head_affine, dark_spots):
     scan = phantom(head_affine, SHAPE, SPHERES)
-    first, second = (segment(scan, cascade=dark_spots) for _ in range(2))
+    first, second = (segment(scan, QUICK, cascade=dark_spots) for _ in range(2))
     assert first.lesions == second.lesions
     assert first.provenance == second.provenance
     assert np.array_equal(first.probability.array, second.probability.array)
@@ -127,8 +131,8 @@ def test_the_same_scan_gives_the_same_result(phantom, head_affine, dark_spots):
 def test_intensity_scale_does_not_matter(phantom, head_affine, dark_spots):
     scan = phantom(head_affine, SHAPE, SPHERES)
     scaled = scan.like(scan.array * np.float32(0.01))
-    lesions = segment(scan, cascade=dark_spots).lesions
-    other = segment(scaled, cascade=dark_spots).lesions
+    lesions = segment(scan, QUICK, cascade=dark_spots).lesions
+    other = segment(scaled, QUICK, cascade=dark_spots).lesions
     assert [one.centre_voxel for one in lesions] == [one.centre_voxel for one in other]
 
 
@@ -137,19 +141,19 @@ def test_a_single_slice_has_a_candidate_threshold_of_its_own(phantom, head_affin
     # The balls' probability is nearly 1, but no more than 1.
     for threshold, in_volume, in_slice in ((None, 3, 1), (1.0, 3, 0)):
         dark_spots.settings = replace(dark_spots.settings, slice_candidate_threshold=threshold)
-        assert len(segment(scan, cascade=dark_spots).lesions) == in_volume
+        assert len(segment(scan, QUICK, cascade=dark_spots).lesions) == in_volume
         k = round((6.0 - head_affine[2, 3]) / head_affine[2, 2])
         affine = head_affine.copy()
         affine[2, 3] += k * head_affine[2, 2]
         plane = Volume(scan.array[:, :, k : k + 1], affine)
-        assert len(segment(plane, cascade=dark_spots).lesions) == in_slice
+        assert len(segment(plane, QUICK, cascade=dark_spots).lesions) == in_slice
 
 
 def test_a_single_slice_is_segmented_and_measured_as_a_slice(phantom, head_affine, dark_spots):
     whole = phantom(head_affine, SHAPE, [((20.0, -30.0, -1.5), 6.0)])
     affine = head_affine.copy()
     affine[:3, 3] = whole.world(np.array([0.0, 0, 20]))
-    result = segment(Volume(whole.array[:, :, 20:21], affine), cascade=dark_spots)
+    result = segment(Volume(whole.array[:, :, 20:21], affine), QUICK, cascade=dark_spots)
     assert len(result.lesions) == 1
     assert result.is_slice
     assert result.lesions[0].diameter_eq_mm == pytest.approx(6.0, abs=0.5)
@@ -161,7 +165,7 @@ def test_lesions_are_the_first_candidates_with_the_same_numbers(phantom, head_af
     # Paler balls: confidence 0.35 by the rule, under the operating point.
     array[np.linalg.norm(_world(scan) - [-20.0, -40.0, 15.0], axis=-1) < 4] = 265.0
     dark_spots.settings = replace(dark_spots.settings, candidate_threshold=0.2)
-    result = segment(scan.like(array), cascade=dark_spots)
+    result = segment(scan.like(array), QUICK, cascade=dark_spots)
     assert len(result.candidates) > len(result.lesions) == 3
     assert result.candidates[:3] == result.lesions
     both = result.candidate_labels.array[result.labels.array > 0]
@@ -175,7 +179,7 @@ def _world(scan):
 
 def test_a_ball_over_10_mm_is_a_macrohaemorrhage(phantom, head_affine, dark_spots):
     spheres = [((20.0, -30.0, 6.0), 14.0), ((-31.0, 12.0, -15.0), 6.0)]
-    result = segment(phantom(head_affine, SHAPE, spheres), cascade=dark_spots)
+    result = segment(phantom(head_affine, SHAPE, spheres), QUICK, cascade=dark_spots)
     kinds = {round(one.centre_mm[0]): one.certainty for one in result.lesions}
     assert kinds == {20: Certainty.MACROHAEMORRHAGE, -31: Certainty.DEFINITE}
 
@@ -187,7 +191,7 @@ def test_a_long_thin_superficial_streak_is_warned_about_and_not_counted(
     array = scan.array.copy()
     # At y = 71 mm, z = -1.5 mm; the brain's edge at x = 0 is y = 75 mm.
     array[40:59, 107, 20] = 100.0
-    result = segment(scan.like(array), cascade=dark_spots)
+    result = segment(scan.like(array), QUICK, cascade=dark_spots)
     assert len(result.lesions) == 1
     assert len(result.siderosis) == 1
     assert any("siderosis" in warning for warning in result.warnings)
@@ -202,7 +206,7 @@ def test_a_long_thin_streak_that_lies_deep_is_a_vessel_and_no_haemorrhage(
     # Nothing is sure.
     limits = Thresholds(report=1.0)
     dark_spots.settings = replace(dark_spots.settings, thresholds=limits)
-    result = segment(scan.like(array), cascade=dark_spots)
+    result = segment(scan.like(array), QUICK, cascade=dark_spots)
     assert [one.certainty for one in result.lesions] == [Certainty.POSSIBLE]
     (number,) = result.vessels
     vessel = result.candidates[number - 1]
@@ -216,7 +220,7 @@ def test_a_long_thin_streak_that_lies_deep_is_a_vessel_and_no_haemorrhage(
 def test_a_given_threshold_decides(phantom, head_affine, dark_spots, threshold, count):
     scan = phantom(head_affine, SHAPE, SPHERES)
     array = np.where(scan.array == 100, np.float32(230), scan.array)
-    settings = SegmentSettings(threshold=threshold)
+    settings = SegmentSettings(location=False, threshold=threshold)
     assert len(segment(scan.like(array), settings, cascade=dark_spots).lesions) == count
 
 
@@ -224,7 +228,9 @@ def test_a_given_threshold_decides(phantom, head_affine, dark_spots, threshold, 
 def test_a_threshold_out_of_range_is_refused(phantom, head_affine, dark_spots, threshold):
     with pytest.raises(InputError, match="threshold"):
         segment(
-            phantom(head_affine, SHAPE), SegmentSettings(threshold=threshold), cascade=dark_spots
+            phantom(head_affine, SHAPE),
+            SegmentSettings(location=False, threshold=threshold),
+            cascade=dark_spots,
         )
 
 
@@ -238,7 +244,7 @@ def test_the_coarse_model_settings_of_the_article_run(phantom, head_affine, dark
         dark_spots.settings.preparation, pixel_mm=None, input_shape=(96, 112), strip_skull=False
     )
     dark_spots.settings = replace(dark_spots.settings, preparation=preparation)
-    result = segment(phantom(head_affine, SHAPE, SPHERES), cascade=dark_spots)
+    result = segment(phantom(head_affine, SHAPE, SPHERES), QUICK, cascade=dark_spots)
     found = _centres(result)
     for centre in _expected():
         assert np.linalg.norm(found - centre, axis=1).min() < 1.5
