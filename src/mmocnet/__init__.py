@@ -11,6 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmocnet.commands.compare import compare_scans
+    from mmocnet.commands.evaluate import score_folder
+    from mmocnet.commands.experiment import run_experiment
+    from mmocnet.commands.finetune import finetune_model
+    from mmocnet.commands.simulate import simulate_dataset
+    from mmocnet.commands.train import train_model
     from mmocnet.config import SegmentSettings
     from mmocnet.lesion import Lesion
     from mmocnet.nets.checkpoint import load_cascade
@@ -28,10 +34,16 @@ _HOMES = {
     "SegmentSettings": "mmocnet.config",
     "Segmentation": "mmocnet.predict.segmentation",
     "Volume": "mmocnet.volume",
+    "compare_scans": "mmocnet.commands.compare",
+    "finetune_model": "mmocnet.commands.finetune",
     "load_cascade": "mmocnet.nets.checkpoint",
     "load_volume": "mmocnet.predict.pipeline",
+    "run_experiment": "mmocnet.commands.experiment",
+    "score_folder": "mmocnet.commands.evaluate",
     "segment": "mmocnet.predict.pipeline",
     "segment_file": "mmocnet.predict.pipeline",
+    "simulate_dataset": "mmocnet.commands.simulate",
+    "train_model": "mmocnet.commands.train",
 }
 
 __all__ = [
@@ -40,10 +52,16 @@ __all__ = [
     "SegmentSettings",
     "Segmentation",
     "Volume",
+    "compare_scans",
+    "finetune_model",
     "load_cascade",
     "load_volume",
+    "run_experiment",
+    "score_folder",
     "segment",
     "segment_file",
+    "simulate_dataset",
+    "train_model",
 ]
 
 

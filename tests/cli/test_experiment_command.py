@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mmocnet.cli import main
-from mmocnet.cli.experiment import Experiment
+from mmocnet.commands.experiment import make_plan, run_experiment
+from mmocnet.errors import InputError
 from mmocnet.train.experiment_settings import (
     ExperimentPreset,
     ExperimentSettings,
@@ -44,16 +45,21 @@ def quick(preset: ExperimentPreset) -> ExperimentSettings:
 def dataset(tmp_path: Path, write_study: WriteStudy) -> Path:
     for number in range(7):
         write_study(tmp_path / "set", f"{number:02d}", slices=3)
-    (tmp_path / "set" / "dataset_description.json").write_text('{"By": "mmocnet simulate"}')
+    (tmp_path / "set" / "dataset_description.json").write_text(
+        '{"GeneratedBy": [{"Description": "mmocnet simulate"}]}'
+    )
     return tmp_path / "set"
 
 
 def test_names_and_label_reach_the_plan(dataset: Path, tmp_path: Path) -> None:
-    plan = Experiment("all", dataset, tmp_path / "out", folds_to_run=(1,))._plan("cpu")
+    plan = make_plan("all", dataset, tmp_path / "out", folds_to_run=[1])
     assert plan.names == EXPERIMENTS
     assert plan.folds_to_run == (1,)
     assert plan.label == {"dataset": "set", "preset": "small", "simulated": True}
-    assert Experiment("lambda", dataset, tmp_path)._plan("cpu").names == ("lambda",)
+    assert make_plan("lambda", dataset, tmp_path).names == ("lambda",)
+    own = replace(quick("small"), folds=3)
+    plan = make_plan("lambda", dataset, tmp_path, own)
+    assert (plan.settings, plan.label["preset"]) == (own, "own")
 
 
 def test_all_experiments_leave_their_tables_and_figures(
@@ -89,6 +95,12 @@ def test_the_comparison_needs_a_finished_cross_validation(
     words = ["experiment", "comparison", str(dataset), "-o", str(tmp_path / "out")]
     assert main([*words, "--device", "cpu"]) == 2
     assert "finished cross-validation" in capsys.readouterr().err
+
+
+def test_an_unknown_experiment_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected an experiment of"):
+        run_experiment("lamda", dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_dataset_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mmocnet.evaluate.instances import Prediction
     from mmocnet.evaluate.planes import PlaneScores, ReferencePlane
     from mmocnet.evaluate.realism import Realism
-    from mmocnet.evaluate.score import Report
 
 FP_RATES = (2.0, 1.0, 0.5, 0.25)
 """False positives a plane at which the curve is printed."""
@@ -84,43 +83,39 @@ class Evaluate:
         return self.out
 
     def _score_folders(self) -> None:
-        from mmocnet.evaluate.sections import score_markdown
-        from mmocnet.evaluate.tables import write_report
-
-        if self.predictions is None or self.references is None:
-            raise InputError("expected PREDICTIONS and REFERENCES, --planes or --realism")
-        out = self._out()
-        report = self._report(self.predictions, self.references)
-        other = None
-        if self.compare_with is not None:
-            other = self._report(self.compare_with, self.references)
-        summary = write_report(report, out, other)
-        print(score_markdown(summary))
-        for text in summary["warnings"]:
-            print(f"warning: {text}", file=sys.stderr)
-        if report.unused:
-            names = ", ".join(report.unused[:10])
-            print(f"{len(report.unused)} predictions have no reference: {names}")
-        if summary["page"].startswith("no page"):
-            print(summary["page"])
-
-    def _report(self, predictions: Path, references: Path) -> "Report":
         from rich.console import Console
         from rich.progress import Progress
 
-        from mmocnet.evaluate.score import ScoreSettings, evaluate_folder
+        from mmocnet.commands.evaluate import score_folder
+        from mmocnet.evaluate.score import ScoreSettings
+        from mmocnet.evaluate.sections import score_markdown
 
-        settings = ScoreSettings(self.spacing_mm, self.allow_missing, self.seed)
+        if self.predictions is None or self.references is None:
+            raise InputError("expected PREDICTIONS and REFERENCES, --planes or --realism")
         with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task(f"Scoring {predictions.name}", total=None)
-            return evaluate_folder(
-                predictions,
-                references,
-                settings,
-                self.ignore,
-                lambda done, total: bar.update(task, completed=done, total=total),
-                self.window,
+            task = bar.add_task("Scoring", total=None)
+
+            def told(name: str, done: int, total: int) -> None:
+                bar.update(task, description=f"Scoring {name}", completed=done, total=total)
+
+            summary = score_folder(
+                self.predictions,
+                self.references,
+                self._out(),
+                ScoreSettings(self.spacing_mm, self.allow_missing, self.seed),
+                ignore=self.ignore,
+                window=self.window,
+                compare_with=self.compare_with,
+                progress=told,
             )
+        print(score_markdown(summary))
+        for text in summary["warnings"]:
+            print(f"warning: {text}", file=sys.stderr)
+        unused = summary["predictions_without_reference"]
+        if unused:
+            print(f"{len(unused)} predictions have no reference: {', '.join(unused[:10])}")
+        if summary["page"].startswith("no page"):
+            print(summary["page"])
 
     def _score_planes(self, folder: Path) -> None:
         from mmocnet.evaluate.planes import read_planes, score_planes

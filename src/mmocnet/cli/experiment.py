@@ -1,17 +1,12 @@
 """`mmocnet experiment`: the article's experiments on any dataset."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from mmocnet.cli.device import chosen_device
-from mmocnet.errors import InputError
-
-if TYPE_CHECKING:
-    from mmocnet.train.experiments import Plan
 
 
 @dataclass(frozen=True)
@@ -56,86 +51,21 @@ class Experiment:
 
     def run(self) -> None:
         """Run what is not finished, score, write tables and figures."""
-        from mmocnet.train.distributed import process_group, world_size
+        from mmocnet.commands.experiment import run_experiment
 
-        device = chosen_device(self.device)
-        plan = self._plan(device)
-        with process_group(device):
-            if world_size() > 1 and self.workers > 1:
-                raise InputError(f"expected one worker under torchrun, got {self.workers}")
-            self._run(plan)
-
-    def _run(self, plan: "Plan") -> None:
-        import torch
-
-        from mmocnet.train.distributed import barrier, is_main
-        from mmocnet.train.experiments import begin, run_folds, run_in_processes, score_held_out
-        from mmocnet.train.scans import load_training_scans
-
-        load = partial(
-            load_training_scans,
+        done = run_experiment(
+            self.name,
             self.dataset,
-            plan.settings.training.cascade.preparation,
-            self.out / "cache" if self.cache is None else self.cache,
-            self.workers,
-        )
-        if is_main():
-            # The first process prepares the scans; the others then find them in the cache.
-            load()
-        barrier()
-        scans = load()
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        begin(scans, plan)
-        if self.workers > 1:
-            run_in_processes(load, plan, self.workers, self.threads or 1)
-        else:
-            run_folds(scans, plan)
-        if self._compares(plan):
-            score_held_out(scans, plan)
-        if is_main():
-            self._report(plan)
-
-    def _compares(self, plan: "Plan") -> bool:
-        from mmocnet.train.experiments import unfinished
-
-        if "comparison" not in plan.names:
-            return False
-        # `all` on some of the folds leaves the comparison to the run that ends the last fold.
-        return self.name == "comparison" or not unfinished(plan, "cross-validation")
-
-    def _report(self, plan: "Plan") -> None:
-        from mmocnet.train.experiment_report import write_experiment
-        from mmocnet.train.experiments import unfinished
-        from mmocnet.train.variants import FOLD_EXPERIMENTS
-
-        for name in plan.names:
-            missing = unfinished(plan, name) if name in FOLD_EXPERIMENTS else []
-            if missing:
-                print(f"{name}: folds {missing} are not finished yet")
-            if name == "environment" or any((plan.out / name).glob("*/*.json")):
-                write_experiment(plan.out, name)
-                print(f"{name}: {plan.out / name}  (research use only - not a medical device)")
-
-    def _plan(self, device: str) -> "Plan":
-        from mmocnet.train.experiment_settings import experiment_settings
-        from mmocnet.train.experiments import Plan
-        from mmocnet.train.variants import EXPERIMENTS
-
-        return Plan(
-            out=self.out,
-            names=EXPERIMENTS if self.name == "all" else (self.name,),
-            settings=experiment_settings(self.preset),
-            label=self._label(),
-            device=device,
+            self.out,
+            self.preset,
             folds_to_run=self.folds_to_run,
+            workers=self.workers,
+            threads=self.threads,
+            cache=self.cache,
+            device=chosen_device(self.device),
         )
-
-    def _label(self) -> dict[str, Any]:
-        description = self.dataset / "dataset_description.json"
-        text = description.read_text(encoding="utf-8") if description.is_file() else ""
-        return {
-            "dataset": self.dataset.resolve().name,
-            "preset": self.preset,
-            "simulated": "mmocnet simulate" in text,
-        }
+        for one in done:
+            if one.missing:
+                print(f"{one.name}: folds {list(one.missing)} are not finished yet")
+            if one.folder is not None:
+                print(f"{one.name}: {one.folder}  (research use only - not a medical device)")

@@ -53,39 +53,23 @@ class Finetune:
         from rich.console import Console
         from rich.progress import Progress
 
-        from mmocnet.nets.card import default_model
-        from mmocnet.nets.checkpoint import load_cascade
-        from mmocnet.train.finetune import finetune
-        from mmocnet.train.finetune_data import (
-            check_scans,
-            read_labelled,
-            simulate_replay,
-            split_for_tuning,
-        )
+        from mmocnet.commands.finetune import finetune_model
 
-        settings = self.settings()
-        labelled = read_labelled(self.dataset, self.out / "reference")
-        for name in labelled.unfinished:
-            print(f"left out, its review is not complete: {name}")
-        # What cannot do is refused before anything takes time.
-        split_for_tuning(labelled.scans, settings.held_out_share, settings.seed)
-        check_scans(labelled.scans)
-        start = load_cascade(self.start or default_model(), settings.device)
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("Fine-tuning", total=None)
 
             def told(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total)
 
-            replay = simulate_replay(
-                self.out / "replay",
-                settings.replay_subjects,
-                settings.seed,
-                start.classifier is not None,
-                self.workers,
-                lambda done, total: told("Simulating", done, total),
+            outcome = finetune_model(
+                self.dataset,
+                self.out,
+                self.start,
+                self.settings(),
+                workers=self.workers,
+                say=print,
+                progress=told,
             )
-            outcome = finetune(start, labelled, replay, self.out, settings, told)
         _report(outcome)
 
     def settings(self) -> "FinetuneSettings":

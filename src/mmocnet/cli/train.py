@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mmocnet.cli.bars import bars
 from mmocnet.cli.device import chosen_device
 from mmocnet.config import TrainPreset, TrainSettings, train_settings
 from mmocnet.errors import InputError
 
 if TYPE_CHECKING:
-    from mmocnet.train.patches import TrainingScan
+    from mmocnet.commands.train import Trained
 
 
 WARM_RATE = 0.5
@@ -87,93 +88,24 @@ class Train:
 
     def run(self) -> None:
         """Prepare the scans, train, say where the model is."""
-        from mmocnet.train.distributed import process_group
+        from mmocnet.commands.train import TrainData, train_model
+        from mmocnet.train.distributed import is_main, process_group
 
         device = chosen_device(self.device, self.threads)
-        with process_group(device):
-            self._train(device)
-
-    def _train(self, device: str) -> None:
-        from mmocnet.train.datasets import check_datasets
-        from mmocnet.train.distributed import on_main
-        from mmocnet.train.stages import train_cascade
-
-        settings = self.settings()
-        others = {"--thresholds-on": self.thresholds_on, "--classifier-on": self.classifier_on}
-        given = {name: folder for name, folder in others.items() if folder is not None}
-        on_main(lambda: check_datasets(self.dataset, given))
-        # The first process fills the cache, from which the others then read.
-        scans = on_main(lambda: self._scans(settings)) or self._scans(settings)
-        card = {
-            "dataset": self.dataset.resolve().name,
-            "command": "mmocnet " + shlex.join(sys.argv[1:]),
-        }
-        model = train_cascade(scans, self.out, settings, self.stage, device, card)
-        on_main(lambda: self._finish(model, scans, device))
-
-    def _finish(self, model: Path | None, scans: "tuple[TrainingScan, ...]", device: str) -> None:
-        if model is None:
-            print(f"stage 1 is trained: {self.out}")
-            return
-        natural = self.thresholds_on
-        if natural is not None and self.classifier_on is not None:
-            self._classify(model, (self.classifier_on, natural), device)
-        elif natural is not None:
-            self._calibrate(model, natural, scans, device)
-        print(f"model: {model}  (research use only - not a medical device)")
-
-    def _calibrate(
-        self, model: Path, natural: Path, scans: "tuple[TrainingScan, ...]", device: str
-    ) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        from mmocnet.io.dataset import read_dataset
-        from mmocnet.train.split import split_by_subject
-        from mmocnet.train.thresholds import calibrate
-
-        split = split_by_subject(scans, self.settings().validation_share, self.seed)
-        kept = {scan.subject for scan in split.validation}
-        validation = [
-            scan
-            for scan in read_dataset(self.dataset)
-            if scan.subject in kept and scan.labels is not None
-        ]
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("Choosing operating points", total=None)
-            points = calibrate(
-                model,
-                validation,
-                natural,
-                device,
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
-        print(f"operating points: {points}")
-
-    def _classify(self, model: Path, folders: tuple[Path, Path], device: str) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        from mmocnet.io.dataset import read_dataset
-        from mmocnet.train.classifier_stage import ClassifierScans, add_classifier
-        from mmocnet.train.thresholds import is_simulated
-
-        learn, natural = (
-            tuple(scan for scan in read_dataset(folder) if scan.labels is not None)
-            for folder in folders
-        )
-        scans = ClassifierScans(learn, natural, folders[1].resolve().name, is_simulated(folders[1]))
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("Collecting candidates", total=None)
-            points = add_classifier(
-                model,
-                scans,
-                self.out / "classifier",
+        data = TrainData(self.dataset, self.thresholds_on, self.classifier_on, self.cache)
+        with process_group(device), bars() as told:
+            trained = train_model(
+                data,
+                self.out,
                 self.settings(),
-                device,
-                lambda done, total: bar.update(task, completed=done, total=total),
+                stage=self.stage,
+                workers=self.workers,
+                device=device,
+                command="mmocnet " + shlex.join(sys.argv[1:]),
+                progress=told,
             )
-        print(f"operating points: {points}")
+            if is_main():
+                _say(trained, self.out)
 
     def settings(self) -> TrainSettings:
         """Return the preset with this command's changes."""
@@ -181,12 +113,6 @@ class Train:
 
         preset = self._with_amounts(train_settings(self.preset))
         budgets = self._budgets()
-        if self.classifier_on is not None and self.thresholds_on is None:
-            raise InputError("expected --thresholds-on beside --classifier-on, got none")
-        if self.classifier_on is not None and preset.cascade.classifier is None:
-            raise InputError(
-                f"expected --preset standard beside --classifier-on, got {self.preset}"
-            )
         most: tuple[int | None, ...] = (
             (None, None, None) if self.epochs is None else (*self.epochs, None)
         )
@@ -244,19 +170,11 @@ class Train:
                 raise InputError(f"expected --budget-minutes-{name} above 0, got {budget:g}")
         return budgets
 
-    def _scans(self, settings: TrainSettings) -> "tuple[TrainingScan, ...]":
-        from rich.console import Console
-        from rich.progress import Progress
 
-        from mmocnet.train.scans import load_training_scans
-
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("Preparing scans", total=None)
-            return load_training_scans(
-                self.dataset,
-                settings.cascade.preparation,
-                self.out / "cache" if self.cache is None else self.cache,
-                self.workers,
-                lambda done, total: bar.update(task, completed=done, total=total),
-                settings.planes_across,
-            )
+def _say(trained: "Trained", out: Path) -> None:
+    if trained.model is None:
+        print(f"stage 1 is trained: {out}")
+        return
+    if trained.points is not None:
+        print(f"operating points: {trained.points}")
+    print(f"model: {trained.model}  (research use only - not a medical device)")

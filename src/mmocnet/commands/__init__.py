@@ -1,0 +1,1 @@
+"""Each command as one call; the command line adds options, progress bars and words."""

@@ -1,0 +1,162 @@
+"""`mmocnet train` as one call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mmocnet.config import Thresholds, TrainSettings, train_settings
+from mmocnet.errors import InputError
+from mmocnet.io.dataset import DatasetScan, read_dataset
+from mmocnet.train.classifier_stage import ClassifierScans, add_classifier
+from mmocnet.train.datasets import check_datasets
+from mmocnet.train.distributed import on_main, process_group
+from mmocnet.train.patches import TrainingScan
+from mmocnet.train.scans import load_training_scans
+from mmocnet.train.split import split_by_subject
+from mmocnet.train.stages import train_cascade
+from mmocnet.train.thresholds import calibrate, is_simulated
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done and how much there is to do."""
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """The datasets of a training, BIDS folders with references.
+
+    Attributes:
+        learn: What both stages learn from.
+        thresholds_on: Of other subjects, with natural lesion counts: on it confidence is fitted
+            and operating points are chosen. None takes validation scans of `learn`.
+        classifier_on: Of other subjects again, on which the classifier of candidates learns;
+            needs `thresholds_on`. None leaves the model without one.
+        cache: Folder of prepared scans; None takes one in the run's.
+    """
+
+    learn: Path
+    thresholds_on: Path | None = None
+    classifier_on: Path | None = None
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What `train_model` did.
+
+    Attributes:
+        model: Folder of the model; None where stage 1 alone was trained.
+        points: Operating points of volumes, where `thresholds_on` was given.
+    """
+
+    model: Path | None
+    points: Thresholds | None = None
+
+
+def train_model(
+    data: TrainData | Path | str,
+    out: Path | str,
+    settings: TrainSettings | None = None,
+    *,
+    stage: Literal["1", "2", "both"] = "both",
+    workers: int = 1,
+    device: str = "cpu",
+    command: str = "mmocnet.train_model",
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a cascade on a BIDS dataset with references; called again it goes on.
+
+    Args:
+        data: The dataset, or all of them.
+        out: Folder of the run: states, logs, and at the end `model`.
+        settings: How to train; None takes the compact preset.
+        stage: Which stage; 2 needs a run folder with a finished stage 1.
+        workers: Processes that prepare scans.
+        device: cpu or cuda.
+        command: What the model's card says it was trained by.
+        progress: Told of what comes before and after the training, which prints its own.
+
+    Raises:
+        InputError: If datasets share scans, hold too little, or the folder was begun with others.
+    """
+    data = data if isinstance(data, TrainData) else TrainData(Path(data))
+    settings = train_settings("compact") if settings is None else settings
+    _check(data, settings)
+    run = _Run(data, Path(out), settings, device, progress or _silent)
+    with process_group(device):
+        others = {"--thresholds-on": data.thresholds_on, "--classifier-on": data.classifier_on}
+        given = {name: folder for name, folder in others.items() if folder is not None}
+        on_main(lambda: check_datasets(data.learn, given))
+        # The first process fills the cache, from which the others then read.
+        scans = on_main(lambda: _scans(run, workers)) or _scans(run, workers)
+        card = {"dataset": data.learn.resolve().name, "command": command}
+        model = train_cascade(scans, run.out, settings, stage, device, card)
+        points = None if model is None else on_main(lambda: _decide(run, model, scans))
+    return Trained(model, points)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A training: its datasets, folder, settings, device, and who is told."""
+
+    data: TrainData
+    out: Path
+    settings: TrainSettings
+    device: str
+    progress: Progress
+
+    def told(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.progress(what, done, total)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def _check(data: TrainData, settings: TrainSettings) -> None:
+    if data.classifier_on is None:
+        return
+    if data.thresholds_on is None:
+        raise InputError("expected --thresholds-on beside --classifier-on, got none")
+    if settings.cascade.classifier is None:
+        raise InputError(
+            "expected --preset standard beside --classifier-on, or settings with a classifier, "
+            "got none"
+        )
+
+
+def _scans(run: _Run, workers: int) -> tuple[TrainingScan, ...]:
+    return load_training_scans(
+        run.data.learn,
+        run.settings.cascade.preparation,
+        run.data.cache or run.out / "cache",
+        workers,
+        run.told("Preparing scans"),
+        run.settings.planes_across,
+    )
+
+
+def _decide(run: _Run, model: Path, scans: tuple[TrainingScan, ...]) -> Thresholds | None:
+    """Add the classifier, or the confidence in context; return the operating points."""
+    natural, learn = run.data.thresholds_on, run.data.classifier_on
+    if natural is None:
+        return None
+    if learn is None:
+        split = split_by_subject(scans, run.settings.validation_share, run.settings.seed)
+        kept = {scan.subject for scan in split.validation}
+        own = [scan for scan in _labelled(run.data.learn) if scan.subject in kept]
+        return calibrate(model, own, natural, run.device, run.told("Choosing operating points"))
+    return add_classifier(
+        model,
+        ClassifierScans(
+            _labelled(learn), _labelled(natural), natural.resolve().name, is_simulated(natural)
+        ),
+        run.out / "classifier",
+        run.settings,
+        run.device,
+        run.told("Collecting candidates"),
+    )
+
+
+def _labelled(folder: Path) -> tuple[DatasetScan, ...]:
+    return tuple(scan for scan in read_dataset(folder) if scan.labels is not None)
