@@ -133,3 +133,9 @@ def test_what_grew_over_10_mm_is_told_apart(lesion, moved, before, after, said):
     sentence = summary_sentence(comparison)
     assert ("1 microbleed has grown over 10 mm" in sentence) == bool(said[0])
     assert ("1 new haemorrhage over 10 mm" in sentence) == bool(said[1])
+
+
+def test_what_has_shrunk_has_not_grown_over_10_mm(lesion, moved):
+    after = lesion(1, (5, 0, 0), 5, certainty=Certainty.MACROHAEMORRHAGE)
+    (change,) = list_changes(_visit([lesion(1, (0, 0, 0), 6)]), _visit([after]), moved, SETTINGS)
+    assert not change.outgrew

@@ -123,6 +123,21 @@ def test_classes_say_how_much_of_the_brain_they_are_of():
     assert "1-4 microbleeds, in the 17% of the brain that the scan covers" in page
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"brain_ml": 1200.0}, "1-4 microbleeds<"),
+        ({"brain_ml": 400.0}, "1-4 microbleeds, in the 400 ml of brain that the scan shows<"),
+        ({"brain_ml": 400.0, "coverage": 0.97}, "1-4 microbleeds<"),
+        ({"brain_ml": 23.4}, "not known: the scan shows 23 ml of brain alone"),
+    ],
+)
+def test_classes_say_how_much_brain_they_are_of_where_its_share_is_not_known(known, said):
+    page = _report((_lesion(1),), **known)
+    assert said in page
+    assert ("classes 0, 1-4" in page) == (known["brain_ml"] > 150)
+
+
 def test_a_single_slice_has_no_classes():
     page = _report((_lesion(1),), is_slice=True)
     assert "not known: a single slice" in page

@@ -130,6 +130,28 @@ def test_a_dicom_scan_leaves_three_objects_in_a_folder_of_its_own(result, place,
     assert pdf == place.pdf.read_bytes()
 
 
+@pytest.mark.parametrize("phase", [False, True])
+def test_both_objects_say_how_the_result_was_made(result, place, phase):
+    record = result.provenance
+    record |= {"OperatingPoint": "screening", "Threshold": 0.0512}
+    if phase:
+        record["Input"]["Phase"] = {"Name": "p.nii", "SHA256": "0" * 64, "Sign": "auto"}
+    write_outputs(result, place)
+    (segment,) = pydicom.dcmread(place.dicom / "seg.dcm").SegmentSequence
+    said = segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
+    report = pydicom.dcmread(place.dicom / "sr.dcm").to_json()
+    used = "used" if phase else "not used"
+    for name, value in (
+        ("Operating point", "screening"),
+        ("Confidence threshold", "0.0512"),
+        ("Phase", used),
+        ("Brain mask", "made by this software"),
+        ("SHA-256 of the input", record["Input"]["SHA256"]),
+    ):
+        assert f"{name}={value}" in said
+        assert f"{name}: {value}" in report
+
+
 def test_no_lesion_leaves_a_report_and_no_segmentation(result, place):
     write_outputs(result, place)
     assert (place.dicom / "seg.dcm").is_file()

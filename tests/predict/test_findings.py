@@ -32,3 +32,14 @@ def test_a_long_thin_deep_finding_is_a_vessel_unless_it_is_sure(confidence, set_
     assert [one.certainty.value for one in found.lesions] == (
         [] if set_aside else ["macrohaemorrhage"]
     )
+
+
+@pytest.mark.parametrize(("slices", "certainty"), [(3, "definite"), (4, "macrohaemorrhage")])
+def test_a_haemorrhage_over_10_mm_is_so_whatever_the_thickness_of_its_slices(slices, certainty):
+    labels = np.zeros((20, 20, 8), np.int32)
+    labels[8:12, 8:12, 3] = 1
+    labels[9, 9, 2 : 2 + slices] = 1
+    placed = Volume(labels, np.diag([0.8, 0.8, 5.0, 1.0]))
+    (lesion,) = list_findings(placed, np.array([0.9]), None, Thresholds(), 0.5).lesions
+    assert lesion.diameter_mm > 10
+    assert lesion.certainty == certainty

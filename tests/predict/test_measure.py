@@ -73,6 +73,22 @@ def test_a_thick_slice_does_not_make_a_small_lesion_long():
     assert found.diameter_mm < 4.0
 
 
+@pytest.mark.parametrize(("slices", "sure_mm"), [(1, 13**0.5), (2, 13**0.5), (3, 7.0), (4, 12.0)])
+def test_what_is_sure_of_a_diameter_ends_early_in_thick_slices(slices, sure_mm):
+    labels = np.zeros((20, 20, 8), dtype=np.int32)
+    labels[8:11, 8:11, 2] = 1
+    labels[9, 9, 1 : 1 + slices] = 1
+    found = measure(labels, _affine((1.0, 1.0, 5.0)))[1]
+    assert found.sure_diameter_mm == pytest.approx(sure_mm)
+    assert found.sure_diameter_mm <= found.diameter_mm
+
+
+def test_on_isotropic_voxels_all_of_a_diameter_is_sure(rng):
+    labels = (rng.random((6, 7, 8)) < 0.2).astype(np.int32)
+    found = measure(labels, _affine((0.9, 0.9, 0.9)))[1]
+    assert found.sure_diameter_mm == pytest.approx(found.diameter_mm)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_slice_is_measured_as_a_disc_in_its_plane(axis):
     shape, spacing = [101, 101, 101], [0.2, 0.2, 0.2]

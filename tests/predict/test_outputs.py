@@ -30,6 +30,7 @@ from mmocnet.predict.engine import make_engine
 from mmocnet.predict.outputs import output_files
 from mmocnet.predict.pipeline import segment_file
 from mmocnet.predict.provenance import FileOptions
+from mmocnet.volume import Volume
 
 QUICK = SegmentSettings(location=False)
 """Without the search for a phantom's place in a template of brains."""
@@ -241,6 +242,20 @@ def test_two_datasets_have_two_names_in_one_derivative(phantom, head_affine, dar
 def test_a_desc_of_the_input_does_not_meet_that_of_the_output(tmp_path):
     files = output_files(tmp_path / "sub-1_desc-preproc_T2starw.nii", tmp_path)
     assert files.table.name == "sub-1_desc-cmb_dseg.tsv"
+
+
+@pytest.mark.parametrize(("slices", "whole"), [(42, True), (3, False)])
+def test_a_fragment_of_a_head_has_no_field_of_a_whole_brain(
+    phantom, head_affine, dark_spots, tmp_path, slices, whole
+):
+    scan = phantom(head_affine, SHAPE, SPHERES)
+    first = 21 - slices // 2
+    part = Volume(scan.array[:, :, first : first + slices], scan.affine)
+    path = _save(tmp_path, "part.nii.gz", part)
+    files = segment_file(path, tmp_path / "out", QUICK, cascade=dark_spots).files
+    record = json.loads(files.summary.read_text())
+    assert ("RadElement" in record["Summary"]) == whole
+    assert (record["Provenance"]["BrainMl"] > 800) == whole
 
 
 def test_a_picture_gives_pictures_of_its_own_size(phantom, head_affine, dark_spots, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from mmocnet.config import Thresholds
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.locate.locate import place
+from mmocnet.predict.measure import Measurement
 from mmocnet.review.reading import Finding, Grid, Reading, finding_json
 from mmocnet.review.rows import certainty_and_source, reviewed_rows
 
@@ -38,7 +39,14 @@ ADDED = Finding("r1", "reader", np.arange(3, dtype=np.uint32), verdict="accept")
 def test_certainty_is_the_readers_word_but_for_what_is_too_large(
     finding: Finding, diameter_mm: float, expected: tuple[str, str]
 ) -> None:
-    assert certainty_and_source(finding, diameter_mm, LIMITS) == expected
+    size = Measurement((0.0, 0.0, 0.0), (0, 0, 0), 20.0, diameter_mm, diameter_mm, 3.4)
+    assert certainty_and_source(finding, size, LIMITS) == expected
+
+
+@pytest.mark.parametrize("finding", [MACHINE, ADDED])
+def test_thick_slices_alone_make_nothing_too_large(finding: Finding) -> None:
+    size = Measurement((0.0, 0.0, 0.0), (0, 0, 0), 45.0, 11.2, 7.1, 4.4)
+    assert certainty_and_source(finding, size, LIMITS)[0] == "definite"
 
 
 def test_what_counts_is_numbered_from_one_and_the_rest_not_at_all(

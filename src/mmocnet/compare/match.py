@@ -64,7 +64,9 @@ class Change:
         macro = Certainty.MACROHAEMORRHAGE
         if self.baseline is None or self.follow_up is None:
             return False
-        return self.baseline.certainty is not macro and self.follow_up.certainty is macro
+        crossed = self.baseline.certainty is not macro and self.follow_up.certainty is macro
+        # Slices that lie otherwise can make longer what has not grown.
+        return crossed and self.follow_up.volume_mm3 > self.baseline.volume_mm3
 
     @property
     def volume_ratio(self) -> float:

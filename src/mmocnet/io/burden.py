@@ -14,6 +14,8 @@ from mmocnet.lesion import Certainty, Lesion
 
 NOT_LOCATED = "not located"
 SIDES = ("left", "right")
+LEAST_BRAIN_ML = 150.0
+"""Brain below which a scan is a fragment of a head, of which no class is given."""
 
 
 def microbleeds(lesions: Iterable[Lesion]) -> list[Lesion]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmocnet.io.burden import (
+    LEAST_BRAIN_ML,
     NOT_LOCATED,
     RegionCount,
     baseline_burden,
@@ -28,6 +29,8 @@ REVIEWED_LIMITS = (
 
 WHOLE_BRAIN = 0.9
 """Share of the brain that a scan covers, by registration, below which classes say how much."""
+WHOLE_BRAIN_ML = 800.0
+"""Brain below which classes say how much, where its share is not known: grown-ups have more."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Report:
         regions: Microbleeds of each region; empty where none was located.
         pattern: "strictly lobar", "strictly deep", "mixed", "none" or "unknown".
         coverage: Share of the brain that the scan covers, 0 to 1, NaN where it is not known.
+        brain_ml: Brain that the scan shows, NaN where that is not known.
         technique_line: Sequence, field strength, echo time and voxel in a line.
         reading: What a reader made of it; None where no one has read it.
     """
@@ -116,6 +120,7 @@ class Report:
     regions: Sequence[RegionCount] = ()
     pattern: str = "unknown"
     coverage: float = math.nan
+    brain_ml: float = math.nan
     technique_line: str = ""
     reading: ReaderPart | None = None
 
@@ -187,12 +192,18 @@ def conclusions(report: Report) -> list[tuple[str, str]]:
     part = ""
     if report.coverage < WHOLE_BRAIN:
         part = f", in the {report.coverage:.0%} of the brain that the scan covers"
+    elif math.isnan(report.coverage) and report.brain_ml < WHOLE_BRAIN_ML:
+        part = f", in the {report.brain_ml:.0f} ml of brain that the scan shows"
     pairs = [
         ("Burden", (f"{burden_class(count)} microbleeds" if count else "none") + part),
         ("As a baseline of ARIA", f"{baseline_burden(count)} (classes 0, 1-4, over 4){part}"),
     ]
     if report.is_slice:
         pairs = [("Burden, ARIA", "not known: a single slice")]
+    elif report.brain_ml < LEAST_BRAIN_ML:
+        pairs = [
+            ("Burden, ARIA", f"not known: the scan shows {report.brain_ml:.0f} ml of brain alone")
+        ]
     elif count:
         pairs.append(("Pattern", meaning.get(report.pattern, report.pattern)))
     if report.reading is not None and report.reading.preliminary:

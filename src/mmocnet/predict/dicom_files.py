@@ -42,6 +42,7 @@ def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: P
         made=_made(record),
         model=record["Model"]["Name"],
         version=record["Version"],
+        made_with=made_with(record),
     )
     try:
         write_seg(findings, folder / SEG)
@@ -63,6 +64,23 @@ def machine_settings(record: dict[str, Any]) -> dict[str, Any]:
         record: The result's provenance.
     """
     return result_settings(record) | _given(record["Input"])
+
+
+def made_with(record: dict[str, Any]) -> dict[str, str]:
+    """Return what a DICOM object says of how a result was made, beside model and weights.
+
+    Args:
+        record: The result's provenance.
+    """
+    source = record["Input"]
+    return {
+        "Operating point": record["OperatingPoint"],
+        "Confidence threshold": f"{record['Threshold']:.6g}",
+        "Engine": record["Engine"],
+        "Phase": "used" if "Phase" in source else "not used",
+        "Brain mask": "given" if "Mask" in source else "made by this software",
+        "SHA-256 of the input": source["SHA256"],
+    }
 
 
 def _given(source: dict[str, Any]) -> dict[str, Any]:

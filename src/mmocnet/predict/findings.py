@@ -44,15 +44,11 @@ class Findings:
     vessels: tuple[int, ...]
 
 
-def certainty_of(confidence: float, diameter_mm: float, thresholds: Thresholds) -> Certainty:
-    """Return how sure a lesion of this confidence and largest diameter is.
-
-    >>> certainty_of(0.9, 4.0, Thresholds()).value, certainty_of(0.9, 1.5, Thresholds()).value
-    ('definite', 'possible')
-    """
-    if diameter_mm > MAXIMUM_MM:
+def certainty_of(confidence: float, size: Measurement, thresholds: Thresholds) -> Certainty:
+    """Return how sure a lesion of this confidence and size is."""
+    if size.sure_diameter_mm > MAXIMUM_MM:
         return Certainty.MACROHAEMORRHAGE
-    if confidence >= thresholds.report and diameter_mm >= MINIMUM_MM:
+    if confidence >= thresholds.report and size.diameter_mm >= MINIMUM_MM:
         return Certainty.DEFINITE
     return Certainty.POSSIBLE
 
@@ -87,7 +83,8 @@ def list_findings(
         # What is sure may be a row of microbleeds.
         if superficial
         or (
-            measured[number].diameter_mm > MAXIMUM_MM and confidence[number - 1] < thresholds.report
+            measured[number].sure_diameter_mm > MAXIMUM_MM
+            and confidence[number - 1] < thresholds.report
         )
     }
     order = sorted(measured, key=lambda number: (number in strange, -confidence[number - 1]))
@@ -135,7 +132,7 @@ def _joined(labels: Labels3D, confidence: FloatArray) -> Labels3D:
 def _lesion(
     index: int, measured: Measurement, confidence: float, thresholds: Thresholds, *, aside: bool
 ) -> Lesion:
-    certainty = certainty_of(confidence, measured.diameter_mm, thresholds)
+    certainty = certainty_of(confidence, measured, thresholds)
     macro = certainty is Certainty.MACROHAEMORRHAGE and not aside
     return Lesion(
         index=index,

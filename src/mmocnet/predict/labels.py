@@ -40,7 +40,9 @@ def measured_lesions(labels: Volume) -> tuple[Lesion, ...]:
             diameter_eq_mm=one.diameter_eq_mm,
             confidence=float("nan"),
             certainty=(
-                Certainty.MACROHAEMORRHAGE if one.diameter_mm > MAXIMUM_MM else Certainty.DEFINITE
+                Certainty.MACROHAEMORRHAGE
+                if one.sure_diameter_mm > MAXIMUM_MM
+                else Certainty.DEFINITE
             ),
         )
         for number, one in measure(labels.array, labels.affine).items()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmocnet.errors import InputError
-from mmocnet.io.burden import rad_element_baseline
+from mmocnet.io.burden import LEAST_BRAIN_ML, rad_element_baseline
 from mmocnet.io.dataset import SUFFIX, stem, write_json, write_tsv
 from mmocnet.io.nifti import write_nifti
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
@@ -253,7 +253,8 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
         "Warnings": list(result.warnings),
     }
     acquired = result.provenance["Input"].get("Acquisition", {})
-    if not result.is_slice:
+    seen = result.provenance.get("BrainMl")
+    if not result.is_slice and (seen is None or seen >= LEAST_BRAIN_ML):
         # The set is of a whole brain.
         summary |= {"RadElement": rad_element_baseline(result.lesions, acquired)}
     about_candidates = (

@@ -199,9 +199,17 @@ def conclude(
         warnings=tuple(warnings),
         slice_axis=slice_axis(volume),
         source=scan.source,
-        provenance=provenance(scan, settings, cascade, threshold) | {"Location": place.as_json()},
+        provenance=provenance(scan, settings, cascade, threshold)
+        | {"Location": place.as_json(), "BrainMl": brain_ml(volume, brain)},
         dicom=scan.dicom,
     )
+
+
+def brain_ml(volume: Volume, brain: Mask3D) -> float | None:
+    """Return how much brain a volume shows, None of a single slice."""
+    if 1 in volume.shape:
+        return None
+    return round(float(brain.sum()) * volume.voxel_mm3 / 1000, 1)
 
 
 def _thresholds(
@@ -309,6 +317,7 @@ def segment_file(
     )
     record = expected | {
         "Location": result.provenance["Location"],
+        "BrainMl": result.provenance["BrainMl"],
         "Started": started.isoformat(timespec="seconds"),
         "Seconds": round(time.perf_counter() - clock, 2),
     }

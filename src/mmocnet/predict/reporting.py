@@ -37,12 +37,19 @@ def make_report(result: Segmentation) -> Report:
         regions=region_counts(result.lesions, [(one.name, one.group) for one in REGIONS]),
         pattern=pattern(result.lesions),
         coverage=_coverage(result.provenance.get("Location", {})),
+        brain_ml=_brain_ml(result.provenance),
         technique_line=technique_line(result),
     )
 
 
 def _coverage(place: dict[str, Any]) -> float:
     return float(place["Coverage"]) if place.get("Ok") else math.nan
+
+
+def _brain_ml(record: dict[str, Any]) -> float:
+    """Return how much brain a scan shows, NaN where its record does not say."""
+    found = record.get("BrainMl")
+    return math.nan if found is None else float(found)
 
 
 def _plane(result: Segmentation) -> str:

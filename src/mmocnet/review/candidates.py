@@ -20,6 +20,7 @@ from mmocnet.io.picture import read_picture
 from mmocnet.io.tables import candidate_rows, read_lesions
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.predict.findings import certainty_of
+from mmocnet.predict.measure import measure
 from mmocnet.predict.outputs import OutputFiles, read_summary
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.prepare.geometry import slice_axis
@@ -90,11 +91,14 @@ def candidates_in(files: OutputFiles) -> MachineResult:
     status = {int(row["index"]): row["status"] for row in read_tsv(table)}
     certain = {one.index: one.certainty for one in read_lesions(files.table)}
     limits = Thresholds(**record["Thresholds"])
+    labels = _labels(files.folder / f"{base}{files.image}", record)
+    sizes = measure(labels.array, labels.affine)
     rows = []
     for one in read_lesions(table):
-        given = certain.get(one.index, certainty_of(one.confidence, one.diameter_mm, limits))
+        if one.index not in sizes:
+            raise InputError(f"expected an outline of candidate {one.index} in {labels.name}")
+        given = certain.get(one.index, certainty_of(one.confidence, sizes[one.index], limits))
         rows.append((replace(one, certainty=given), status[one.index], one.index))
-    labels = _labels(files.folder / f"{base}{files.image}", record)
     return _result(labels, slice_axis(labels), rows, record, summary.get("Warnings", ()))
 
 
@@ -112,9 +116,6 @@ def _result(
     warnings: Sequence[str],
 ) -> MachineResult:
     outlines = voxels_of(labels.array)
-    missing = [index for _, _, index in rows if index not in outlines]
-    if missing:
-        raise InputError(f"expected an outline of candidate {missing[0]} in {labels.name}")
     findings = tuple(
         Finding(f"m{index}", "machine", outlines[index], one.confidence, one, status)
         for one, status, index in rows

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
-from mmocnet.lesion import Lesion
+from mmocnet.lesion import Certainty, Lesion
+from mmocnet.predict.findings import MAXIMUM_MM
 from mmocnet.predict.measure import Measurement, measure_voxels
 from mmocnet.types import FloatArray, IntTriple, Triple
 
@@ -151,11 +152,14 @@ def measured(finding: Finding, grid: Grid) -> Measurement:
     lesion = finding.machine
     if lesion is None or (finding.edited and finding.voxels.size):
         return _measured_outline(finding, grid)
+    macro = lesion.certainty is Certainty.MACROHAEMORRHAGE
     return Measurement(
         centre_mm=lesion.centre_mm,
         centre_voxel=lesion.centre_voxel,
         volume_mm3=lesion.volume_mm3,
         diameter_mm=lesion.diameter_mm,
+        # As its class says: it was measured when it was found.
+        sure_diameter_mm=lesion.diameter_mm if macro else min(lesion.diameter_mm, MAXIMUM_MM),
         diameter_eq_mm=lesion.diameter_eq_mm,
     )
 

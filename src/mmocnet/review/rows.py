@@ -11,6 +11,7 @@ from mmocnet.config import Thresholds
 from mmocnet.io.reviewed import Source
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.predict.findings import MAXIMUM_MM, MINIMUM_MM, certainty_of
+from mmocnet.predict.measure import Measurement
 from mmocnet.review.finding import Finding, Grid, measured, placed
 from mmocnet.review.reading import Reading
 
@@ -82,7 +83,7 @@ def verdict_of(one: Finding) -> RowVerdict:
 def _row(one: Finding, verdict: RowVerdict, index: int, grid: Grid, limits: Thresholds) -> Row:
     size = measured(one, grid)
     region, side, group = placed(one, size, grid)
-    certainty, by = certainty_and_source(one, size.diameter_mm, limits)
+    certainty, by = certainty_and_source(one, size, limits)
     lesion = Lesion(
         index=index,
         name=one.name,
@@ -102,22 +103,22 @@ def _row(one: Finding, verdict: RowVerdict, index: int, grid: Grid, limits: Thre
 
 
 def certainty_and_source(
-    one: Finding, diameter_mm: float, limits: Thresholds
+    one: Finding, size: Measurement, limits: Thresholds
 ) -> tuple[Certainty, By]:
     """Return how sure a finding is, and who says so.
 
     Over 10 mm its size decides. Else the reader's word counts, then the machine's confidence; of
     an added one without a word the size alone: under 2 mm it is possible.
     """
-    if diameter_mm > MAXIMUM_MM:
+    if size.sure_diameter_mm > MAXIMUM_MM:
         return Certainty.MACROHAEMORRHAGE, "size"
     if one.certainty is not None:
         return Certainty(one.certainty), "reader"
     if one.machine is not None:
         if not one.edited:
             return one.machine.certainty, "machine"
-        return certainty_of(one.confidence, diameter_mm, limits), "machine"
-    return (Certainty.DEFINITE if diameter_mm >= MINIMUM_MM else Certainty.POSSIBLE), "size"
+        return certainty_of(one.confidence, size, limits), "machine"
+    return (Certainty.DEFINITE if size.diameter_mm >= MINIMUM_MM else Certainty.POSSIBLE), "size"
 
 
 def label_array(numbered: Iterable[tuple[int, Finding]], grid: Grid) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -78,6 +78,7 @@ class Findings:
         made: When, with its time zone.
         model: The model's name.
         version: Of this software.
+        made_with: How, for people: what each is called and what it was.
         reading: Who has read the findings; None where no one has.
     """
 
@@ -89,6 +90,7 @@ class Findings:
     made: datetime
     model: str
     version: str = __version__
+    made_with: Mapping[str, str] = field(default_factory=dict)
     reading: ReadBy | None = None
 
     def __post_init__(self) -> None:
@@ -125,6 +127,13 @@ class Findings:
         if role != FORESEEN:
             settings["Instances"] = self._instances
         return derived_uid(self.source.series_uid, self.weights_sha256, settings, role)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What objects say of the algorithm: model, weights, and how it was used."""
+        weights = sorted(self.weights_sha256.items())
+        hashes = {f"SHA-256 of {name}": digest for name, digest in weights}
+        return {"Model": self.model, **hashes, **self.made_with}
 
     @cached_property
     def _instances(self) -> str:

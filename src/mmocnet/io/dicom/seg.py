@@ -75,15 +75,12 @@ def _algorithm(findings: Findings) -> "AlgorithmIdentificationSequence":
     """Return which software and model made the segments."""
     from highdicom import AlgorithmIdentificationSequence
 
-    parameters = {"Model": findings.model} | {
-        f"SHA-256 of {name}": digest for name, digest in sorted(findings.weights_sha256.items())
-    }
     return AlgorithmIdentificationSequence(
         name="mmocnet",
         family=concept(ARTIFICIAL_INTELLIGENCE),
         version=findings.version,
         source="mmocnet",
-        parameters=parameters,
+        parameters=findings.parameters,
     )
 
 

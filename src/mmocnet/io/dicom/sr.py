@@ -218,11 +218,10 @@ def _reference(findings: Findings, lesion: Lesion) -> "ReferencedSegment":
 def _algorithm(findings: Findings) -> "AlgorithmIdentification":
     from highdicom.sr import AlgorithmIdentification
 
-    hashes = [f"SHA-256 of {name}: {sha}" for name, sha in sorted(findings.weights_sha256.items())]
     return AlgorithmIdentification(
         name="mmocnet",
         version=findings.version,
-        parameters=[f"Model: {findings.model}", *hashes],
+        parameters=[f"{name}: {value}" for name, value in findings.parameters.items()],
         family=concept(ARTIFICIAL_INTELLIGENCE),
     )
 
