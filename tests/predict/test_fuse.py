@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from mmocnet.lesion import Roi
-from mmocnet.predict.fuse import outline_candidates, paste_rois, place_on_input
+from mmocnet.predict.fuse import by_confidence, outline_candidates, paste_rois, place_on_input
 from mmocnet.prepare.geometry import working_grid
 from mmocnet.volume import Volume
 
@@ -111,3 +111,25 @@ def test_no_candidate_is_lost_on_a_coarse_grid(rng):
     outlines = outline_candidates(probability)
     labels, _ = place_on_input(outlines, probability, grid)
     assert set(np.unique(labels)) == set(range(len(outlines.confidence) + 1))
+
+
+def test_the_highest_probability_of_each_candidate_is_its_confidence(rng):
+    probability = np.zeros((12, 12, 4), np.float32)
+    probability[2:5, 2:5, 1], probability[3, 3, 1] = 0.6, 0.9
+    # Beside its outline, and far from any.
+    probability[5, 2:5, 1], probability[0, 0, 0] = 0.2, 0.04
+    probability[8:10, 8:10, 2] = 0.8
+    labels = np.zeros(probability.shape, np.int32)
+    labels[2:5, 2:5, 1] = 2
+    labels[8:10, 8:10, 2] = 1
+    # One that had to be given a voxel, and its confidence as probability.
+    labels[11, 0, 3], probability[11, 0, 3] = 3, 0.2
+    confidence = np.array([0.4, 0.003, 0.2])
+    found = by_confidence(probability, labels, confidence)
+    assert found.dtype == np.float32
+    for number, highest in enumerate(confidence, 1):
+        assert found[labels == number].max() == pytest.approx(highest)
+    assert found[2, 2, 1] == pytest.approx(0.003 * 0.6 / 0.9)
+    assert found[5, 3, 1] == pytest.approx(0.003 * 0.2 / 0.9)
+    assert found[0, 0, 0] == 0.0
+    assert found.max() == pytest.approx(0.4)

@@ -180,6 +180,11 @@ def test_a_confidence_fine_tuned_for_such_voxels_is_recorded_and_told(
     )
     assert (done.result.provenance["LocalConfidence"] is not None) == said
     assert ("fine-tuned for voxels of this size" in done.files.report.read_text()) == said
+    probability = nibabel.load(tmp_path / "out" / "scan_label-CMB_probseg.nii.gz").get_fdata()
+    candidates = np.asarray(done.result.candidate_labels.array)
+    for one in done.result.candidates:
+        highest = probability[candidates == one.index].max()
+        assert highest == pytest.approx(one.confidence, abs=1e-5)
     # Whatever the network says, its slope of 0 leaves the line's intercept.
     confidence = 1 / (1 + math.exp(-4.0 if said else 0.0))
     assert len(done.result.candidates) > 0

@@ -134,6 +134,37 @@ def place_on_input(
     return labels, np.clip(placed, 0.0, 1.0)
 
 
+def by_confidence(
+    probability: Volume3D, labels: Labels3D, confidence: Float[np.ndarray, " n"]
+) -> Volume3D:
+    """Return the probability scaled so that the highest of each candidate is its confidence.
+
+    What surrounds a candidate's outline goes with the surest one that it touches.
+
+    Args:
+        probability: On the scan's grid, from `place_on_input`, shape (I, J, K).
+        labels: Likewise; each candidate has a voxel.
+        confidence: Of each, shape (N,).
+
+    Returns:
+        Float32, shape (I, J, K), 0 where no candidate is.
+    """
+    highest = np.zeros(len(confidence) + 1, dtype=probability.dtype)
+    np.maximum.at(highest, labels[labels > 0], probability[labels > 0])
+    share = np.concatenate([[0.0], confidence / np.maximum(highest[1:], 1e-6)])
+    around, count = ndimage.label((probability >= CANDIDATE_FLOOR) | (labels > 0), NEIGHBOURS)
+    at = np.nonzero(around)
+    values, own = probability[at].astype(float), share[labels[at]]
+    said = np.zeros(count + 1)
+    np.maximum.at(said, around[at], np.where(labels[at] > 0, confidence[labels[at] - 1], 0.0))
+    surest = np.zeros(count + 1)
+    np.maximum.at(surest, around[at], values)
+    spread = said / np.maximum(surest, 1e-6)
+    scaled = np.zeros_like(probability)
+    scaled[at] = np.clip(values * np.where(labels[at] > 0, own, spread[around[at]]), 0.0, 1.0)
+    return scaled
+
+
 def _nearest_free(labels: Labels3D, voxel: NDArray[np.intp], reach: int = 8) -> IntTriple:
     """Return the voxel, or the nearest to it that has no label; itself where none is free."""
     voxel = np.clip(voxel, 0, np.array(labels.shape) - 1)

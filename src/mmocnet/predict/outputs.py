@@ -266,7 +266,9 @@ def _write_sidecars(result: Segmentation, files: OutputFiles) -> None:
     write_json(path, candidates | about | CANDIDATE_COLUMNS)
     unit = " 255 is probability 1." if files.image == ".png" else ""
     probability = {
-        "Description": f"Probability of a microbleed, 0 where no candidate is.{unit} {NOTICE}"
+        "Description": "Probability of a microbleed. Of a model that judges candidates by more "
+        "than stage 2, the highest of each candidate is its confidence, and it is 0 where no "
+        f"candidate is.{unit} {NOTICE}"
     }
     write_json(files.folder / f"{files.stem}_label-CMB_probseg.json", probability | about)
     found = [path for path in files.folder.rglob("*") if path.is_file()]

@@ -26,7 +26,7 @@ from mmocnet.predict.context import limits_for, with_context
 from mmocnet.predict.contrast import outline_by_contrast
 from mmocnet.predict.engine import Engine, Progress, make_engine
 from mmocnet.predict.findings import list_findings
-from mmocnet.predict.fuse import outline_candidates, place_on_input
+from mmocnet.predict.fuse import by_confidence, outline_candidates, place_on_input
 from mmocnet.predict.outputs import OutputFiles, output_files, write_outputs
 from mmocnet.predict.provenance import (
     FileOptions,
@@ -159,7 +159,7 @@ def conclude(
     volume, grid = scan.volume, staged.slices.grid
     limits, threshold = _thresholds(scan, settings, cascade)
     warnings = list(staged.warnings)
-    outlines = outline_candidates(fused)
+    found = outlines = outline_candidates(fused)
     seen = cascade.settings.classifier
     if seen is not None:
         if settings.engine == "openvino-int8":
@@ -168,7 +168,10 @@ def conclude(
         outlines = with_classifier(outlines, around, engine, seen, volume)
     else:
         outlines = with_context(outlines, staged.slices, cascade.settings.context)
-    labels, probability = place_on_input(outlines, fused, grid)
+    labels, outlining = place_on_input(outlines, fused, grid)
+    probability = outlining
+    if outlines is not found:
+        probability = by_confidence(outlining, labels, outlines.confidence)
     share = cascade.settings.contrast_share
     if share is not None:
         labels = outline_by_contrast(labels, volume.array, brain, volume.spacing_mm, share)
@@ -191,6 +194,7 @@ def conclude(
         image=volume,
         labels=volume.like(lesion_labels),
         probability=volume.like(probability),
+        outlining=volume.like(outlining),
         candidate_labels=volume.like(findings.labels),
         lesions=candidates[: len(findings.lesions)],
         candidates=candidates,

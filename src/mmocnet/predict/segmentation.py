@@ -15,7 +15,7 @@ class Segmentation:
     Attributes:
         image: The scan as it was read.
         labels: Each lesion its number, 0 elsewhere, int32.
-        probability: Fused probability of both stages, 0 outside every patch, float32.
+        probability: Of a microbleed at each voxel, float32; see `predict.fuse.by_confidence`.
         candidate_labels: Every candidate to which stage 2 gives a probability of 0.05 or more its
             number, int32; lesions keep theirs.
         lesions: Rows of the lesion table, the most confident first, numbered from 1.
@@ -27,6 +27,8 @@ class Segmentation:
         source: What kind of file the scan came from.
         provenance: Version, model, input, settings, thresholds, device; plain JSON values.
         dicom: The DICOM files that the scan came from, else None.
+        outlining: Stage 2's probability, whatever is thought of its candidates, float32; None
+            where it is not kept.
     """
 
     image: Volume
@@ -42,6 +44,7 @@ class Segmentation:
     source: Literal["nifti", "picture", "dicom"]
     provenance: dict[str, Any]
     dicom: DicomSource | None = None
+    outlining: Volume | None = None
 
     @property
     def is_slice(self) -> bool:

@@ -152,7 +152,9 @@ def _run(task: Task, row: Row, path: Path, out: Path) -> tuple[Segmentation, dic
         progress=_teller(task),
     )
     assert done.result is not None
-    array = done.result.probability.array.astype(np.float16)
+    # An outline can be taken from it where a reader adds what the model rejects.
+    assert done.result.outlining is not None
+    array = done.result.outlining.array.astype(np.float16)
     np.save(out / PROBABILITY, array, allow_pickle=False)
     write_candidates(out, candidates_of(done.result))
     return done.result, _used(done.result, settings)
