@@ -72,6 +72,11 @@ def test_a_budget_lifts_the_limit_of_epochs() -> None:
     [
         (["--budget-minutes", "0"], "--budget-minutes above 0, got 0"),
         (["--seed", "-1"], "--seed of at least 0, got -1"),
+        (["--width", "0"], "--width of at least 1, got 0"),
+        (["--batch-size", "-3"], "--batch-size of at least 1, got -3"),
+        (["--batch-size", "0"], "--batch-size of at least 1, got 0"),
+        (["--workers", "0"], "--workers of at least 1, got 0"),
+        (["--threads", "0"], "--threads of at least 1, got 0"),
         (["--thresholds-on", "set"], "other subjects for --thresholds-on than for the training"),
     ],
 )
@@ -88,3 +93,12 @@ def test_what_cannot_be_trained_is_told_before_any_scan_is_prepared(
     assert main(["baseline", "set", "-o", "run", "--device", "cpu", *words]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "run" / "cache").exists()
+
+
+@pytest.mark.parametrize("threshold", ["7", "0", "-0.5", "nan", "inf"])
+def test_a_threshold_that_is_none_is_refused(
+    threshold: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["baseline", "--model", str(tmp_path), "--segment", "scan.nii.gz", "-o", "out"]
+    assert main([*words, "--device", "cpu", "--threshold", threshold]) == 2
+    assert "threshold must be above 0 and at most 1, got" in capsys.readouterr().err

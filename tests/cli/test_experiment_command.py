@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -107,3 +108,45 @@ def test_a_missing_dataset_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFix
     words = ["experiment", "lambda", str(tmp_path / "none"), "-o", str(tmp_path / "out")]
     assert main([*words, "--device", "cpu"]) == 2
     assert "none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--threads", "0"], "--threads of at least 1, got 0"),
+        (["--workers", "0"], "--workers of at least 1, got 0"),
+        (["--held-out-share", "1"], "--held-out-share of at least 0 and below 1, got 1"),
+        (["--held-out-share", "nan"], "--held-out-share of at least 0 and below 1, got nan"),
+        (["--held-out-share", "0"], "the folds are made of all subjects"),
+    ],
+)
+def test_numbers_that_are_none_are_refused_before_anything_is_made(
+    words: list[str], told: str, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["experiment", "comparison", str(dataset), "-o", str(tmp_path / "out")]
+    assert main([*start, "--device", "cpu", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_threads_of_nothing_are_refused_as_one_call(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least 1 thread, got 0"):
+        run_experiment("lambda", dataset, tmp_path / "out", threads=0)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("by_option", [True, False])
+def test_folds_are_made_of_all_subjects_where_nobody_is_held_out(
+    by_option: bool, dataset: Path, tmp_path: Path
+) -> None:
+    settings = quick("small")
+    share = 0.0 if by_option else None
+    if not by_option:
+        settings = replace(settings, held_out_share=0.0)
+    done = run_experiment(
+        "cross-validation", dataset, tmp_path / "out", settings, held_out_share=share
+    )
+    assert done[0].missing == ()
+    kept = json.loads((tmp_path / "out" / "folds.json").read_text(encoding="utf-8"))
+    assert kept["held_out"] == []
+    assert sorted(name for part in kept["folds"] for name in part) == [f"{n:02d}" for n in range(7)]

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from mmocnet.cli import main
+from mmocnet.cli.finetune import _report
 from mmocnet.nets.checkpoint import load_cascade
 from mmocnet.simulate.study import SIMULATOR_VERSION
 from mmocnet.simulate.testset import SubjectPlan
+from mmocnet.train.finetune import Judged, Outcome
 from mmocnet.train.finetune_data import replay_plans
 
 AFFINE = np.diag([0.5, 0.5, 2.0, 1.0])
@@ -110,3 +112,37 @@ def test_too_few_scans_are_refused_before_anything_is_made(
     assert main(words) == 2
     assert "at least 3 subjects with microbleeds" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--seed", "-1"], "--seed of at least 0, got -1"),
+        (["--steps", "1", "-1", "0"], "--steps of at least 0, got -1"),
+        (["--learning-rate", "-1"], "--learning-rate above 0, got -1"),
+        (["--learning-rate", "nan"], "--learning-rate above 0, got nan"),
+        (["--threads", "0"], "--threads of at least 1, got 0"),
+        (["--workers", "0"], "--workers of at least 1, got 0"),
+        (["--replay-subjects", "1"], "--replay-subjects of at least 2, got 1"),
+        (["--held-out-share", "1"], "--held-out-share between 0 and 1, got 1"),
+    ],
+)
+def test_numbers_that_are_none_are_refused_before_anything_is_made(
+    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("01", "02", "03", "04"):
+        write_scan(tmp_path / "set", label)
+    start = ["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*start, *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_could_not_be_compared_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"lesion_f1": 0.5, "lesion_sensitivity": 0.5, "fp_per_scan": 0.0}
+    unknown = known | {"lesion_f1": float("nan")}
+    judged = Judged("start", unknown, known), Judged("confidence", known, known)
+    _report(Outcome(tmp_path, "start", False, judged, 3, 1))
+    assert "nothing to compare by: kept start" in capsys.readouterr().out

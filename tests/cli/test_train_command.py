@@ -139,6 +139,7 @@ def test_options_reach_the_settings() -> None:
         (["--crop-shape", "0", "128"], "two multiples of 16, got 0 128"),
         (["--mining-slices", "0"], "at least 1, got 0"),
         (["--seed", "-1"], "--seed of at least 0, got -1"),
+        (["--threads", "0"], "--threads of at least 1, got 0"),
         (["--epochs", "3", "-1"], "--epochs of at least 0, got -1"),
         (["--budget-minutes-stage1", "0"], "--budget-minutes-stage1 above 0, got 0"),
         (["--budget-minutes-stage2", "-5"], "--budget-minutes-stage2 above 0, got -5"),

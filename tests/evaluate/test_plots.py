@@ -81,6 +81,20 @@ def test_precision_recall_names_the_area(ax):
     assert ax.get_legend().get_texts()[0].get_text() == "full (AP 0.500)"
 
 
+def test_ten_precision_recall_curves_are_told_apart(ax):
+    precision_recall_curves(ax, {str(n): ([0.2, 0.8], [1.0, 0.5], 0.5) for n in range(10)})
+    drawn(ax)
+    for lines in (ax.lines, ax.get_legend().get_lines()):
+        assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 10
+
+
+def test_ten_froc_curves_are_told_apart(ax):
+    curve = Froc(*(np.array(v) for v in ([0.1, 0.5], [0.9, 0.6], [3.0, 0.0], [0.5, 0.7])))
+    froc_plot(ax, {str(n): curve for n in range(10)})
+    lines = ax.get_legend().get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 10
+
+
 def test_epoch_curves_average_the_runs_that_have_the_epoch(ax):
     runs = [[{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5}], [{"epoch": 1, "loss": 0.0}]]
     epoch_curves(ax, runs, "loss", "loss")

@@ -17,6 +17,7 @@ from mmocnet.nets.checkpoint import (
     load_cascade,
     load_pretrained_encoder,
     save_cascade,
+    start_from,
 )
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
@@ -224,3 +225,57 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="ResNet-34"):
         load_pretrained_encoder(Detector(SETTINGS.detector), tmp_path / "other.safetensors")
+
+
+def replaced(folder: Path, weights: dict[str, torch.Tensor]) -> Path:
+    """Write other weights into a model folder, with their digest."""
+    path = folder / "segmenter.safetensors"
+    save_file(weights, path)
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if path.name not in line]
+    lines.append(f"{file_sha256(path)}  {path.name}")
+    (folder / "SHA256SUMS").write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("blocks", [2, 4])
+def test_a_network_of_other_blocks_is_no_start(folder: Path, blocks: int) -> None:
+    other = Segmenter(replace(SETTINGS.segmenter, blocks=blocks))
+    with pytest.raises(ModelError, match="does not fit the networks that start from it"):
+        start_from(other, folder / "segmenter.safetensors")
+
+
+def test_weights_of_nothing_are_no_start(folder: Path) -> None:
+    path = replaced(folder, {"nothing.weight": torch.zeros(3)})
+    with pytest.raises(ModelError, match="does not fit the networks that start from it"):
+        start_from(Segmenter(SETTINGS.segmenter), path)
+
+
+def test_weights_that_are_not_finite_are_no_start(folder: Path) -> None:
+    weights = load_file(folder / "segmenter.safetensors")
+    path = replaced(folder, {key: value * math.nan for key, value in weights.items()})
+    with pytest.raises(ModelError, match="expected finite weights"):
+        start_from(Segmenter(SETTINGS.segmenter), path)
+
+
+def test_altered_weights_are_no_start(folder: Path) -> None:
+    path = folder / "segmenter.safetensors"
+    save_file({key: value + 1 for key, value in load_file(path).items()}, path)
+    with pytest.raises(ModelError, match=r"segmenter\.safetensors was altered"):
+        start_from(Segmenter(SETTINGS.segmenter), path)
+
+
+@pytest.mark.parametrize("missing", ["segmenter.safetensors", "SHA256SUMS"])
+def test_a_model_folder_that_lacks_a_file_is_no_start(folder: Path, missing: str) -> None:
+    (folder / missing).unlink()
+    with pytest.raises(ModelError, match=f"incomplete: {missing} is missing"):
+        start_from(Segmenter(SETTINGS.segmenter), folder / "segmenter.safetensors")
+
+
+def test_like_weights_are_a_start(folder: Path, cascade: Cascade) -> None:
+    network = Segmenter(SETTINGS.segmenter)
+    start_from(network, folder / "segmenter.safetensors")
+    trained = cascade.segmenter.state_dict()
+    for name, value in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(value, trained[name].half().float()), name

@@ -152,6 +152,21 @@ def test_training_learns_resumes_and_writes_a_model(
     assert again.sha256 == loaded.sha256
 
 
+def test_a_run_of_other_scans_or_another_seed_is_not_gone_on_with(
+    scans: list[TrainingScan], tmp_path: Path
+) -> None:
+    settings = tiny("unet2d", max_epochs=0)
+    train_baseline(scans, tmp_path, settings)
+    train_baseline(scans, tmp_path, replace(settings, stage=replace(settings.stage, max_epochs=1)))
+    kept = (tmp_path / "settings.json").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match=r"the settings that .* got others at seed"):
+        train_baseline(scans, tmp_path, replace(settings, seed=1))
+    others = [*scans[:2], replace(scans[2], image=scans[2].image[:, ::-1])]
+    with pytest.raises(InputError, match=r"the scans that .* got others at sub-02"):
+        train_baseline(others, tmp_path, settings)
+    assert (tmp_path / "settings.json").read_text(encoding="utf-8") == kept
+
+
 def test_a_training_that_ends_within_an_epoch_says_its_steps(
     scans: list[TrainingScan], tmp_path: Path
 ) -> None:

@@ -8,8 +8,15 @@ import pytest
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.lesions import ScanLesions
+from mmocnet.evaluate.pixels import SCORE_NAMES, PrecisionRecall
+from mmocnet.evaluate.plots import new_figure
 from mmocnet.evaluate.text_tables import Section, latex_table
-from mmocnet.train.experiment_figures import lambda_of, mean_curve, window_around
+from mmocnet.train.experiment_figures import (
+    _weight_curves,
+    lambda_of,
+    mean_curve,
+    window_around,
+)
 from mmocnet.train.experiment_report import TITLES, data_label, read_folds, write_experiment
 from mmocnet.train.experiment_result import (
     HELD_OUT,
@@ -18,7 +25,15 @@ from mmocnet.train.experiment_result import (
     fold_path,
     save_fold,
 )
-from mmocnet.train.experiment_tables import fold_scores, pooled, score_rows
+from mmocnet.train.experiment_scores import thinned_curve
+from mmocnet.train.experiment_tables import (
+    fold_scores,
+    mean_of,
+    over_folds,
+    pooled,
+    score_rows,
+    score_tables,
+)
 
 LABEL = "Simulated data: demo; preset small. Research use only - not a medical device."
 FOLD = FoldResult(
@@ -87,13 +102,82 @@ def test_one_fold_has_no_deviation() -> None:
 
 
 def test_curve_is_a_step_averaged_over_folds() -> None:
-    other = replace(FOLD, recall=[0.5, 1.0], precision=[0.7, 0.03], average_precision=0.4)
-    recall, precision, area = mean_curve([FOLD, other])
+    one = replace(FOLD, recall_ceiling=1.0)
+    other = replace(one, recall=[0.5, 1.0], precision=[0.7, 0.03], average_precision=0.4)
+    recall, precision, area = mean_curve([one, other])
     at = dict(zip(np.round(recall, 3), precision, strict=True))
     assert at[0.25] == pytest.approx((1.0 + 0.7) / 2)
     assert at[0.4] == pytest.approx((0.5 + 0.7) / 2)
     assert at[1.0] == pytest.approx(0.02)
     assert area == pytest.approx(0.39)
+
+
+def test_curve_ends_at_the_lowest_ceiling_of_the_folds() -> None:
+    other = replace(FOLD, recall=[0.3, 0.8, 1.0], precision=[0.9, 0.6, 0.01], recall_ceiling=0.8)
+    recall, precision, _ = mean_curve([other])
+    assert recall[-1] == pytest.approx(0.8)
+    assert min(precision) == pytest.approx(0.6)
+    recall, precision, _ = mean_curve([FOLD, other])
+    assert recall[-1] == pytest.approx(0.5)
+    assert min(precision) == pytest.approx((0.5 + 0.6) / 2)
+
+
+def test_curve_of_a_fold_that_found_nothing_ends_the_mean() -> None:
+    nothing = replace(FOLD, recall=[1.0], precision=[0.01], recall_ceiling=0.0)
+    assert mean_curve([FOLD, nothing])[:2] == ([], [])
+
+
+def test_a_kept_curve_has_the_last_point_above_0() -> None:
+    found = np.linspace(0.0, 0.487, 1000)[1:]
+    curve = PrecisionRecall(
+        threshold=np.append(np.linspace(1, 0.01, 999), 0.0),
+        precision=np.append(np.linspace(1, 0.3, 999), 0.001),
+        recall=np.append(found, 1.0),
+        average_precision=0.3,
+        recall_ceiling=0.487,
+    )
+    recall, precision = thinned_curve(curve)
+    assert len(recall) <= 200
+    assert (recall[-2:], precision[-2:]) == ([0.487, 1.0], [0.3, 0.001])
+
+
+def test_a_mean_says_over_how_many_folds_it_is_where_some_are_undefined() -> None:
+    # No pixel is called in the last fold: its precision is undefined.
+    silent = (ImageScore("sub-4", "d", 1, tp=0, fp=0, fn=4, tn=96),)
+    folds = [FOLD, replace(FOLD, fold=1), replace(FOLD, fold=2, images=silent)]
+    rows = score_rows({"v": folds})
+    mean = next(row for row in score_tables(rows)[0].rows if "mean" in str(row[1]))
+    by_name = dict(zip(SCORE_NAMES, mean[2:], strict=False))
+    assert mean[1] == "mean over 3 folds (SD)"
+    assert str(by_name["pre"]).endswith(" of 2")
+    assert str(by_name["dsc"]).endswith(")")
+
+
+def test_lambda_is_drawn_at_the_means_of_the_table() -> None:
+    silent = (ImageScore("sub-4", "d", 1, tp=0, fp=0, fn=4, tn=96),)
+    results = {0.0: [FOLD, replace(FOLD, fold=1, images=silent)], 10.0: [FOLD]}
+    ax = new_figure(3, 3).subplots()
+    _weight_curves(ax, results)
+    drawn = {str(box.get_label()): box.lines[0].get_ydata() for box in ax.containers}
+    for score in ("dsc", "f2", "sen", "pre"):
+        table = [over_folds(results[weight], mean_of)[score] for weight in (0.0, 10.0)]
+        assert np.isfinite(table).all()
+        np.testing.assert_allclose(np.asarray(drawn[score.upper()], float), table)
+
+
+@pytest.mark.parametrize(("folds", "bars"), [((0,), False), ((0, 1), True)])
+def test_bars_are_named_where_there_are_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: tuple[int, ...], bars: bool
+) -> None:
+    told = []
+    monkeypatch.setattr(
+        "mmocnet.train.experiment_figures.save_png",
+        lambda figure, path: told.append((path.name, figure.get_supxlabel())),
+    )
+    for fold in folds:
+        save(tmp_path, "lambda", "stage1-lambda-1", fold)
+    write_experiment(tmp_path, "lambda")
+    assert ("bars: SD" in dict(told)["lambda.png"]) == bars
 
 
 def test_curve_without_a_positive_pixel_is_empty() -> None:

@@ -20,7 +20,7 @@ from mmocnet.nets.detector import Detector
 from mmocnet.nets.losses import joint_loss
 from mmocnet.nets.segmenter import Segmenter
 from mmocnet.predict.context import FEATURES
-from mmocnet.train.finetune import Judged, choose
+from mmocnet.train.finetune import Judged, choose, comparable
 from mmocnet.train.finetune_confidence import (
     Rows,
     confidence,
@@ -70,6 +70,20 @@ def test_only_what_is_better_and_forgot_nothing_is_kept(
     attempts: list[Judged], expected: tuple[str, bool]
 ) -> None:
     assert choose([START, *attempts]) == expected
+
+
+@pytest.mark.parametrize("own", [(float("nan"), 0.0), (float("nan"), 0.4), (0.5, float("nan"))])
+def test_by_an_undefined_f1_nothing_is_better(own: tuple[float, float]) -> None:
+    silent = [judged("start", own[0], 0.6), judged("confidence", own[1], 0.6)]
+    assert choose(silent) == ("start", False)
+    assert not comparable(silent)
+
+
+def test_where_the_simulated_f1_is_undefined_the_start_is_kept() -> None:
+    unknown = [judged("start", 0.5, float("nan")), judged("confidence", 0.6, 0.0)]
+    assert choose(unknown) == ("start", False)
+    assert not comparable(unknown)
+    assert comparable([START, judged("confidence", 0.0, 0.0)])
 
 
 def test_force_writes_the_best_attempt_and_does_not_call_it_better() -> None:

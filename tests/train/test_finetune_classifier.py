@@ -143,6 +143,16 @@ def test_it_is_fitted_on_all_that_segment_finds_with_phase(
     assert (row.hit == 0).sum() > 1
 
 
+def test_on_single_slices_alone_the_confidence_stays(rng: np.random.Generator) -> None:
+    start, replay = cascade(), candidates(rng)
+    slices = Found(sets=(replace(candidates(rng).sets[0], single=True),))
+    assert fitted(start, slices, replay, FinetuneSettings(), start).settings == start.settings
+    tuned = replace(start, classifier=copy.deepcopy(start.classifier))
+    after = fitted(tuned, slices, replay, FinetuneSettings(), start).settings.classifier
+    assert after is not None
+    assert after.local == ()
+
+
 def test_a_second_tuning_replaces_the_line_of_the_same_voxels(rng: np.random.Generator) -> None:
     start, settings = cascade(), FinetuneSettings()
     model = start

@@ -155,6 +155,16 @@ def test_each_side_has_subjects_with_many_and_few_lesions(
     assert len(judge & {"02", "04", "07"}) == len(judge & {"03", "05", "09"}) == 1
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_both_sides_have_microbleeds_where_few_subjects_have(
+    dataset: Callable[[list[int]], tuple[DatasetScan, ...]], seed: int
+) -> None:
+    sides = split_for_tuning(dataset([5, 4, 3, *[0] * 7]), 0.34, seed)
+    assert (len(sides.learn), len(sides.judge)) == (7, 3)
+    for side in (sides.learn, sides.judge):
+        assert any(count_lesions(scan) for scan in side)
+
+
 @pytest.mark.parametrize("lesions", [[20, 20, 0, 0, 0], [2, 3, 4]])
 def test_too_little_is_refused(
     dataset: Callable[[list[int]], tuple[DatasetScan, ...]], lesions: list[int]

@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,8 @@ def test_no_subject_is_in_two_parts(
     names = [str(n) for n in numbers]
     folds = split_into_folds(names, held_out, count, seed)
     parts = [folds.held_out, *folds.folds]
-    assert all(parts)
+    assert all(folds.folds)
+    assert bool(folds.held_out) == (held_out > 0)
     everyone = [name for part in parts for name in part]
     assert sorted(everyone) == sorted(set(names))
     sizes = [len(part) for part in folds.folds]
@@ -74,3 +77,38 @@ def test_another_dataset_is_refused(tmp_path: Path) -> None:
     scans[1].labels[0, 0, 0] = 1
     with pytest.raises(InputError, match=r"was begun with, got others at scans\.b"):
         keep_folds(path, scans, folds)
+
+
+@pytest.mark.parametrize("part", ["image", "labels"])
+def test_scans_of_the_same_shape_and_lesion_size_are_told_apart(tmp_path: Path, part: str) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 255, (4, 32, 32)).astype(np.uint8)
+    labels = np.zeros((4, 32, 32), np.uint8)
+    labels[1, 3:5, 5:7] = 1
+    scans = [TrainingScan(s, image, labels, np.zeros((0, 3)), (2, 1, 1), s) for s in "abc"]
+    folds = Folds(("a",), (("b",), ("c",)))
+    keep_folds(tmp_path / "folds.json", scans, folds)
+    other = {"image": image[:, ::-1], "labels": np.roll(labels, 9, axis=1)}[part]
+    scans[2] = replace(scans[2], **{part: other})
+    with pytest.raises(InputError, match=r"was begun with, got others at scans\.c"):
+        keep_folds(tmp_path / "folds.json", scans, folds)
+
+
+def test_a_folder_begun_by_an_earlier_version_is_told_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "folds.json"
+    path.write_text(json.dumps({"scans": {"a": [1, 2, 2, 0]}}), encoding="utf-8")
+    with pytest.raises(InputError, match="begun by this version of mmocnet"):
+        keep_folds(path, [scan_named("a", "a")], Folds(("a",), ()))
+
+
+def test_a_share_of_nothing_holds_no_subject_out() -> None:
+    names = [str(i) for i in range(20)]
+    folds = split_into_folds(names, 0.0, 5, 1)
+    assert folds.held_out == ()
+    assert [len(part) for part in folds.folds] == [4] * 5
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(InputError, match="a held-out share of at least 0 and below 1"):
+        split_into_folds([str(i) for i in range(20)], share, 5, 1)

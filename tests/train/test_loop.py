@@ -149,6 +149,26 @@ def test_one_bad_batch_changes_no_weight(tmp_path: Path) -> None:
         assert torch.equal(one, other)
 
 
+def test_the_loss_of_an_epoch_is_that_of_the_steps_that_counted(tmp_path: Path) -> None:
+    trainer = Trainer(network(), SHORT, tmp_path)
+    losses = []
+    for step in range(10):
+        images, masks = draw(step)
+        loss = trainer.train_step(
+            (images * math.nan if step in (1, 5, 6, 7, 8, 9) else images, masks)
+        )
+        losses.append(float(loss))
+        if step == 2:
+            # A resumed training knows how many they were.
+            trainer.save()
+            trainer = Trainer(network(9), SHORT, tmp_path)
+        if trainer.step % 5 == 0:
+            trainer.end_epoch(validate)
+    first, second = trainer.result.history
+    assert first["loss"] == pytest.approx((losses[0] + losses[2] + losses[3] + losses[4]) / 4)
+    assert math.isnan(second["loss"])
+
+
 def test_bad_batches_without_end_stop_training(tmp_path: Path) -> None:
     def bad(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         images, masks = draw(step)

@@ -22,7 +22,7 @@ from mmocnet.config import (
 from mmocnet.errors import InputError
 from mmocnet.nets.checkpoint import load_cascade
 from mmocnet.train.patches import TrainingScan
-from mmocnet.train.split import split_by_subject
+from mmocnet.train.split import split_by_subject, warning_of
 from mmocnet.train.stage_data import patch_scores
 from mmocnet.train.stages import train_cascade, train_first_stage
 
@@ -97,6 +97,38 @@ def test_the_split_depends_on_the_seed_but_not_on_the_order() -> None:
 def test_one_subject_is_too_few() -> None:
     with pytest.raises(InputError, match="at least 2 subjects"):
         split_by_subject([scan_named("1", "a"), scan_named("1", "b")], 0.2, 0)
+
+
+def with_lesion(scan: TrainingScan) -> TrainingScan:
+    return replace(scan, labels=np.ones_like(scan.labels))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_subject_with_a_lesion_validates_where_two_have_one(seed: int) -> None:
+    free = [scan_named(str(i), str(i)) for i in range(10)]
+    before = {scan.subject for scan in split_by_subject(free, 0.2, seed).validation}
+    scans = [with_lesion(scan) if scan.subject in "37" else scan for scan in free]
+    split = split_by_subject(scans, 0.2, seed)
+    kept = {scan.subject for scan in split.validation}
+    assert (len(kept), len(split.train)) == (2, 8)
+    assert kept & {"3", "7"}
+    assert kept == before or not before & {"3", "7"}
+    assert warning_of(split, 16) is None
+    # One alone is learned from, or nothing is.
+    one = split_by_subject([*free[:9], with_lesion(free[9])], 0.2, seed)
+    assert {scan.subject for scan in one.validation} == before
+
+
+def test_a_validation_without_a_lesion_is_warned_of(
+    make_toy_scan: MakeScan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = scans_of(make_toy_scan, 2, (6, 48, 48))
+    (free,) = split_by_subject(scans, 0.2, 0).validation
+    scans = [replace(s, labels=s.labels * 0) if s.name == free.name else s for s in scans]
+    train_cascade(scans, tmp_path, tiny())
+    assert "warning: no microbleed in the 1 scans that validate" in capsys.readouterr().err
+    validation = load_cascade(tmp_path / "model").card["validation"]
+    assert validation["warning"].startswith("no microbleed in the 1 scans")
 
 
 @pytest.mark.parametrize("preset", ["compact", "paper"])

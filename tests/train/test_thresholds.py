@@ -16,6 +16,7 @@ from mmocnet.errors import InputError, ModelError
 from mmocnet.evaluate.lesions import ScanLesions
 from mmocnet.io.nifti import write_nifti
 from mmocnet.nets.checkpoint import Cascade, load_cascade, save_cascade
+from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
 from mmocnet.predict.context import FEATURES, expanded
@@ -81,6 +82,25 @@ def test_context_and_operating_points_are_written_into_the_model(
     assert (card["volumes"], card["slices"], after.card["seed"]) == (6, 6, 3)
     assert card["balanced"]["lesion_f1"] > 0.9
     assert card["single_slices"]["balanced"]["lesion_sensitivity"] == 1.0
+
+
+def test_slices_of_one_subject_decide_what_nobody_measures(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    cascade = small_cascade(tmp_path / "model")
+    whole = [volume(rng, f"b{n}") for n in range(6)]
+    settle_context(tmp_path / "model", cascade, ([volume(rng, "a")], whole), "natural")
+    after = load_cascade(tmp_path / "model")
+    assert after.settings.slice_thresholds is not None
+    assert after.card["operating_points"]["single_slices"] is None
+    other = small_cascade(tmp_path / "other", ClassifierSettings())
+    other.classifier = Classifier(ClassifierSettings())
+    natural = [scored(rng, f"n{n}", 2, 8) for n in range(20)]
+    planes = [scored(rng, "v", 1, 4) for _ in range(9)]
+    settle(tmp_path / "other", other, planes, natural, "heads")
+    points = load_cascade(tmp_path / "other").card["operating_points"]
+    assert points["single_slices"] is None
+    assert points["balanced"]["lesion_f1"] > 0
 
 
 def test_calibration_of_the_context_is_in_its_weights(

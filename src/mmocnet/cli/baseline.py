@@ -85,8 +85,14 @@ class Baseline:
         """Return how the network is trained, with this command's changes."""
         from mmocnet.train.baseline_net import baseline_settings
 
-        if self.seed < 0:
-            raise InputError(f"expected --seed of at least 0, got {self.seed}")
+        for name, value, least in (
+            ("seed", self.seed, 0),
+            ("width", self.width, 1),
+            ("batch-size", self.batch_size, 1),
+            ("workers", self.workers, 1),
+        ):
+            if value is not None and value < least:
+                raise InputError(f"expected --{name} of at least {least}, got {value}")
         if self.budget_minutes is not None and not 0 < self.budget_minutes < math.inf:
             raise InputError(f"expected --budget-minutes above 0, got {self.budget_minutes:g}")
         preset = baseline_settings(self.network)
@@ -97,7 +103,7 @@ class Baseline:
             stage,
             budget_minutes=self.budget_minutes,
             max_epochs=epochs,
-            batch_size=self.batch_size or stage.batch_size,
+            batch_size=stage.batch_size if self.batch_size is None else self.batch_size,
         )
         patch = preset.patch if self.patch is None else self.patch
         return replace(preset, stage=stage, width=self.width, patch=patch, seed=self.seed)
@@ -127,9 +133,12 @@ class Baseline:
             return load_training_scans(dataset, settings.preparation, cache, self.workers, progress)
 
     def _segment(self, model: Path, out: Path, device: str) -> None:
-        from mmocnet.predict.provenance import FileOptions
+        from mmocnet.config import SegmentSettings, Thresholds
+        from mmocnet.predict.provenance import FileOptions, operating_threshold
         from mmocnet.train.baseline_predict import load_baseline, segment_baseline_file
 
+        # A threshold that is none is refused before any network is loaded.
+        operating_threshold(SegmentSettings(threshold=self.threshold), Thresholds())
         files = self._files()
         baseline = load_baseline(model, device)
         with _bar("Segmenting") as progress:

@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from mmocnet.cli.device import chosen_device
+from mmocnet.cli.device import check_threads, chosen_device
+from mmocnet.errors import InputError
 
 
 @dataclass(frozen=True)
 class Experiment:
     """Run one of the article's experiments on a BIDS dataset with references.
 
-    A fifth of the subjects is held out and scored once, by the comparison; five folds by subject
+    A share of the subjects is held out and scored once, by the comparison; five folds by subject
     are made of the others. Run it again to go on where it ended: a finished fold is not run
     again. Research use only - not a medical device.
     """
@@ -38,6 +39,8 @@ class Experiment:
     """Folder of results: folds, settings, a JSON a fold, tables, figures, networks."""
     preset: Literal["small", "full"] = "small"
     """small: narrow networks and short trainings, to try it on a CPU. full: the article's."""
+    held_out_share: float = 0.2
+    """Share of the subjects that no fold sees; 0 makes the folds of all, without a comparison."""
     folds_to_run: tuple[int, ...] | None = None
     """Folds of this run, to spread them over machines; None: all."""
     workers: int = 1
@@ -51,6 +54,13 @@ class Experiment:
 
     def run(self) -> None:
         """Run what is not finished, score, write tables and figures."""
+        check_threads(self.threads)
+        if self.workers < 1:
+            raise InputError(f"expected --workers of at least 1, got {self.workers}")
+        if not 0 <= self.held_out_share < 1:
+            raise InputError(
+                f"expected --held-out-share of at least 0 and below 1, got {self.held_out_share:g}"
+            )
         from mmocnet.commands.experiment import run_experiment
 
         done = run_experiment(
@@ -58,12 +68,15 @@ class Experiment:
             self.dataset,
             self.out,
             self.preset,
+            held_out_share=self.held_out_share,
             folds_to_run=self.folds_to_run,
             workers=self.workers,
             threads=self.threads,
             cache=self.cache,
             device=chosen_device(self.device),
         )
+        if self.name == "all" and self.held_out_share == 0:
+            print("comparison: left out, no subject is held out")
         for one in done:
             if one.missing:
                 print(f"{one.name}: folds {list(one.missing)} are not finished yet")

@@ -1,5 +1,6 @@
 """`mmocnet finetune`: a user's own scans and corrections improve a model."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from mmocnet.cli.device import chosen_device
+from mmocnet.errors import InputError
 
 if TYPE_CHECKING:
     from mmocnet.train.finetune import Outcome
@@ -76,6 +78,7 @@ class Finetune:
         """Return the settings of this command."""
         from mmocnet.train.finetune_settings import FinetuneSettings
 
+        self._check()
         return FinetuneSettings(
             steps=self.steps,
             learning_rate=self.learning_rate,
@@ -86,9 +89,27 @@ class Finetune:
             device=chosen_device(self.device, self.threads),
         )
 
+    def _check(self) -> None:
+        for name, value, least in (
+            ("seed", self.seed, 0),
+            ("steps", min(self.steps), 0),
+            ("workers", self.workers, 1),
+            ("replay-subjects", self.replay_subjects, 2),
+        ):
+            if value < least:
+                raise InputError(f"expected --{name} of at least {least}, got {value}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"expected --learning-rate above 0, got {self.learning_rate:g}")
+        if not 0 < self.held_out_share < 1:
+            raise InputError(
+                f"expected --held-out-share between 0 and 1, got {self.held_out_share:g}"
+            )
+
 
 def _report(outcome: "Outcome") -> None:
     """Print the scores before and after, and what was kept."""
+    from mmocnet.train.finetune import comparable
+
     for name, scores in (("your", "own"), ("simulated", "simulated")):
         for one in outcome.judged:
             values = getattr(one, scores)
@@ -99,6 +120,8 @@ def _report(outcome: "Outcome") -> None:
             )
     if outcome.better:
         print(f"better on held-out scans: {outcome.kept}")
+    elif not comparable(outcome.judged):
+        print(f"no lesion F1 on some held-out scans, nothing to compare by: kept {outcome.kept}")
     elif outcome.kept == "start":
         print("not better on held-out scans: the model's weights are kept as they were")
     else:

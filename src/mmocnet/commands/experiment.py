@@ -1,7 +1,7 @@
 """`mmocnet experiment` as one call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mmocnet.train.experiment_settings import ExperimentSettings
 from mmocnet.train.experiments import (
     Plan,
     begin,
+    check_held_out,
     run_folds,
     run_in_processes,
     score_held_out,
@@ -47,6 +48,7 @@ def run_experiment(
     out: Path | str,
     settings: presets.ExperimentPreset | ExperimentSettings = "small",
     *,
+    held_out_share: float | None = None,
     folds_to_run: Sequence[int] | None = None,
     workers: int = 1,
     threads: int | None = None,
@@ -62,6 +64,8 @@ def run_experiment(
         dataset: Folder of the dataset.
         out: Folder of all experiments' results.
         settings: A preset, small or full, or settings of one's own.
+        held_out_share: Share of the subjects that no fold sees, 0 for none; None takes that of the
+            settings.
         folds_to_run: Folds of this run, to spread them over machines; None runs all.
         workers: Processes, each of which claims the folds that it does.
         threads: CPU threads of each process; None leaves the choice to torch.
@@ -69,10 +73,14 @@ def run_experiment(
         device: cpu or cuda.
 
     Raises:
-        InputError: If there is no such experiment, there are too few subjects, `out` was begun
-            with another dataset or settings, or `comparison` has no finished cross-validation.
+        InputError: If there is no such experiment, there are too few subjects or threads, `out`
+            was begun with another dataset or settings, or `comparison` has no finished
+            cross-validation or nobody held out.
     """
+    if threads is not None and threads < 1:
+        raise InputError(f"expected at least 1 thread, got {threads}")
     plan = make_plan(name, Path(dataset), Path(out), settings, device, folds_to_run)
+    plan = _holding_out(plan, held_out_share)
     load = partial(
         load_training_scans,
         Path(dataset),
@@ -95,10 +103,27 @@ def run_experiment(
             run_in_processes(load, plan, workers, threads or 1)
         else:
             run_folds(scans, plan)
-        # `all` on some of the folds leaves the comparison to the run that ends the last fold.
-        if name == "comparison" or (name == "all" and not unfinished(plan, "cross-validation")):
+        if _is_compared(plan, name):
             score_held_out(scans, plan)
         return tuple(_written(plan, one) for one in plan.names) if is_main() else ()
+
+
+def _holding_out(plan: Plan, share: float | None) -> Plan:
+    """Return a plan with a share held out, or its own; the comparison alone needs somebody."""
+    if share is not None:
+        plan = replace(plan, settings=replace(plan.settings, held_out_share=share))
+    if plan.names == ("comparison",):
+        check_held_out(plan.settings)
+    return plan
+
+
+def _is_compared(plan: Plan, name: str) -> bool:
+    """Return whether the held-out subjects are scored.
+
+    `all` leaves it to the run that ends the last fold, and out where nobody is held out.
+    """
+    whole = name == "all" and plan.settings.held_out_share > 0
+    return name == "comparison" or (whole and not unfinished(plan, "cross-validation"))
 
 
 def make_plan(

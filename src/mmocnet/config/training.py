@@ -84,7 +84,8 @@ class StageSettings:
     batch_size: int = 6
     """Patches a step."""
     steps_per_epoch: int | None = 250
-    """Steps between validations; None sees every slice with a lesion once."""
+    """Steps between validations; None draws as many patches as lesions have slices, each lesion
+    counted on its own. They are drawn anew each time, by `PatchShares`: not each lesion is seen."""
     max_epochs: int = 40
     """Training ends after this many epochs."""
     budget_minutes: float | None = None

@@ -39,6 +39,8 @@ __all__ = (
 Curve = Sequence[float] | FloatArray
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 """Okabe and Ito's colours, which stay apart for colour-blind readers."""
+LINES = ("-", "--", ":", "-.")
+"""Styles of lines, the next for each round of the colours."""
 DPI = 150
 INK, SOFT = "#222222", "#8a9299"
 FP_TICKS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
@@ -74,6 +76,10 @@ def save_png(figure: Figure, path: Path) -> None:
 
 def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
+
+
+def _line(index: int) -> str:
+    return LINES[index // len(COLOURS) % len(LINES)]
 
 
 def _plain(ax: Axes, xlabel: str, ylabel: str) -> None:
@@ -178,12 +184,12 @@ def precision_recall_curves(ax: Axes, curves: Mapping[str, tuple[Curve, Curve, f
     """Draw precision against recall, one curve a name, each (recall, precision, AP)."""
     for index, (name, (recall, precision, area)) in enumerate(curves.items()):
         text = f"{name} (AP {_number(area, 3)})"
-        colour = _colour(index)
-        ax.step(recall, precision, where="pre", color=colour, linewidth=1.6, label=text)
+        ax.step(recall, precision, where="pre", color=_colour(index), linestyle=_line(index),
+                linewidth=1.6, label=text)  # fmt: skip
     _plain(ax, "recall", "precision")
     _unit_square(ax)
     if curves:
-        ax.legend(frameon=False, fontsize=8, loc="best")
+        ax.legend(frameon=False, fontsize=8, loc="best", handlelength=3)
 
 
 def epoch_curves(
@@ -222,7 +228,7 @@ def froc_plot(
     for index, (name, curve) in enumerate(curves.items()):
         colour = _colour(index)
         ax.plot(curve.fp_per_scan, curve.lesion_sensitivity, color=colour, linewidth=1.6,
-                marker=".", markersize=4, label=name)  # fmt: skip
+                linestyle=_line(index), marker=".", markersize=4, label=name)  # fmt: skip
         at = np.flatnonzero(curve.threshold == curve.best_threshold)
         ax.plot(curve.fp_per_scan[at], curve.lesion_sensitivity[at], "o", color=colour,
                 markersize=8, markeredgecolor=INK,
@@ -250,14 +256,8 @@ def bland_altman(
     places, times = np.unique(
         np.stack([(first + second) / 2, second - first], axis=1), axis=0, return_counts=True
     )
-    ax.scatter(
-        places[:, 0],
-        places[:, 1],
-        s=22 * np.sqrt(times),
-        color=COLOURS[0],
-        alpha=0.6,
-        linewidths=0,
-    )
+    ax.scatter(places[:, 0], places[:, 1], s=22 * np.sqrt(times), color=COLOURS[0],
+               alpha=0.6, linewidths=0)  # fmt: skip
     lines = (
         (agreement.limits_high, "upper limit", "--"),
         (agreement.mean_difference, "mean", "-"),

@@ -161,16 +161,23 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         ModelError: If the file does not fit the network, or holds weights that are not finite.
     """
+    told = f"{path.parent.name}/{path.name} does not fit its settings"
     try:
         weights = load_file(path)
-        missing, extra = network.load_state_dict(
-            {key: value.float() for key, value in weights.items()}, strict=False
-        )
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise ModelError(f"{path.parent.name}/{path.name} does not fit its settings") from error
-    if extra or any(not key.endswith("num_batches_tracked") for key in missing):
-        raise ModelError(f"{path.parent.name}/{path.name} does not fit its settings")
+    except (SafetensorError, OSError) as error:
+        raise ModelError(told) from error
+    _put(network, {key: value.float() for key, value in weights.items()}, told)
     _check_finite(weights, f"{path.parent.name}/{path.name}")
+
+
+def _put(network: nn.Module, weights: dict[str, Tensor], told: str) -> None:
+    """Put weights into a network, or say what is told where they are not all that it has."""
+    try:
+        missing, extra = network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise ModelError(told) from error
+    if extra or any(not key.endswith("num_batches_tracked") for key in missing):
+        raise ModelError(told)
 
 
 def start_from(network: nn.Module, path: Path) -> None:
@@ -180,14 +187,17 @@ def start_from(network: nn.Module, path: Path) -> None:
     the file's saw, the new channels start without effect: at first it answers as the other did.
 
     Raises:
-        ModelError: If the file does not fit the network.
+        ModelError: If the file does not fit the network, is not what the SHA256SUMS beside it
+            says, or holds weights that are not finite.
     """
+    _checked_digests(path.parent, [path.name])
     with torch.no_grad():
         wide = {key: value for key, value in network.state_dict().items() if value.ndim == 4}
         try:
             weights = {key: value.float() for key, value in load_file(path).items()}
         except (SafetensorError, OSError) as error:
             raise ModelError(f"expected weights to start from in {path.name}") from error
+        _check_finite(weights, f"{path.parent.name}/{path.name}")
         for key, value in weights.items():
             ours = wide.get(key)
             if ours is not None and value.ndim == 4 and value.shape[1] < ours.shape[1]:
@@ -195,10 +205,7 @@ def start_from(network: nn.Module, path: Path) -> None:
                 first = ours.shape[1] // 2 if value.shape[1] == 1 else 0
                 weights[key] = torch.zeros_like(ours, dtype=torch.float32)
                 weights[key][:, first : first + value.shape[1]] = value
-        try:
-            network.load_state_dict(weights, strict=False)
-        except RuntimeError as error:
-            raise ModelError(f"{path.name} does not fit the networks that start from it") from error
+        _put(network, weights, f"{path.name} does not fit the networks that start from it")
 
 
 def load_pretrained_encoder(detector: Detector, path: str | Path) -> tuple[str, ...]:
@@ -236,10 +243,10 @@ def load_pretrained_encoder(detector: Detector, path: str | Path) -> tuple[str, 
 
 def _resnet_name(name: str) -> str:
     """Return torchvision's name of a tensor of the detector's stages, "" for others."""
-    words = name.split(".")
-    if words[0] != "stages":
+    kind, *words = name.split(".")
+    if kind != "stages":
         return ""
-    stage, block, part, layer, tensor = words[1:]
+    stage, block, part, layer, tensor = words
     prefix = f"layer{int(stage) + 1}.{block}"
     if part == "shortcut":
         return f"{prefix}.downsample.{layer}.{tensor}"
@@ -276,7 +283,7 @@ def _check_complete(folder: Path, files: Iterable[str]) -> None:
 
 
 def _checked_digests(folder: Path, files: Sequence[str]) -> dict[str, str]:
-    _check_complete(folder, files)
+    _check_complete(folder, (*files, DIGEST_FILE))
     # Bytes that are no UTF-8 are then in no digest.
     lines = (folder / DIGEST_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     recorded = {words[1]: words[0] for words in map(str.split, lines) if len(words) == 2}

@@ -1,5 +1,6 @@
 """Train a plain U-Net on the scans, the split and the budget of a cascade, to compare with."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +13,20 @@ from torch import nn
 from mmocnet.config import Thresholds
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import write_json
-from mmocnet.nets.settings_json import settings_to_json
+from mmocnet.nets.settings_json import settings_from_json, settings_to_json
 from mmocnet.nets.train_state import load_train_state
 from mmocnet.predict.fuse import outline_candidates
 from mmocnet.train.baseline_data import BaselineData, fits, median_spacing
 from mmocnet.train.baseline_net import BaselineSettings, build
 from mmocnet.train.baseline_predict import Baseline, predict_probability, save_baseline
 from mmocnet.train.calibrate import ScoredScan
+from mmocnet.train.folds import check_same, keep_or_check, scan_digests
 from mmocnet.train.loop import fit
 from mmocnet.train.model_card import environment
 from mmocnet.train.operate import brain_of, lesions_hit
 from mmocnet.train.patches import TrainingScan, as_unit
 from mmocnet.train.points import choose_points
+from mmocnet.train.run_folder import as_long
 from mmocnet.train.split import Split, split_by_subject
 from mmocnet.train.trainer import FitResult
 
@@ -57,7 +60,9 @@ def train_baseline(
         The model folder.
 
     Raises:
-        InputError: If there are too few subjects or lesions, or the patch does not fit.
+        InputError: If there are too few subjects or lesions, the patch does not fit, or the folder
+            was begun with other settings or scans.
+        ModelError: If the folder's settings are of another kind.
     """
     if not fits(settings.patch, settings.network):
         raise InputError(
@@ -66,6 +71,7 @@ def train_baseline(
         )
     split = split_by_subject(scans, settings.validation_share, settings.seed)
     settings = replace(settings, spacing_mm=median_spacing(split))
+    _keep(run_folder, scans, settings)
     network, result = _trained(split, run_folder, settings, device)
     baseline = Baseline(settings, network, {})
     chosen_on = natural or split.validation[: settings.validation_scans]
@@ -86,16 +92,27 @@ def train_baseline(
     return run_folder / "model"
 
 
+def _keep(run_folder: Path, scans: Sequence[TrainingScan], settings: BaselineSettings) -> None:
+    """Write what a run folder is begun with, or check it; epochs and budget may change."""
+    path = run_folder / "settings.json"
+    keep_or_check(run_folder / "scans.json", scan_digests(scans), "the scans")
+    if path.exists():
+        data = json.loads(path.read_text(encoding="utf-8"))
+        kept = settings_from_json(BaselineSettings, data, f"{run_folder.name}/settings.json")
+        begun = replace(kept, stage=as_long(kept.stage, settings.stage))
+        check_same(settings_to_json(begun), settings_to_json(settings), "the settings", run_folder)
+    write_json(path, settings_to_json(settings))
+
+
 def _trained(
     split: Split, run_folder: Path, settings: BaselineSettings, device: str
 ) -> tuple[nn.Module, FitResult]:
-    write_json(run_folder / "settings.json", settings_to_json(settings))
     torch.manual_seed(settings.seed)
     network = build(settings).to(device)
     data = BaselineData(split, settings, torch.device(device))
     stage = settings.stage
     if stage.steps_per_epoch is None:
-        # One look at every slice with a lesion, as of the cascade.
+        # As many patches as lesions have slices, as of the cascade.
         slices = sum(len(lesion) for lesion in data.train.places["lesion"])
         stage = replace(stage, steps_per_epoch=max(1, round(slices / stage.batch_size)))
     result = fit(network, data.draw, data.validate, stage, run_folder)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.evaluate.panels import LEGEND
-from mmocnet.evaluate.pixels import Counts, mean_scores, pixel_scores
+from mmocnet.evaluate.pixels import Counts, pixel_scores
 from mmocnet.evaluate.plots import (
     COLOURS,
     epoch_curves,
@@ -23,6 +23,7 @@ from mmocnet.evaluate.plots import (
     save_png,
 )
 from mmocnet.train.experiment_result import HELD_OUT, FoldResult
+from mmocnet.train.experiment_tables import deviation_of, mean_of, over_folds
 from mmocnet.types import FloatArray
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 Variants = Mapping[str, Sequence[FoldResult]]
 RECALLS = np.linspace(0.0, 1.0, 201)
+ROUNDING = 1e-5
+"""Of the recall of a kept curve, which has five digits."""
 STAGES = {"stage1": "stage 1", "stage2": "stage 2"}
 MARGIN = 20
 """Pixels around the lesions that a panel shows."""
@@ -56,7 +59,8 @@ def image_scores(results: Sequence[FoldResult], score: str) -> FloatArray:
 def mean_curve(results: Sequence[FoldResult]) -> tuple[list[float], list[float], float]:
     """Return recall, precision averaged over folds at each recall, and the mean AP.
 
-    A curve is a step: at a recall between two of its points the precision is that of the next.
+    A curve is a step: at a recall between two of its points the precision is that of the next. It
+    ends at the lowest recall ceiling of the folds.
     """
     rows = [_steps(result) for result in results]
     table = np.array([row for row in rows if row is not None], dtype=float)
@@ -74,6 +78,8 @@ def _steps(result: FoldResult) -> FloatArray | None:
     known = np.isfinite(recall) & np.isfinite(precision)
     if not known.any():
         return None
+    # Beyond the ceiling there is but the point at which every pixel is called a lesion.
+    known &= recall <= result.recall_ceiling + ROUNDING
     recall, precision = recall[known], precision[known]
     order = np.argsort(recall, kind="stable")
     at = np.searchsorted(recall[order], RECALLS - 1e-12)
@@ -95,7 +101,8 @@ def _recalls(variants: Variants, label: str, folder: Path) -> None:
     figure = new_figure(5.2, 5.2)
     curves = {name: mean_curve(results) for name, results in variants.items()}
     precision_recall_curves(figure.subplots(), curves)
-    _save(figure, f"{label}\nPixels; precision averaged over folds.", folder / "pr-curves.png")
+    told = "Pixels; precision averaged over folds, up to the lowest recall ceiling."
+    _save(figure, f"{label}\n{told}", folder / "pr-curves.png")
 
 
 def _epochs(name: str, results: Sequence[FoldResult], label: str, path: Path) -> None:
@@ -138,16 +145,18 @@ def _weights(variants: Variants, label: str, folder: Path) -> None:
     for ax, stage in zip(axes, sorted(by_stage), strict=True):
         _weight_curves(ax, by_stage[stage])
         ax.set_title(STAGES.get(stage, stage))
-    _save(figure, f"{label}\nMean over folds of the mean over images; bars: SD.",
-          folder / "lambda.png")  # fmt: skip
+    several = any(len(results) > 1 for stage in by_stage.values() for results in stage.values())
+    told = "Mean over folds of the mean over images; bars: SD." if several else "Mean over images."
+    _save(figure, f"{label}\n{told}", folder / "lambda.png")
 
 
 def _weight_curves(ax: Axes, results: Mapping[float, Sequence[FoldResult]]) -> None:
     weights = sorted(results)
     for index, score in enumerate(("dsc", "f2", "sen", "pre")):
-        table = [[_fold_mean(one, score) for one in results[weight]] for weight in weights]
-        mean = [float(np.mean(row)) for row in table]
-        spread = [float(np.std(row, ddof=1)) if len(row) > 1 else np.nan for row in table]
+        mean, spread = (
+            [over_folds(results[weight], statistic)[score] for weight in weights]
+            for statistic in (mean_of, deviation_of)
+        )
         # Equal steps, slightly apart: 0 has no place on a logarithm, and bars would overlap.
         places = np.arange(len(weights)) + 0.06 * (index - 1.5)
         ax.errorbar(places, mean, spread, color=COLOURS[index], marker="os^D"[index],
@@ -156,11 +165,6 @@ def _weight_curves(ax: Axes, results: Mapping[float, Sequence[FoldResult]]) -> N
     ax.set(xlabel="lambda", ylabel="score", ylim=(-0.02, 1.02))
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8, ncols=2)
-
-
-def _fold_mean(result: FoldResult, score: str) -> float:
-    counts = [Counts(i.tp, i.fp, i.fn, i.tn) for i in result.images]
-    return float(getattr(mean_scores(counts), score))
 
 
 Window = tuple[slice, slice]

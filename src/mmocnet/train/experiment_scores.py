@@ -122,12 +122,13 @@ def thinned_curve(curve: PrecisionRecall) -> tuple[list[float], list[float]]:
     recall, precision = curve.recall, curve.precision
     if len(recall) > CURVE_POINTS:
         if np.isfinite(recall).all():
-            wanted = np.linspace(recall[0], recall[-1], CURVE_POINTS - 1)
+            wanted = np.linspace(recall[0], recall[-1], CURVE_POINTS - 2)
             chosen = np.searchsorted(recall, wanted).clip(max=len(recall) - 1)
         else:
-            chosen = np.linspace(0, len(recall) - 1, CURVE_POINTS - 1).astype(np.intp)
+            chosen = np.linspace(0, len(recall) - 1, CURVE_POINTS - 2).astype(np.intp)
         # The last point before the pixels of probability 0 is where the curve really ends.
-        chosen = np.unique([*chosen, len(recall) - 1])
+        ends = np.flatnonzero(curve.threshold > 0)[-1:]
+        chosen = np.unique([*chosen, *ends, len(recall) - 1])
         recall, precision = recall[chosen], precision[chosen]
     return [round(float(r), 5) for r in recall], [round(float(p), 5) for p in precision]
 

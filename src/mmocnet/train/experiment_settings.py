@@ -21,7 +21,7 @@ class ExperimentSettings:
     training: TrainSettings = field(default_factory=lambda: train_settings("paper"))
     """How each cascade is trained."""
     held_out_share: float = 0.2
-    """Share of the subjects that no fold sees; the comparison scores them once."""
+    """Share of the subjects that no fold sees; the comparison scores them once. 0: none."""
     folds: int = 5
     """Folds of the other subjects."""
     lambdas: tuple[float, ...] = (0.0, 1.0, 3.0, 10.0, 30.0)

@@ -54,7 +54,8 @@ TIMES = (
 HOW = (
     "Pixels are those of the slices with a lesion in the reference. 'Mean over folds' averages "
     "each score over a fold's images, those in which it is defined, then over the folds; in "
-    "brackets the standard deviation over folds. 'Pooled' counts all pixels of all folds' images "
+    "brackets the standard deviation over folds, and after 'of' the number of folds in which the "
+    "score is defined where that is not all. 'Pooled' counts all pixels of all folds' images "
     "together. 'Held out' is of the subjects that no fold saw. AP and the recall ceiling (the "
     "highest recall at a probability above 0, which stage 1 sets) are of pooled pixels, a fold at "
     "a time. Lesions are matched one to one by any overlap in whole scans, those without a "
@@ -82,20 +83,23 @@ def pooled(results: Sequence[FoldResult]) -> dict[str, float]:
     return vars(pooled_scores(_counts(results))) | _lesion_scores(results)
 
 
-def _over_folds(
+def over_folds(
     results: Sequence[FoldResult], statistic: Callable[[list[float]], float]
 ) -> dict[str, float]:
+    """Return a statistic of each score over the folds in which it is defined."""
     rows = [fold_scores(result) for result in results]
     return {
         name: statistic([row[name] for row in rows if math.isfinite(row[name])]) for name in COLUMNS
     }
 
 
-def _mean(values: list[float]) -> float:
+def mean_of(values: list[float]) -> float:
+    """Return the mean, NaN of nothing."""
     return float(np.mean(values)) if values else math.nan
 
 
-def _deviation(values: list[float]) -> float:
+def deviation_of(values: list[float]) -> float:
+    """Return the standard deviation, NaN of fewer than two."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
@@ -111,7 +115,7 @@ Row = dict[str, object]
 
 
 def score_rows(variants: Mapping[str, Sequence[FoldResult]]) -> list[Row]:
-    """Return a row a fold, then mean, SD and pooled, of each variant."""
+    """Return a row a fold, then mean, SD, the folds in these, and pooled, of each variant."""
     rows: list[Row] = []
     for variant, results in variants.items():
         folds, held = split_held_out(results)
@@ -121,9 +125,10 @@ def score_rows(variants: Mapping[str, Sequence[FoldResult]]) -> list[Row]:
             about |= {"threshold": result.threshold, "seconds": result.seconds}
             rows.append({"variant": variant, "row": name, **about, **fold_scores(result)})
         if folds:
-            mean = _over_folds(folds, _mean)
+            mean = over_folds(folds, mean_of)
             rows.append({"variant": variant, "row": "mean", "folds": len(folds), **mean})
-            rows.append({"variant": variant, "row": "sd", **_over_folds(folds, _deviation)})
+            rows.append({"variant": variant, "row": "sd", **over_folds(folds, deviation_of)})
+            rows.append({"variant": variant, "row": "folds", **over_folds(folds, len)})
             rows.append({"variant": variant, "row": "pooled", **pooled(folds)})
         if held:
             # Lesions are pooled over scans either way, so they are given once.
@@ -140,12 +145,18 @@ SHOWN = {
 
 
 def _shown(rows: Sequence[Row], columns: Sequence[str]) -> tuple[tuple[object, ...], ...]:
-    spread = {row["variant"]: row for row in rows if row["row"] == "sd"}
+    spread, defined = (
+        {row["variant"]: row for row in rows if row["row"] == name} for name in ("sd", "folds")
+    )
     table: list[tuple[object, ...]] = []
     for row in rows:
         if row["row"] == "mean":
-            sd = spread[row["variant"]]
-            cells = [f"{cell(row[name])} ({cell(sd[name])})" for name in columns]
+            sd, folds = spread[row["variant"]], defined[row["variant"]]
+            cells = [
+                f"{cell(row[name])} ({cell(sd[name])})"
+                + ("" if folds[name] in (0, row["folds"]) else f" of {folds[name]}")
+                for name in columns
+            ]
             way = f"mean over {row['folds']} fold{'s' * (row['folds'] != 1)} (SD)"
             table.append((row["variant"], way, *cells))
         elif row["row"] in SHOWN and any(name in row for name in columns):

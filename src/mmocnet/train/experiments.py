@@ -143,12 +143,26 @@ def unfinished(plan: Plan, experiment: str) -> list[int]:
     ]
 
 
+def check_held_out(settings: ExperimentSettings) -> None:
+    """Refuse a comparison without held-out subjects.
+
+    Raises:
+        InputError: If none is held out.
+    """
+    if settings.held_out_share == 0:
+        raise InputError(
+            "expected held-out subjects for the comparison, got a held-out share of 0: "
+            "the folds are made of all subjects"
+        )
+
+
 def score_held_out(scans: Sequence[TrainingScan], plan: Plan) -> None:
     """Score the held-out subjects once, with the mean map of the folds' cascades.
 
     Raises:
-        InputError: If the cross-validation is not finished in this folder.
+        InputError: If nobody is held out, or the cross-validation is not finished in this folder.
     """
+    check_held_out(plan.settings)
     variant = variants("cross-validation", plan.settings)[0]
     path = fold_path(plan.out, "comparison", variant.name, HELD_OUT)
     if from_main(path.exists()):

@@ -157,24 +157,33 @@ def choose(judged: Sequence[Judged], force: bool = False) -> tuple[str, bool]:
     """Return which attempt is kept, and whether it is better than the start, which comes first.
 
     Better is a higher lesion F1 on the user's held-out subjects without a loss of more than
-    MOST_FORGOTTEN on the simulated ones. Where several are, the highest is kept, or one before it
-    that comes within CLOSE: it changes less. Where none is, the start is kept, or with force the
-    attempt with the highest lesion F1 on the user's.
+    MOST_FORGOTTEN on the simulated ones; by an F1 that is undefined nothing is better. Where
+    several are, the highest is kept, or one before it that comes within CLOSE: it changes less.
+    Where none is, the start is kept, or with force the attempt with the highest lesion F1 on the
+    user's.
     """
     start, *attempts = judged
-    f1 = {one.name: float(np.nan_to_num(one.own["lesion_f1"], nan=-1.0)) for one in judged}
+    f1 = {one.name: one.own["lesion_f1"] for one in judged}
 
-    def forgot(one: Judged) -> bool:
+    def remembers(one: Judged) -> bool:
         lost = start.simulated["lesion_f1"] - one.simulated["lesion_f1"]
-        return bool(lost > MOST_FORGOTTEN + 1e-9)
+        return bool(lost <= MOST_FORGOTTEN + 1e-9)
 
-    good = [one.name for one in attempts if f1[one.name] > f1[start.name] and not forgot(one)]
+    good = [one.name for one in attempts if f1[one.name] > f1[start.name] and remembers(one)]
     if good:
         highest = max(f1[name] for name in good)
         return next(name for name in good if f1[name] >= highest - CLOSE), True
     if force:
-        return max((one.name for one in attempts), key=lambda name: f1[name]), False
+        return max(
+            (one.name for one in attempts), key=lambda n: np.nan_to_num(f1[n], nan=-1)
+        ), False
     return start.name, False
+
+
+def comparable(judged: Sequence[Judged]) -> bool:
+    """Return whether every lesion F1 that attempts are compared by is defined."""
+    f1 = [side["lesion_f1"] for one in judged for side in (one.own, one.simulated)]
+    return bool(np.isfinite(f1).all())
 
 
 def _scores(rows: Sequence[ScanLesions]) -> dict[str, float]:

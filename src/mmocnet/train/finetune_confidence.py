@@ -158,7 +158,8 @@ def fitted(
 
     Args:
         cascade: What is fitted.
-        own: The user's; with the scores of this cascade's classifier, if it has one.
+        own: The user's; with the scores of this cascade's classifier, if it has one. Single
+            slices alone have no volumes: a classifier then gets no line for their voxels.
         replay: Of simulated scans.
         settings: How.
         before: Whose confidence the simulated ones keep: the cascade as it was before its
@@ -176,10 +177,11 @@ def fitted(
     changed = cascade.settings.classifier
     if before is not cascade:
         changed = _held(cascade, replay, settings, before)
-    line = _own_line(own.volumes, cascade.settings.classifier.burden, start, settings)
-    local = LocalConfidence(own.voxels_mm, *_line(line))
-    kept = (one for one in changed.local if not set(one.voxels_mm) <= set(local.voxels_mm))
-    changed = replace(changed, local=(local, *kept))
+    if own.volumes:
+        line = _own_line(own.volumes, cascade.settings.classifier.burden, start, settings)
+        local = LocalConfidence(own.voxels_mm, *_line(line))
+        kept = (one for one in changed.local if not set(one.voxels_mm) <= set(local.voxels_mm))
+        changed = replace(changed, local=(local, *kept))
     return replace(cascade, settings=replace(cascade.settings, classifier=changed))
 
 

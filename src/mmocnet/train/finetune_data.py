@@ -133,7 +133,8 @@ def split_for_tuning(scans: Sequence[DatasetScan], share: float, seed: int) -> S
     """Return which subjects are learned from and which judge, both with microbleeds.
 
     Subjects are ranked by their number of microbleeds, and one of each few of a rank judges, so
-    that a handful is split fairly.
+    that a handful is split fairly. Where none of them has a microbleed, one of the highest rank's
+    that have judges in place of that rank's.
 
     Args:
         scans: All with a reference.
@@ -158,7 +159,11 @@ def split_for_tuning(scans: Sequence[DatasetScan], share: float, seed: int) -> S
     parts = int(np.clip(round(share * len(ranked)), 1, len(ranked) - 1))
     rng = np.random.default_rng([seed, 21])
     blocks = np.array_split(np.array(ranked), parts)
-    judges = {str(block[int(rng.integers(len(block)))]) for block in blocks}
+    judges = [str(block[int(rng.integers(len(block)))]) for block in blocks]
+    if not any(counts[subject] for subject in judges):
+        # The first block has two of the ill or more: it is larger than one, and they come first.
+        having = [str(subject) for subject in blocks[0] if counts[subject]]
+        judges[0] = having[int(rng.integers(len(having)))]
     return Sides(
         tuple(scan for scan in scans if scan.subject not in judges),
         tuple(scan for scan in scans if scan.subject in judges),

@@ -1,5 +1,6 @@
 """Which subjects are held out, which are in which fold, and the file that says so."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,15 +28,18 @@ def split_into_folds(subjects: Sequence[str], held_out: float, count: int, seed:
 
     Args:
         subjects: Any order, repeats allowed; the folds depend on neither.
-        held_out: Share of the subjects that are held out, at least one.
+        held_out: Share of the subjects that are held out, at least one; 0 holds none out.
         count: Folds, at least two.
         seed: Shuffles the subjects.
 
     Raises:
-        InputError: If a fold would be empty, or leave fewer than two subjects to train on.
+        InputError: If a fold would be empty, or leave fewer than two subjects to train on, or the
+            share is none.
     """
+    if not 0 <= held_out < 1:
+        raise InputError(f"expected a held-out share of at least 0 and below 1, got {held_out:g}")
     names = sorted(set(subjects))
-    kept_out = max(1, round(held_out * len(names)))
+    kept_out = max(1, round(held_out * len(names))) if held_out else 0
     rest = len(names) - kept_out
     if count < 2 or rest < count or rest - -(-rest // count) < 2:
         raise InputError(
@@ -80,16 +84,35 @@ def keep_folds(path: Path, scans: Sequence[TrainingScan], folds: Folds) -> None:
     Raises:
         InputError: If the file tells of another dataset or of other folds.
     """
+    if path.exists() and not _has_digests(path):
+        raise InputError(
+            f"expected {path.parent.resolve().name} to be begun by this version of mmocnet, got "
+            f"one whose {path.name} tells scans by their shapes: give another output folder"
+        )
     data = {
         "held_out": list(folds.held_out),
         "folds": [list(part) for part in folds.folds],
-        # Shape and lesion pixels tell a scan that was prepared or labelled otherwise.
-        "scans": {
-            scan.name: [*scan.image.shape, int(np.count_nonzero(scan.labels))]
-            for scan in sorted(scans, key=lambda s: s.name)
-        },
+        "scans": scan_digests(scans),
     }
     keep_or_check(path, data, "the dataset and folds")
+
+
+def _has_digests(path: Path) -> bool:
+    scans = json.loads(path.read_text(encoding="utf-8"))["scans"]
+    return all(isinstance(digest, str) for digest in scans.values())
+
+
+def scan_digests(scans: Sequence[TrainingScan]) -> dict[str, str]:
+    """Return by name what tells a scan that was prepared or labelled otherwise."""
+    return {scan.name: _digest(scan) for scan in sorted(scans, key=lambda s: s.name)}
+
+
+def _digest(scan: TrainingScan) -> str:
+    digest = hashlib.sha256(repr((scan.subject, scan.image.shape)).encode())
+    # All lesions, but one slice of the image: a cohort takes long to read.
+    for array in (scan.labels, scan.mimic_points, scan.image[len(scan.image) // 2]):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def keep_or_check(path: Path, data: Mapping[str, Any], what: str) -> None:

@@ -16,6 +16,11 @@ STEPS_BETWEEN = 25
 """Steps between updates of the bar and points of TensorBoard."""
 
 
+def warn(text: str) -> None:
+    """Print a sentence that must not be missed."""
+    Console(stderr=True).print(f"warning: {text}", highlight=False)
+
+
 class TrainLog:
     """Progress of one stage; use as a context.
 

@@ -1,18 +1,15 @@
 """What a run folder was begun with: only the same training goes on in it."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmocnet.config import StageSettings, TrainSettings
 from mmocnet.io.dataset import write_json
 from mmocnet.nets.settings_json import settings_from_json, settings_to_json
-from mmocnet.train.folds import check_same, keep_or_check
+from mmocnet.train.folds import check_same, keep_or_check, scan_digests
 from mmocnet.train.patches import TrainingScan
 
 FINISHED = {
@@ -48,28 +45,20 @@ def keep_run(
         data = json.loads(path.read_text(encoding="utf-8"))
         kept = settings_from_json(TrainSettings, data, f"{folder.name}/settings.json")
         if second:
-            settings = replace(settings, detector=_as_long(settings.detector, kept.detector))
+            settings = replace(settings, detector=as_long(settings.detector, kept.detector))
         stages: dict[str, Any] = {}
         for name, file in FINISHED.items():
             asked = getattr(settings, name)
             saving = asked.gradient_checkpointing
             stage = replace(getattr(kept, name), gradient_checkpointing=saving)
-            stages[name] = stage if (folder / file).exists() else _as_long(stage, asked)
+            stages[name] = stage if (folder / file).exists() else as_long(stage, asked)
         begun = settings_to_json(replace(kept, **stages))
         check_same(begun, settings_to_json(settings), "the settings", folder)
-    keep_or_check(folder / "scans.json", {s.name: _digest(s) for s in scans}, "the scans")
+    keep_or_check(folder / "scans.json", scan_digests(scans), "the scans")
     write_json(path, settings_to_json(settings))
     return settings
 
 
-def _as_long(stage: StageSettings, other: StageSettings) -> StageSettings:
+def as_long(stage: StageSettings, other: StageSettings) -> StageSettings:
+    """Return a stage with the epochs and the budget of another."""
     return replace(stage, max_epochs=other.max_epochs, budget_minutes=other.budget_minutes)
-
-
-def _digest(scan: TrainingScan) -> str:
-    """Return what tells a scan that was prepared or labelled otherwise."""
-    digest = hashlib.sha256(repr((scan.subject, scan.image.shape)).encode())
-    # All lesions, but one slice of the image: a cohort takes long to read.
-    for array in (scan.labels, scan.mimic_points, scan.image[len(scan.image) // 2]):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]

@@ -1,6 +1,6 @@
 """Which scans are trained on and which validate: by subject, always."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,8 @@ def split_by_subject(scans: Sequence[TrainingScan], share: float, seed: int) -> 
 
     Args:
         scans: Any order; the split does not depend on it.
-        share: Of the subjects, for validation; at least one subject is on each side.
+        share: Of the subjects, for validation; at least one subject is on each side. One of them
+            has a lesion where two subjects or more do.
         seed: Shuffles the subjects.
 
     Raises:
@@ -46,6 +47,11 @@ def split_by_subject(scans: Sequence[TrainingScan], share: float, seed: int) -> 
     order = np.random.default_rng([seed, 1]).permutation(len(subjects))
     count = int(np.clip(round(share * len(subjects)), 1, len(subjects) - 1))
     kept = {subjects[i] for i in order[:count]}
+    if not _with_lesions(scans, kept):
+        ill = _with_lesions(scans, set(subjects) - kept)
+        if len(ill) > 1:
+            chosen = next(subjects[i] for i in order[count:] if subjects[i] in ill)
+            kept = kept - {subjects[order[count - 1]]} | {chosen}
     ordered = sorted(scans, key=lambda scan: (scan.subject, scan.name))
     (train, validation), across = (
         [
@@ -55,3 +61,24 @@ def split_by_subject(scans: Sequence[TrainingScan], share: float, seed: int) -> 
         for planes in (False, True)
     )
     return Split(train, validation, (across[0], across[1]))
+
+
+def _with_lesions(scans: Sequence[TrainingScan], subjects: Set[str]) -> set[str]:
+    """Return which of some subjects have a lesion."""
+    return {scan.subject for scan in scans if scan.subject in subjects and scan.labels.any()}
+
+
+def warning_of(split: Split, count: int) -> str | None:
+    """Return a sentence where the first validation scans, which decide thresholds, have no lesion.
+
+    Args:
+        split: The scans.
+        count: How many of them decide.
+    """
+    deciding = split.validation[:count]
+    if any(scan.labels.any() for scan in deciding):
+        return None
+    return (
+        f"no microbleed in the {len(deciding)} scans that validate: the thresholds are defaults, "
+        "and the model may find next to nothing"
+    )

@@ -37,7 +37,7 @@ class StageData:
         self.images, self.masks = torch.from_numpy(images), torch.from_numpy(masks)
 
     def steps_per_epoch(self) -> int:
-        """Return the settings' steps, or one look at every slice with a lesion."""
+        """Return the settings' steps, or as many patches as lesions have slices."""
         if self.of_stage.steps_per_epoch is not None:
             return self.of_stage.steps_per_epoch
         slices = sum(len(lesion) for lesion in self.train.places["lesion"])

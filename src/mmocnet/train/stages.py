@@ -27,6 +27,7 @@ from mmocnet.nets.segmenter import Segmenter
 from mmocnet.nets.tensor_file import save_tensors
 from mmocnet.predict.engine import Engine, make_engine
 from mmocnet.train.distributed import from_main, is_main, on_main
+from mmocnet.train.log import warn
 from mmocnet.train.loop import fit
 from mmocnet.train.mining import Mined, is_mined, load_mined, mine, save_mined, validation_map
 from mmocnet.train.model_card import made
@@ -40,7 +41,7 @@ from mmocnet.train.patches import (
     mimic_places,
 )
 from mmocnet.train.run_folder import keep_run
-from mmocnet.train.split import Split, split_by_subject
+from mmocnet.train.split import Split, split_by_subject, warning_of
 from mmocnet.train.stage_data import StageData
 from mmocnet.train.trainer import FitResult
 
@@ -85,6 +86,9 @@ def train_cascade(
     _check_lesions(split)
     if is_main():
         settings = keep_run(run_folder, scans, settings, second=stage == "2")
+        told = warning_of(split, settings.validation_scans)
+        if told is not None:
+            warn(told)
     settings = from_main(settings)
     if stage in ("1", "both"):
         train_first_stage(split, run_folder / "stage1", settings, device)
@@ -271,7 +275,9 @@ def _with_thresholds(
     scores = {
         name: asdict(lesion_scores(findings, level)) for name, level in asdict(points).items()
     }
+    told = warning_of(split, settings.validation_scans)
     card = {
+        **({} if told is None else {"warning": told}),
         "scans": len(findings),
         "lesions": sum(len(f.lesions) for f in findings),
         "pooled_dice": 2 * overlap / pixels if pixels else None,

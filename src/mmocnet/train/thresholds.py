@@ -194,9 +194,15 @@ def _single_slices(
     chosen: Decision | None,
     how: Callable[[Sequence[ScoredScan]], Decision | None],
 ) -> dict[str, Any]:
-    """Return what the card says of single slices, measured by decisions of other subjects."""
+    """Return what the card says of single slices, measured by decisions of other subjects.
+
+    Where one subject alone has a lesion on them, the measurement is None.
+    """
     about: dict[str, Any] = {"slices": len(planes)}
-    if chosen is not None:
+    if chosen is not None and len({scan.subject for scan in planes if scan.references}) < 2:
+        # What one subject decided nobody else can measure: undefined, and the points stand.
+        about["single_slices"] = None
+    elif chosen is not None:
         crossed = cross_fit(planes, lambda some: how(some) or chosen, SEED)
         about["single_slices"] = point_meanings(crossed, chosen.points)
     return about

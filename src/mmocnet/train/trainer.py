@@ -49,7 +49,8 @@ class FitResult:
     """What a training did.
 
     Attributes:
-        history: One row an epoch: epoch, step, elapsed_s, loss, the validation's scores.
+        history: One row an epoch: epoch, step, elapsed_s, loss of the steps that counted (NaN
+            where none did), the validation's scores.
         best_epoch: Epoch whose weights the network now has.
         elapsed_s: Time spent, over all resumptions.
         stopped: Why it ended: "epochs", "budget" or "patience".
@@ -95,7 +96,7 @@ class Trainer:
         self.smoothed: float | None = None
         self.step = 0
         self.bad_steps = 0
-        self.loss_sum = torch.zeros((), device=self.device)
+        self.loss_sum, self.summed = torch.zeros((), device=self.device), 0
         self.result = FitResult()
         self.mark = time.monotonic()
         if self.state_path.exists():
@@ -126,6 +127,7 @@ class Trainer:
         if self._is_finite(norm):
             self.optimiser.step()
             self.loss_sum += loss.detach()
+            self.summed += 1
             self._average()
         else:
             self._repair_statistics()
@@ -135,12 +137,11 @@ class Trainer:
     def rate(self) -> float:
         """Return the learning rate of the next step."""
         settings = self.settings
-        highest = settings.learning_rate
         warm = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
         if not settings.cosine:
-            return highest * warm
+            return settings.learning_rate * warm
         fall = 0.5 * (1 + math.cos(math.pi * self.progress()))
-        return highest * warm * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
+        return settings.learning_rate * warm * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
 
     def progress(self) -> float:
         """Return the share of the training that is done, by steps or by time."""
@@ -171,10 +172,10 @@ class Trainer:
             "step": self.step,
             "elapsed_s": round(self.result.elapsed_s, 1),
             "learning_rate": self.rate(),
-            "loss": float(self.loss_sum) / self.epoch_steps,
+            "loss": float(self.loss_sum) / self.summed if self.summed else math.nan,
             **scores,
         }
-        self.loss_sum.zero_()
+        self.loss_sum, self.summed = torch.zeros_like(self.loss_sum), 0
         self.result.history.append(row)
         if self._average_is_warm():
             self._judge(scores["score"], int(row["epoch"]))
@@ -206,6 +207,7 @@ class Trainer:
         }
         numbers: dict[str, Any] = {
             "step": self.step,
+            "summed": self.summed,
             "smoothed": self.smoothed,
             "best_score": None if math.isinf(self.best_score) else self.best_score,
             "result": vars(self.result),
@@ -227,6 +229,7 @@ class Trainer:
         restore_optimiser(self.optimiser, state.tensors)
         self.loss_sum = on_device["loss_sum"]
         self.step = int(state.numbers["step"])
+        self.summed = int(state.numbers.get("summed", self.step % self.epoch_steps))
         self.smoothed = state.numbers["smoothed"]
         best = state.numbers["best_score"]
         self.best_score = -math.inf if best is None else float(best)
@@ -245,16 +248,13 @@ class Trainer:
     def _average(self) -> None:
         # Early on nearly the plain mean, so that random initial weights are soon forgotten.
         decay = min(self.settings.ema_decay, self.step / (self.step + 10))
-        mine = self.network.state_dict()
-        floats = [key for key, value in mine.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.ema[key] for key in floats], [mine[key] for key in floats], 1 - decay
-        )
+        mine = {k: v for k, v in self.network.state_dict().items() if v.is_floating_point()}
+        torch._foreach_lerp_([self.ema[key] for key in mine], list(mine.values()), 1 - decay)
 
     def _repair_statistics(self) -> None:
         # The forward pass of a bad batch has already put its values into batch norm.
-        names = [name for name, _ in self.network.named_buffers()]
-        self.network.load_state_dict({name: self.ema[name] for name in names}, strict=False)
+        kept = {name: self.ema[name] for name, _ in self.network.named_buffers()}
+        self.network.load_state_dict(kept, strict=False)
 
     def _average_is_warm(self) -> bool:
         return self.step >= self.settings.warmup_steps + 1 / (1 - self.settings.ema_decay)
