@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.cases import as_probability
@@ -72,6 +73,43 @@ def test_whole_numbers_of_0_and_1_are_a_probability_as_they_are(folders):
     save(folders[0] / "sub-01_probseg.nii.gz", cube(5, 5, 2), np.uint8)
     save(folders[0] / "sub-02_probseg.nii.gz", cube(9, 9, 1), np.uint8)
     assert counts(evaluate_folder(*folders, SETTINGS)) == (2, 1, 0)
+
+
+@pytest.fixture
+def maps(folders):
+    """The same predictions as percent, in bytes."""
+    for path in folders[0].iterdir():
+        path.unlink()
+    save(folders[0] / "sub-01_probseg.nii.gz", cube(5, 5, 2) * 90, np.uint8)
+    save(folders[0] / "sub-02_probseg.nii.gz", cube(9, 9, 1), np.uint8)
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(90, np.uint8), (254, np.uint8), (255, np.int16), (900, np.int16)]
+)
+def test_whole_numbers_of_an_unknown_scale_are_no_probability(maps, value, dtype):
+    save(maps[0] / "sub-01_probseg.nii.gz", cube(5, 5, 2) * value, dtype)
+    text = f"expected probabilities between 0 and 1, got {value} in sub-01_probseg.nii.gz"
+    with pytest.raises(InputError, match=text):
+        evaluate_folder(*maps, SETTINGS)
+    assert evaluate_folder(*maps, LENIENT).missing == (text,)
+
+
+def test_bytes_up_to_255_are_a_probability(maps):
+    half = cube(5, 5, 2) * 255 + cube(20, 20, 3) * 140 + cube(30, 5, 2) * 110
+    save(maps[0] / "sub-01_probseg.nii.gz", half, np.uint8)
+    assert counts(evaluate_folder(*maps, SETTINGS)) == (2, 2, 0)
+
+
+def test_a_picture_s_bytes_are_a_probability_whatever_the_highest(tmp_path):
+    truth = cube(5, 5, 0)[..., 0]
+    for folder, name, scale in (("r", "mask", 255), ("p", "probseg", 200)):
+        (tmp_path / folder).mkdir()
+        array = (truth * scale).astype(np.uint8)
+        Image.fromarray(array).save(tmp_path / folder / f"sub-01_{name}.png")
+    settings = ScoreSettings(draws=20, spacing_mm=0.5)
+    assert counts(evaluate_folder(tmp_path / "p", tmp_path / "r", settings)) == (1, 1, 0)
 
 
 def test_numbers_that_look_like_classes_are_warned_of(folders):

@@ -3,8 +3,18 @@ import math
 import numpy as np
 import pytest
 
-from mmocnet.evaluate.lesions import ScanLesions, froc, lesion_scores, outcome, thinned
-from mmocnet.evaluate.matching import pairing
+from mmocnet.evaluate.lesions import (
+    FAINT,
+    MAX_LEVELS,
+    SURE_LEVELS,
+    ScanLesions,
+    froc,
+    froc_levels,
+    lesion_scores,
+    outcome,
+    thinned,
+)
+from mmocnet.evaluate.matching import match, pairing
 from mmocnet.evaluate.statistics import bootstrap
 
 SCANS = [
@@ -112,6 +122,44 @@ def test_thinning_keeps_the_ends_and_is_dense_at_the_top(rng):
     assert len(kept) <= 60
     assert kept[0] == levels.min()
     assert np.array_equal(kept[-5:], np.sort(levels)[-5:])
+
+
+def test_a_froc_takes_every_confidence_but_thins_the_faint(rng):
+    faint, sure = rng.random(20000) * FAINT, FAINT + rng.random(500) * (1 - FAINT)
+    levels = froc_levels(np.concatenate([faint, sure, sure]))
+    assert np.array_equal(levels[levels >= FAINT], np.sort(sure))
+    assert levels[0] == faint.min()
+    assert len(levels) <= MAX_LEVELS + len(sure)
+    assert np.count_nonzero(levels > np.sort(faint)[-1000]) > len(sure) + 5
+
+
+def test_a_froc_of_very_many_sure_candidates_is_bounded(rng):
+    levels = froc_levels(FAINT + rng.random(50000) * (1 - FAINT))
+    assert len(levels) <= SURE_LEVELS
+
+
+def test_the_best_f1_is_that_of_every_threshold(rng):
+    # 150 candidates a scan, most of them faint, and lesions that some of them overlap.
+    pairs, confidences = [], []
+    for _ in range(4):
+        predicted = np.arange(1, 151)[None]
+        reference = np.where(rng.random(150) < 0.2, predicted, 0)
+        confidence = np.where(rng.random(150) < 0.5, rng.random(150), rng.random(150) * 0.02)
+        pairs.append(pairing(reference, predicted, (1.0, 1.0)))
+        confidences.append(np.where(reference[0] > 0, np.sqrt(confidence), confidence))
+    curve = froc(pairs, confidences)
+    both = list(zip(pairs, confidences, strict=True))
+    lesions = sum(len(pair.reference.ids) for pair in pairs)
+    expected = {}
+    for level in np.unique(np.concatenate(confidences)):
+        found = [match(pair, confidence >= level) for pair, confidence in both]
+        right = sum(len(one.pairs) for one in found)
+        false = sum(len(one.false) for one in found)
+        expected[level] = (right / lesions, false / 4, 2 * right / (right + false + lesions))
+    rows = zip(curve.lesion_sensitivity, curve.fp_per_scan, curve.lesion_f1, strict=True)
+    for level, row in zip(curve.threshold, rows, strict=True):
+        assert row == pytest.approx(expected[level])
+    assert np.nanmax(curve.lesion_f1) == pytest.approx(max(f1 for *_, f1 in expected.values()))
 
 
 def test_a_froc_without_candidates_or_lesions_is_empty():

@@ -91,6 +91,31 @@ def test_the_page_holds_every_part_and_loads_nothing(report, tmp_path):
     assert worst == ["2", "1", "0"] * 2
 
 
+def test_one_scan_may_hold_all_of_the_worst(tmp_path):
+    truth, called = np.zeros((60, 60, 1), np.int32), np.zeros((60, 60, 1), np.int32)
+    for number in range(15):
+        truth[4 * number, : number + 1], called[4 * number, 40:43] = number + 1, number + 1
+    confidence = 0.5 + np.arange(15) / 100
+    case = Case(
+        name="many",
+        subject="a",
+        spacing_mm=(1.0, 1.0, 1.0),
+        slice_axis=2,
+        reference=truth,
+        predicted=called,
+        candidates=Instances(called, confidence),
+        probability=None,
+        valid=None,
+    )
+    cases = (scored(0), score_case(case))
+    report = Report(cases, (), (), ScoreSettings(draws=20))
+    text, _ = page(report, summarise(report), tmp_path)
+    sizes = re.findall(r"<figcaption>many: missed, (\d+) mm³", text)
+    assert sizes == [str(size) for size in range(15, 3, -1)]
+    sure = re.findall(r"<figcaption>many: false call, confidence (0.\d+)", text)
+    assert sure == [f"{value:.2f}" for value in np.sort(confidence)[:2:-1]]
+
+
 def test_the_page_says_which_side_is_which_and_what_is_doubtful(report, tmp_path):
     doubtful = replace(report, warnings=("one subject has no intervals",))
     text, _ = page(doubtful, summarise(doubtful), tmp_path)

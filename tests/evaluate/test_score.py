@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from PIL import Image
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.files import pair_files
-from mmocnet.evaluate.matching import Rule
-from mmocnet.evaluate.score import ScoreSettings, evaluate_folder, pixel_table
+from mmocnet.evaluate.matching import Rule, pairing
+from mmocnet.evaluate.score import Report, ScoreSettings, evaluate_folder, pixel_table
+from mmocnet.evaluate.sections import score_markdown
 from mmocnet.evaluate.summary import summarise
 from mmocnet.evaluate.tables import write_report
 from mmocnet.io.nifti import write_nifti
@@ -214,6 +216,42 @@ def test_the_summary_holds_counts_calibration_and_valdo_s_numbers(folders):
     assert summary["valdo"]["undefined_scans"] == 1
     assert "VALDO" in summary["valdo"]["differs"]
     assert summary["comparison"] is None
+
+
+def of_candidates(folders, confidence, is_lesion):
+    """One scan with such candidates, of which no label image is left to compare."""
+    case = evaluate_folder(*folders, ScoreSettings(draws=20)).cases[0]
+    none = np.zeros((1, len(confidence)), int)
+    pair = pairing(none, none + np.arange(1, len(confidence) + 1), (1.0, 1.0))
+    case = replace(case, confidence=confidence, is_lesion=is_lesion, candidates=pair)
+    return summarise(Report((case,), (), (), ScoreSettings(draws=20)))
+
+
+def test_faint_candidates_do_not_hide_the_errors_of_the_others(folders):
+    # 0.9 and 0.05 are right half the time; 998 faint candidates are all no lesions.
+    confidence = np.concatenate([[0.9, 0.9, 0.05, 0.05], np.full(998, 0.001)])
+    is_lesion = np.concatenate([[True, False, True, False], np.zeros(998, bool)])
+    found = of_candidates(folders, confidence, is_lesion)["calibration"]
+    assert found["candidates"] == sum(found["count"]) == 4
+    assert found["ece"] == pytest.approx((0.8 + 0.9) / 4)
+    assert found["brier"] == pytest.approx((0.81 + 0.01 + 0.95**2 + 0.05**2) / 4)
+    assert found["min_confidence"] == 0.05
+    of_all = found["all_candidates"]
+    assert of_all["candidates"] == 1002
+    # The two of 0.05 share the lowest bin with the faint.
+    assert of_all["ece"] == pytest.approx((0.8 + abs(0.1 + 0.998 - 1)) / 1002)
+    assert of_all["brier"] == pytest.approx((found["brier"] * 4 + 998e-6) / 1002)
+
+
+def test_small_errors_of_the_confidence_have_three_digits_and_none_is_undefined(folders):
+    summary = of_candidates(folders, np.full(9, 1e-4), np.zeros(9, bool))
+    assert math.isnan(summary["calibration"]["ece"])
+    assert summary["calibration"]["candidates"] == 0
+    text = score_markdown(summary)
+    assert "|  | confidence 0.05 or more | all candidates |" in text
+    assert "| expected calibration error | n/a | 0.000100 |" in text
+    assert "| Brier score | n/a | 0.0000000100 |" in text
+    assert "| candidates | 0 | 9 |" in text
 
 
 def test_intervals_of_pixel_scores_belong_to_the_scores(folders):

@@ -10,6 +10,8 @@ from mmocnet.evaluate.matching import BoolArray, Labels
 from mmocnet.types import FloatArray
 
 BINS = 10
+MIN_CONFIDENCE = 0.05
+"""Below, candidates are so many and so surely none that they hide the errors of the others."""
 
 
 @dataclass(frozen=True)

@@ -95,13 +95,23 @@ def _on_grid(path: Path, reference: Volume, spacing_mm: float | None) -> NDArray
 
 
 def as_probability(array: NDArray[Any]) -> FloatArray:
-    """Return a map from 0 to 1; 8- and 16-bit pictures are scaled by what they can hold.
-
-    Whole numbers of 0 and 1 alone are a mask, and stay.
-    """
+    """Return a map from 0 to 1; whole numbers of a picture are scaled by the most it can hold."""
     if np.issubdtype(array.dtype, np.integer) and array.max(initial=0) > 1:
         return np.asarray(array / np.float32(np.iinfo(array.dtype).max), dtype=np.float32)
     return np.asarray(array, dtype=np.float32)
+
+
+def _probability(array: NDArray[Any], path: Path) -> FloatArray:
+    """Return a file's map from 0 to 1; a picture is scaled, whole numbers of NIfTI have no scale.
+
+    Raises:
+        InputError: If whole numbers of NIfTI are neither 0 and 1 nor bytes up to 255.
+    """
+    most = array.max(initial=0)
+    known = most <= 1 or (array.dtype == np.uint8 and most == 255)
+    if array.dtype.kind in "iu" and path.name.lower().endswith(nifti.SUFFIXES) and not known:
+        raise InputError(f"expected probabilities between 0 and 1, got {most} in {path.name}")
+    return as_probability(array)
 
 
 def _lesions(array: NDArray[Any]) -> tuple[Labels, FloatArray | None]:
@@ -277,7 +287,8 @@ def _read_prediction(
 ) -> tuple[Labels, FloatArray | None]:
     probability: FloatArray | None = None
     if files.probability is not None:
-        probability = as_probability(_on_grid(files.probability, truth, spacing_mm))
+        array = _on_grid(files.probability, truth, spacing_mm)
+        probability = _probability(array, files.probability)
     if files.lesions is not None:
         labels = _on_grid(files.lesions, truth, spacing_mm)
         labels = without_uncounted(labels, files.lesions, reference)

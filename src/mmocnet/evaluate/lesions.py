@@ -11,7 +11,11 @@ from mmocnet.evaluate.statistics import DRAWS, Interval, bootstrap_sums, ratio
 from mmocnet.types import FloatArray
 
 MAX_LEVELS = 60
-"""Most thresholds of a FROC; more confidences than that are thinned to quantiles."""
+"""Most thresholds where confidences are thinned: ever fewer of the lower ranks."""
+FAINT = 0.02
+"""A FROC thins the confidences below: most candidates have such a one, hardly a lesion has."""
+SURE_LEVELS = 2000
+"""Most thresholds of a FROC that are not faint."""
 
 
 @dataclass(frozen=True)
@@ -157,22 +161,43 @@ def lesion_scores(
 def froc(pairs: Sequence[Pairing], confidences: Sequence[FloatArray]) -> Froc:
     """Return the FROC: at each threshold the lesions at or above it are matched anew.
 
+    Every confidence that occurs is a threshold but for the faint ones; see `froc_levels`.
+
     Args:
         pairs: Every candidate of a scan against its reference lesions, one entry a scan.
         confidences: Of each scan's candidates, in the order of the pairing's predicted objects.
     """
-    levels = thinned(np.concatenate([np.zeros(0), *confidences]))
+    levels = froc_levels(np.concatenate([np.zeros(0), *confidences]))
+    sums = np.zeros((len(levels), LESION_COLUMNS))
+    for pair, confidence in zip(pairs, confidences, strict=True):
+        sums += _table_at(pair, confidence, levels)
     names = ("lesion_sensitivity", "fp_per_scan", "lesion_f1")
-    rows = []
-    for level in levels:
-        scans = [
-            outcome(pair, "", "", confidence >= level)
-            for pair, confidence in zip(pairs, confidences, strict=True)
-        ]
-        sums = lesion_table(scans).sum(axis=0)
-        rows.append([float(LESION_FORMULAS[name](sums)) for name in names])
-    sensitivity, false, f1 = np.array(rows).reshape(-1, 3).T
-    return Froc(levels, sensitivity, false, f1)
+    return Froc(levels, *(LESION_FORMULAS[name](sums) for name in names))
+
+
+def _table_at(pair: Pairing, confidence: FloatArray, levels: FloatArray) -> FloatArray:
+    """Return one scan's row of `lesion_table` at each level, shape (K, 10)."""
+    kept = len(confidence) - np.searchsorted(np.sort(confidence), levels)
+    # Most levels are another scan's confidence and change nothing in this one.
+    _, first, row = np.unique(kept, return_index=True, return_inverse=True)
+    scans = [outcome(pair, "", "", confidence >= levels[at]) for at in first]
+    return lesion_table(scans)[row]
+
+
+def froc_levels(confidence: FloatArray) -> FloatArray:
+    """Return the distinct confidences, ascending: every one from `FAINT` on, few of those below.
+
+    There are at most `SURE_LEVELS` and `MAX_LEVELS` of them.
+
+    >>> froc_levels(np.array([0.5, 0.001, 0.5]))
+    array([0.001, 0.5  ])
+    """
+    distinct = np.unique(confidence)
+    sure = distinct[distinct >= FAINT]
+    faint = distinct[distinct < FAINT]
+    if len(faint) > MAX_LEVELS:
+        faint = _at_ranks(distinct, len(sure) + 1, MAX_LEVELS)
+    return np.concatenate([faint, thinned(sure, SURE_LEVELS)])
 
 
 def thinned(levels: FloatArray, most: int = MAX_LEVELS) -> FloatArray:
@@ -185,5 +210,10 @@ def thinned(levels: FloatArray, most: int = MAX_LEVELS) -> FloatArray:
     if len(distinct) <= most:
         return np.asarray(distinct)
     # Dense at the top, where a few false positives are decided, and sparse among the faint.
-    ranks = np.unique(np.geomspace(1, len(distinct), most).round().astype(int))
-    return np.asarray(distinct[len(distinct) - ranks[::-1]])
+    return _at_ranks(distinct, 1, most)
+
+
+def _at_ranks(ascending: FloatArray, first: int, most: int) -> FloatArray:
+    """Return those at ranks, 1 the highest, that grow from the first to the last by a factor."""
+    ranks = np.unique(np.geomspace(first, len(ascending), most).round().astype(int))
+    return np.asarray(ascending[len(ascending) - ranks[::-1]])

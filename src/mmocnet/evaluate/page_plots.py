@@ -13,15 +13,13 @@ from mmocnet.evaluate.matching import Rule
 from mmocnet.evaluate.panels import draw_outcomes, panel
 from mmocnet.evaluate.pixels import pixel_scores, precision_recall
 from mmocnet.evaluate.score import FROC_RULE, CaseScore, Report, case_froc
-from mmocnet.evaluate.worst import Crop, Kind
+from mmocnet.evaluate.worst import MAX_CROPS, Crop, Kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_POINTS = 2000
 """Most points of a drawn curve."""
-MAX_CROPS = 12
-"""Most misses, and most false calls, shown of all scans together."""
 
 
 class Picture(NamedTuple):
@@ -139,8 +137,8 @@ def _reliability(calibration: Mapping[str, Any] | None) -> Picture | None:
     bins: Any = SimpleNamespace(**shown)
     plots.reliability(ax, bins)
     text = (
-        "Share of candidates that match a lesion against their confidence; a number is how many "
-        "candidates are in the bin."
+        f"Share of candidates of confidence {calibration['min_confidence']:g} or more that match "
+        "a lesion against their confidence; a number is how many candidates are in the bin."
     )
     return _picture(ax, "Reliability", text)
 

@@ -14,6 +14,7 @@ from mmocnet.evaluate.text_tables import (
     latex_table,
     latex_text,
     markdown_section,
+    significant,
 )
 
 RULE_TITLES = {
@@ -82,13 +83,19 @@ def _calibration(summary: Mapping[str, Any]) -> Section:
     if found is None:
         text = "Needs candidates with confidences from 0 to 1 for every scan."
         return Section("Calibration", text, (), ())
+    both = found, found["all_candidates"]
     rows = (
-        ("expected calibration error", found["ece"]),
-        ("Brier score", found["brier"]),
-        ("candidates", found["candidates"]),
+        ("expected calibration error", *(significant(one["ece"]) for one in both)),
+        ("Brier score", *(significant(one["brier"]) for one in both)),
+        ("candidates", *(one["candidates"] for one in both)),
     )
     text = "Confidence of each candidate against whether it matches a lesion by overlap."
-    return Section("Calibration", text, ("", "value"), rows)
+    columns = ("", f"confidence {found['min_confidence']:g} or more", "all candidates")
+    note = (
+        "Most candidates are faint and no lesions, which hardly adds to an error: over all of "
+        "them it is small whatever it is for the others."
+    )
+    return Section("Calibration", text, columns, rows, note)
 
 
 # VALDO's number, and where the summary has the one-to-one score to set beside it.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmocnet.evaluate.agreement import BURDEN_NAMES, burden_class, count_agreement
-from mmocnet.evaluate.calibration import calibration
+from mmocnet.evaluate.calibration import MIN_CONFIDENCE, calibration
 from mmocnet.evaluate.compare import compare_reports, shared_scans
 from mmocnet.evaluate.lesions import Froc, lesion_scores
 from mmocnet.evaluate.matching import Rule
@@ -121,17 +121,25 @@ def _counts(cases: Sequence[CaseScore]) -> dict[str, Any]:
 
 
 def _calibration(cases: Sequence[CaseScore]) -> dict[str, Any] | None:
-    """Return calibration, or None unless every scan came with its candidates."""
+    """Return calibration, or None unless every scan came with its candidates.
+
+    It is that of candidates of `MIN_CONFIDENCE` or more; the errors of all stand beside it.
+    """
     if not cases or any(case.candidates is None for case in cases):
         return None
-    found = calibration(
-        np.concatenate([case.confidence for case in cases]),
-        np.concatenate([case.is_lesion for case in cases]),
-    )
+    confidence = np.concatenate([case.confidence for case in cases])
+    is_lesion = np.concatenate([case.is_lesion for case in cases])
+    of_all = calibration(confidence, is_lesion)
+    judged = confidence >= MIN_CONFIDENCE
+    found = calibration(confidence[judged], is_lesion[judged])
     return {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in vars(found).items()
-    } | {"rule": FROC_RULE.value}
+    } | {
+        "min_confidence": MIN_CONFIDENCE,
+        "all_candidates": {name: getattr(of_all, name) for name in ("ece", "brier", "candidates")},
+        "rule": FROC_RULE.value,
+    }
 
 
 def _comparison(first: Report, second: Report) -> dict[str, Any]:

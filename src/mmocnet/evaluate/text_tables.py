@@ -49,6 +49,18 @@ def cell(value: object, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
+def significant(value: float, digits: int = 3) -> str:
+    """Return a value with so many decimals, and more where fewer digits would be significant.
+
+    >>> significant(0.5), significant(0.00012345), significant(0.0), significant(float("nan"))
+    ('0.500', '0.000123', '0.000', 'n/a')
+    """
+    if value == 0 or not math.isfinite(value):
+        return cell(float(value), digits)
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return cell(float(value), max(digits, decimals))
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number of things in words.
 

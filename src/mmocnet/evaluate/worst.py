@@ -25,6 +25,8 @@ CROP_MM = 40.0
 """What a crop spans."""
 CROP_VOXELS = (24, 96)
 """Fewest and most voxels of a crop's side."""
+MAX_CROPS = 12
+"""Most misses, and most false calls, shown: of one scan, and of all together."""
 IMAGE_ENDINGS = ("_T2starw", "_swi", "")
 """What the name of the scan that a reference belongs to ends in."""
 
@@ -62,7 +64,7 @@ class Crop:
 
 def worst_crops(
     case: Case,
-    limit: int = 3,
+    limit: int = MAX_CROPS,
     read_image: Callable[[], FloatArray | None] | None = None,
     pair: Pairing | None = None,
 ) -> tuple[Crop, ...]:
