@@ -3,7 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mmocnet.compare.comparison import Comparison, summary_sentence
+from mmocnet.compare.comparison import (
+    Comparison,
+    _doubts,
+    coverage_warnings,
+    summary_sentence,
+)
 from mmocnet.compare.match import State, list_changes, match_lesions
 from mmocnet.compare.outputs import sidecar
 from mmocnet.compare.visit import CompareSettings, Visit
@@ -47,6 +52,41 @@ def test_as_many_as_possible_are_matched_even_where_one_is_nearer_to_another(les
     centres = np.array([[1.6, 0.0, 0.0], [-2.5, 0.0, 0.0]])
     second = [lesion(1, centres[0], 1.0), lesion(2, centres[1], 1.0)]
     assert match_lesions(first, second, centres, 2.0) == [(0, 1), (1, 0)]
+
+
+def _pairs(lesion, first, second, moved_mm=(0.0, 0.0, 0.0)):
+    """Pairs of lesions given as (x in mm, diameter in mm), those of the second visit moved."""
+    one, two = ([lesion(n, (x, 0, 0), mm) for n, (x, mm) in enumerate(v)] for v in (first, second))
+    centres = np.array([each.centre_mm for each in two]) + moved_mm
+    return sorted(match_lesions(one, two, centres, 2.0))
+
+
+def test_a_lesion_at_its_place_is_not_given_up_for_one_pair_more(lesion):
+    assert _pairs(lesion, [(20, 3), (23.2, 3)], [(16.8, 3), (20, 3)]) == [(0, 1)]
+
+
+@pytest.mark.parametrize("moved_mm", [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0.6, 0, -0.8)])
+@pytest.mark.parametrize("gone", [(), (0,), (4,), (0, 4)])
+def test_a_cluster_that_is_moved_by_1_mm_stays_in_its_order(lesion, moved_mm, gone):
+    before = [(2.8 * n, 3) for n in range(5)]
+    kept = [n for n in range(5) if n not in gone]
+    pairs = _pairs(lesion, before, [before[n] for n in kept], moved_mm)
+    assert pairs == [(n, at) for at, n in enumerate(kept)]
+
+
+@pytest.mark.parametrize("beside_mm", [9.5, 7.0, 4.1])
+def test_a_bleed_at_the_rim_of_one_that_is_gone_is_another(lesion, beside_mm):
+    assert _pairs(lesion, [(0, 16)], [(beside_mm, 3)]) == []
+    assert _pairs(lesion, [(beside_mm, 3)], [(0, 16)]) == []
+
+
+def test_what_has_grown_or_shrunk_about_its_centre_is_one_lesion(lesion):
+    assert _pairs(lesion, [(0, 16)], [(3.9, 3)]) == [(0, 0)]
+    assert _pairs(lesion, [(0, 16)], [(9, 8)]) == [(0, 0)]
+
+
+def test_a_small_lesion_beside_a_large_one_keeps_its_own(lesion):
+    assert _pairs(lesion, [(0, 16), (7, 8)], [(7, 8)]) == [(1, 0)]
 
 
 def test_the_tolerance_is_from_the_larger_sphere_to_the_other_centre(lesion):
@@ -98,6 +138,97 @@ def test_a_new_lesion_tells_of_a_candidate_there_before(lesion, moved):
         SETTINGS,
     )
     assert [one.below_threshold for one in changes] == [0.3, pytest.approx(np.nan, nan_ok=True)]
+
+
+@pytest.mark.parametrize(
+    ("record", "confidence", "told"),
+    [
+        ({}, 0.0003, False),
+        ({}, 0.05, True),
+        ({"Thresholds": {"screening": 0.2}, "Threshold": 0.5}, 0.19, False),
+        ({"Thresholds": {"screening": 0.2}, "Threshold": 0.5}, 0.2, True),
+        ({"Thresholds": {"screening": 0.2}, "Threshold": 0.2}, 0.1, True),
+        ({"Thresholds": {"screening": 0.2}, "Threshold": 0.2}, 0.04, False),
+    ],
+)
+def test_candidates_are_told_of_from_the_screening_threshold(
+    lesion, moved, record, confidence, told
+):
+    before = dataclasses.replace(
+        _visit((), candidates=[lesion(7, (20, 0, 0), confidence=confidence)]),
+        provenance={"Segmentation": record} if record else {},
+    )
+    changes = list_changes(before, _visit([lesion(1, (25, 0, 0))]), moved, SETTINGS)
+    assert np.isfinite(changes[0].below_threshold) == told
+    assert len(_doubts(changes)) == told
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "1 new lesion has a candidate below the threshold at the first visit: it may have"),
+        (2, "2 new lesions have a candidate below the threshold at the first visit: they may have"),
+    ],
+)
+def test_one_doubtful_lesion_is_told_as_one(lesion, moved, count, said):
+    below = [lesion(n, (20 * n, 0, 0), confidence=0.3) for n in range(count)]
+    after = [lesion(n, (20 * n + 5, 0, 0)) for n in range(count)]
+    changes = list_changes(_visit((), candidates=below), _visit(after), moved, SETTINGS)
+    (text,) = _doubts(changes)
+    assert text.startswith(said)
+
+
+def _without(visit, empty, brain=None):
+    """A visit whose scan holds zeros where `empty` is true of world mm (x, y, z)."""
+    shape = visit.image.shape
+    places = visit.image.world(np.moveaxis(np.indices(shape), 0, -1).astype(float))
+    gone = empty(*np.moveaxis(places, -1, 0))
+    image = visit.image.like(np.where(gone, 0, visit.image.array))
+    return dataclasses.replace(visit, image=image, brain=~gone if brain is None else brain)
+
+
+def test_what_the_other_scan_holds_as_zeros_alone_is_not_covered(lesion, moved):
+    """The second visit lies 5 mm to the right of the first."""
+    at = [(0, 0, -40), (0, 0, 20)]
+    first = [lesion(n, (x, y, z)) for n, (x, y, z) in enumerate(at, 1)]
+    second = [lesion(n, (x + 5, y, z)) for n, (x, y, z) in enumerate(at, 1)]
+    full, none = _visit(()), np.ones((50, 50, 50), bool)
+    # Its brain reaches into the zeros, as a mask that is smooth may.
+    low = _without(full, lambda x, y, z: z < -20, none)
+    changes = list_changes(low, _visit(second), moved, SETTINGS)
+    assert _states(changes) == [("new", 0, 2), ("not covered", 0, 1)]
+    changes = list_changes(_visit(first), low, moved, SETTINGS)
+    assert _states(changes) == [("not seen", 2, 0), ("not covered", 1, 0)]
+
+
+def test_zeros_inside_the_brain_are_covered(lesion, moved):
+    dark = _without(_visit(()), lambda x, y, z: x**2 + y**2 + z**2 < 8**2)
+    (change,) = list_changes(dark, _visit([lesion(1, (5, 0, 0))]), moved, SETTINGS)
+    assert change.state is State.NEW
+
+
+@pytest.mark.parametrize(
+    ("beside_mm", "state"), [(0.5, State.NEW), (2.0, State.NEW), (6.0, State.NOT_COVERED)]
+)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_lesion_just_outside_a_stripped_brain_is_covered(lesion, moved, beside_mm, state, axis):
+    stripped = _without(_visit(()), lambda x, y, z: x**2 + y**2 + z**2 > 30**2)
+    place = np.array([5.0, 0.0, 0.0])
+    place[axis] += 30 + beside_mm
+    (change,) = list_changes(stripped, _visit([lesion(1, place)]), moved, SETTINGS)
+    assert change.state is state
+
+
+def test_a_large_part_of_a_brain_outside_the_other_scan_is_told(moved):
+    full = _visit(())
+    assert coverage_warnings(full, _visit((), low_mm=-45.0), moved) == []
+    low = _without(full, lambda x, y, z: z < -10)
+    (text,) = coverage_warnings(low, _visit((), low_mm=-45.0), moved)
+    assert "brain seen at follow-up lies outside the other scan" in text
+    (text,) = coverage_warnings(
+        _visit((), low_mm=-55.0), _without(full, lambda x, y, z: z < -10), moved
+    )
+    assert "brain seen at baseline lies outside the other scan" in text
 
 
 def test_a_match_keeps_regions_and_certainty_of_the_last_visit(lesion, moved):

@@ -13,6 +13,7 @@ from mmocnet.simulate.acquisition import (
     crop_kspace,
     motion_ghosts,
     partial_fourier,
+    shift_kspace,
     smooth_map,
 )
 
@@ -71,6 +72,17 @@ def test_cropping_does_not_move_the_image() -> None:
         profile = small.sum(dim=[other for other in range(3) if other != axis])
         index = float((profile * torch.arange(len(profile))).sum() / profile.sum())
         assert (index + 0.5) * ratio - 0.5 == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("shape", [(12, 15, 2), (13, 16, 2)])
+def test_a_phase_ramp_samples_a_wave_between_its_voxels(shape: tuple[int, int, int]) -> None:
+    def wave(shift: tuple[float, float]) -> Tensor:
+        i, j = (torch.arange(n) + s for n, s in zip(shape, shift, strict=False))
+        turn = 2 * math.pi * (3 * i[:, None] / shape[0] - 2 * j / shape[1])
+        return torch.polar(torch.ones_like(turn), turn)[:, :, None].repeat(1, 1, shape[2])
+
+    moved = shift_kspace(wave((0.0, 0.0)), (0.3, -0.45))
+    np.testing.assert_allclose(moved, wave((0.3, -0.45)), atol=1e-5)
 
 
 def test_tapering_kspace_rings_less_at_an_edge() -> None:

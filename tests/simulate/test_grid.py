@@ -9,6 +9,7 @@ from mmocnet.simulate.grid import (
     Grid,
     coarse_noise,
     plane_blocks,
+    resample,
     sample,
     smooth_noise,
     upsample,
@@ -35,6 +36,18 @@ def test_another_spacing_covers_the_same_box() -> None:
     assert other.low_mm == GRID.low_mm
     np.testing.assert_allclose(other.size_mm, GRID.size_mm)
     assert max(abs(s - 0.7) for s in other.spacing_mm) < 0.05
+
+
+def test_another_box_s_voxels_see_a_ramp_where_they_lie() -> None:
+    """Away from the border, beyond which the edge goes on."""
+    slopes = torch.tensor([2.0, -1.0, 0.5])[:, None, None, None]
+    ramp = (GRID.centres_mm("cpu") * slopes).sum(0)
+    out = GRID.with_spacing(0.7).moved((0.4, -0.3, 0.2))
+    seen = resample(ramp, GRID, out)
+    expected = (out.centres_mm("cpu") * slopes).sum(0)
+    inner = (slice(2, -2), slice(2, -2), slice(2, -2))
+    np.testing.assert_allclose(seen[inner], expected[inner], atol=1e-4)
+    assert seen.max() <= ramp.max()
 
 
 def test_upsampling_keeps_a_ramp_away_from_the_border() -> None:

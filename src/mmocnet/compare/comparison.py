@@ -15,6 +15,10 @@ from mmocnet.locate.rigid import SURE_CORRELATION, SURE_DETAIL, RigidAlignment, 
 
 SAME_SHARE = 0.1
 """Numbers of two protocols within it are the same."""
+EMPTY_SHARE = 0.2
+"""Of a brain that the other scan does not cover: more is told."""
+BRAIN_SAMPLES = 20_000
+"""Voxels of a brain that are looked up in the other scan."""
 TECHNIQUE = (
     ("MagneticFieldStrength", "field strength", 1.0, "T"),
     ("EchoTime", "echo time", 1000.0, "ms"),
@@ -99,6 +103,7 @@ def compare_visits(
         *registration_warnings(baseline, follow_up, alignment),
         *protocol_warnings(baseline, follow_up),
         *method_warnings(baseline, follow_up),
+        *coverage_warnings(baseline, follow_up, alignment),
         *_doubts(changes),
         *(f"baseline: {text}" for text in baseline.warnings),
         *(f"follow-up: {text}" for text in follow_up.warnings),
@@ -191,6 +196,25 @@ def method_warnings(baseline: Visit, follow_up: Visit) -> list[str]:
     ]
 
 
+def coverage_warnings(baseline: Visit, follow_up: Visit, alignment: RigidAlignment) -> list[str]:
+    """Return whether a large part of a brain lies outside the other scan."""
+    back = np.linalg.inv(alignment.matrix)
+    warnings = []
+    for name, own, other, matrix in (
+        ("follow-up", follow_up, baseline, alignment.matrix),
+        ("baseline", baseline, follow_up, back),
+    ):
+        voxels = np.argwhere(own.brain & own.coverage.scanned)
+        places = own.image.world(voxels[:: max(1, len(voxels) // BRAIN_SAMPLES)].astype(float))
+        held = other.coverage.holds(places @ matrix[:3, :3].T + matrix[:3, 3])
+        if held.size and held.mean() < 1 - EMPTY_SHARE:
+            warnings.append(
+                f"{1 - held.mean():.0%} of the brain seen at {name} lies outside the other scan, "
+                "or where that holds but zeros: lesions there are not covered"
+            )
+    return warnings
+
+
 def _technique_differences(baseline: Visit, follow_up: Visit) -> tuple[list[str], list[str]]:
     """Return which numbers differ, in words, and which are not stated for both."""
     differ, unknown = [], []
@@ -219,9 +243,9 @@ def _doubts(changes: tuple[Change, ...]) -> list[str]:
     )
     if not before:
         return []
-    text = "new lesion has" if before == 1 else "new lesions have"
+    text, they = ("new lesion has", "it") if before == 1 else ("new lesions have", "they")
     return [
-        f"{before} {text} a candidate below the threshold at the first visit: they may have been "
+        f"{before} {text} a candidate below the threshold at the first visit: {they} may have been "
         "there (column below_threshold)"
     ]
 

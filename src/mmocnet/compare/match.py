@@ -11,10 +11,11 @@ from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.locate.rigid import RigidAlignment
 from mmocnet.types import FloatArray, Triple
-from mmocnet.volume import Volume
 
-_FORBIDDEN_MM = 1e6
-"""Costs more than any number of allowed matches, so that as many as possible are made."""
+UNLIKE_RATIO = 10.0
+"""Lesions whose volumes differ by more are one only where their centres lie near each other."""
+_GAIN = 1e-9
+"""Of a pair that lies as far apart as it may: as well one lesion as two."""
 
 
 class State(StrEnum):
@@ -39,8 +40,9 @@ class Change:
         centre_mm: World mm of the first visit; of a lesion seen at the second alone, brought
             there.
         distance_mm: Between both centres after registration, NaN where there is but one.
-        below_threshold: Highest confidence of a candidate below threshold at its place in the
-            visit that does not show it; NaN where there is none, or it was seen at both.
+        below_threshold: Highest confidence of a candidate below threshold, but worth telling, at
+            its place in the visit that does not show it; NaN where there is none, or it was seen
+            at both.
     """
 
     index: int
@@ -84,9 +86,12 @@ def match_lesions(
 ) -> list[tuple[int, int]]:
     """Return pairs (position in `first`, in `second`), one to one.
 
-    As many pairs as possible are made, and of these the ones nearest to each other. Lesions may
-    be paired where the centre of the smaller lies in the sphere of the larger one's volume, or
-    beside it by at most the tolerance.
+    Lesions may be paired where the centre of the smaller lies in the sphere of the larger one's
+    volume, or beside it by at most the tolerance; of more than ten times the volume only within
+    twice the tolerance of the larger one's centre. Of all ways to pair them the one is taken
+    whose squared distances, each over the square of what is allowed, add up to least; two that
+    could be a pair and are not cost 1. So a lesion at its place is not given up for the sake of
+    more pairs, and a cluster that a registration error moves as a whole stays in its order.
 
     Args:
         first: Lesions of the first visit.
@@ -98,11 +103,20 @@ def match_lesions(
         return []
     centres = np.array([one.centre_mm for one in first])
     distance = np.linalg.norm(centres[:, None] - second_centres_mm[None], axis=-1)
-    radii = [np.array([one.diameter_eq_mm / 2 for one in group]) for group in (first, second)]
-    allowed = distance - np.maximum(radii[0][:, None], radii[1][None]) <= tolerance_mm
-    rows, columns = linear_sum_assignment(np.where(allowed, distance, _FORBIDDEN_MM))
+    reach = _reach_mm(first, second, tolerance_mm)
+    allowed = distance - reach <= tolerance_mm
+    share = distance / np.maximum(reach + tolerance_mm, 1e-6)
+    rows, columns = linear_sum_assignment(np.where(allowed, share**2 - 1 - _GAIN, 0.0))
     pairs = zip(rows.tolist(), columns.tolist(), strict=True)
     return [(row, column) for row, column in pairs if allowed[row, column]]
+
+
+def _reach_mm(first: Sequence[Lesion], second: Sequence[Lesion], tolerance_mm: float) -> FloatArray:
+    """Return how far from the larger one's centre each pair counts as overlapping, (N, M)."""
+    one, two = (np.array([each.diameter_eq_mm / 2 for each in group]) for group in (first, second))
+    larger, smaller = np.maximum(one[:, None], two[None]), np.minimum(one[:, None], two[None])
+    unlike = larger**3 > UNLIKE_RATIO * smaller**3
+    return np.asarray(np.where(unlike, np.minimum(larger, tolerance_mm), larger))
 
 
 def list_changes(
@@ -122,16 +136,14 @@ def list_changes(
         _seen_twice(baseline.lesions[i], follow_up.lesions[j], moved[j], settings) for i, j in pairs
     ]
     left = {i for i, _ in pairs}, {j for _, j in pairs}
-    other = _Other(baseline.image, baseline.candidates, _centres(baseline.candidates, None))
+    other = _Other(baseline, _centres(baseline.told_candidates, None))
     for j, lesion in enumerate(follow_up.lesions):
         if j not in left[1]:
             state = State.NEW if other.covers(moved[j]) else State.NOT_COVERED
             below = other.below(lesion, moved[j], settings.tolerance_mm)
             changes.append(_seen_once(state, None, lesion, moved[j], below))
     back = np.linalg.inv(alignment.matrix)
-    other = _Other(
-        follow_up.image, follow_up.candidates, _centres(follow_up.candidates, alignment), back
-    )
+    other = _Other(follow_up, _centres(follow_up.told_candidates, alignment), back)
     for i, lesion in enumerate(baseline.lesions):
         if i not in left[0]:
             at = np.asarray(lesion.centre_mm)
@@ -145,28 +157,27 @@ def list_changes(
 class _Other:
     """The visit that does not show a lesion; places are in the world of the first visit."""
 
-    image: Volume
-    candidates: Sequence[Lesion]
+    visit: Visit
     centres_mm: FloatArray
     to_own: FloatArray | None = None
 
     def covers(self, at_mm: FloatArray) -> bool:
-        """Return whether its voxels reach that place."""
+        """Return whether its scan shows that place."""
         if self.to_own is not None:
             at_mm = self.to_own[:3, :3] @ at_mm + self.to_own[:3, 3]
-        voxel = self.image.voxel(at_mm)
-        return bool(((voxel >= -0.5) & (voxel <= np.array(self.image.shape) - 0.5)).all())
+        return self.visit.coverage.covers(at_mm)
 
     def below(self, lesion: Lesion, at_mm: FloatArray, tolerance_mm: float) -> float:
         """Return the highest confidence of a candidate there, NaN where there is none."""
-        if not self.candidates:
+        candidates = self.visit.told_candidates
+        if not candidates:
             return float("nan")
-        radii = np.array([one.diameter_eq_mm / 2 for one in self.candidates])
+        radii = np.array([one.diameter_eq_mm / 2 for one in candidates])
         gap = np.linalg.norm(self.centres_mm - at_mm, axis=1)
         gap -= np.maximum(radii, lesion.diameter_eq_mm / 2)
         near = [
             one.confidence
-            for one, apart in zip(self.candidates, gap.tolist(), strict=True)
+            for one, apart in zip(candidates, gap.tolist(), strict=True)
             if apart <= tolerance_mm
         ]
         return max(near, default=float("nan"))

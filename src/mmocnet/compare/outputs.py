@@ -29,7 +29,8 @@ COLUMNS: dict[str, dict[str, Any]] = {
             "grown": "Seen at both, larger by more than the settings in the provenance",
             "stable": "Seen at both",
             "not seen": "Seen at baseline alone; this does not say that it has gone",
-            "not covered": "Seen at one visit, outside the scan of the other",
+            "not covered": "Seen at one visit, outside the scan of the other or where it holds "
+            "but zeros",
         },
     },
     "certainty": {"Description": "How sure the finding is, as last seen"},
@@ -51,7 +52,8 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "distance_mm": {"Description": "Between both centres after registration", "Units": "mm"},
     "below_threshold": {
         "Description": "Highest confidence of a candidate below the threshold at that place, in "
-        "the visit that does not show the lesion"
+        "the visit that does not show the lesion; from the screening threshold or, where that is "
+        "not lower, from 0.05"
     },
 }
 

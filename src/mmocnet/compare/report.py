@@ -32,7 +32,8 @@ HEADINGS = (
 TABLE_NOTE = (
     "Volumes and largest diameters at each visit. Ratio: volume at follow-up over baseline's. "
     "Confidence: at baseline and at follow-up; in brackets, of a candidate below the threshold. "
-    "Apart: between both centres after registration. Not covered: outside the other scan. "
+    "Apart: between both centres after registration. Not covered: outside the other scan, or "
+    "where that holds but zeros. "
     "Not seen: no lesion at that place; this does not say that it has gone."
 )
 DISPLAY = (

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from mmocnet.compare.coverage import Coverage
 from mmocnet.lesion import Lesion
 from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
+
+CANDIDATE_FLOOR = 0.05
+"""Candidates of less confidence say nothing of what may have been there."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,25 @@ class Visit:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     date: str = field(default="", repr=False)
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """What its scan covers."""
+        return Coverage(self.image, self.brain)
+
+    @cached_property
+    def told_candidates(self) -> tuple[Lesion, ...]:
+        """Candidates that are told of: from the screening threshold, or `CANDIDATE_FLOOR`."""
+        floor = self._floor()
+        return tuple(one for one in self.candidates if one.confidence >= floor)
+
+    def _floor(self) -> float:
+        record = self.provenance.get("Segmentation") or {}
+        screening = record.get("Thresholds", {}).get("screening")
+        # All candidates are below a threshold that is the screening one itself.
+        if screening is None or screening >= record.get("Threshold", 1.0):
+            return CANDIDATE_FLOOR
+        return float(screening)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,29 @@ def crop_kspace(image: Tensor, shape: IntTriple, taper: float = 0.0) -> Tensor:
     return along_axes(image, matrices)
 
 
+def shift_kspace(image: Tensor, shift: tuple[float, float]) -> Tensor:
+    """Return the image sampled between its voxels in plane, by a phase ramp over k-space.
+
+    Args:
+        image: Complex, shape (I, J, K).
+        shift: How far on the new voxels lie along the first and the second axis, in voxels.
+
+    Returns:
+        Complex, same shape; taken as periodic.
+    """
+    for axis, voxels in enumerate(shift):
+        length = image.shape[axis]
+        turn = 2 * math.pi * voxels * torch.fft.fftfreq(length, dtype=torch.float64)
+        ramp = torch.polar(torch.ones_like(turn), turn)
+        if length % 2 == 0:  # the line at Nyquist is its own mirror image
+            ramp[length // 2] = math.cos(math.pi * voxels)
+        ramp = ramp.to(image.device, image.dtype).reshape(
+            [-1 if a == axis else 1 for a in range(3)]
+        )
+        image = torch.fft.ifft(torch.fft.fft(image, dim=axis).mul_(ramp), dim=axis)
+    return image
+
+
 def add_noise(image: Tensor, snr: float, wm_mask: Tensor, generator: Generator) -> Tensor:
     """Return the image with complex Gaussian noise.
 

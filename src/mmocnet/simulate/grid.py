@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from mmocnet.prepare.separable import along_axes
 from mmocnet.types import FloatArray, IntTriple, Triple
 
 
@@ -48,6 +49,11 @@ class Grid:
             self.low_mm, (spacing[0], spacing[1], spacing[2]), (shape[0], shape[1], shape[2])
         )
 
+    def moved(self, shift: Triple) -> "Grid":
+        """Return the box some voxels on along each axis."""
+        x, y, z = (a + b * s for a, b, s in zip(self.low_mm, shift, self.spacing_mm, strict=True))
+        return Grid((x, y, z), self.spacing_mm, self.shape)
+
     def centres_mm(self, device: str) -> torch.Tensor:
         """Return the voxel centres, shape (3, I, J, K)."""
         axes = [
@@ -88,6 +94,17 @@ def upsample(channels: torch.Tensor, shape: IntTriple) -> torch.Tensor:
         channels[None], size=shape, mode="trilinear", align_corners=False
     )[0]
     return out
+
+
+def resample(volume: torch.Tensor, grid: Grid, out: Grid) -> torch.Tensor:
+    """Return a volume (I, J, K) of a box on another box's voxels, trilinear, edge outside."""
+    matrices = {}
+    for axis, (old, new) in enumerate(zip(grid.shape, out.shape, strict=True)):
+        centres = out.low_mm[axis] + (np.arange(new) + 0.5) * out.spacing_mm[axis]
+        at = (centres - grid.low_mm[axis]) / grid.spacing_mm[axis] - 0.5
+        apart = np.abs(np.clip(at, 0, old - 1)[:, None] - np.arange(old))
+        matrices[axis] = np.maximum(0.0, 1 - apart)
+    return along_axes(volume, matrices)
 
 
 def sample(channels: torch.Tensor, voxel: torch.Tensor) -> torch.Tensor:

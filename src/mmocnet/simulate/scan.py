@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from mmocnet.prepare.separable import along_axes, linear_matrix
+from mmocnet.prepare.separable import along_axes, along_axis, linear_matrix
 from mmocnet.prepare.swi import homodyne_highpass, swi
 from mmocnet.simulate.acquisition import (
     add_noise,
@@ -13,6 +13,7 @@ from mmocnet.simulate.acquisition import (
     coil_phase,
     crop_kspace,
     motion_ghosts,
+    shift_kspace,
 )
 from mmocnet.simulate.field import downsample, field_shift_ppm
 from mmocnet.simulate.grid import Grid, plane_blocks, upsample, upsample_planes
@@ -24,7 +25,7 @@ from mmocnet.simulate.settings import Protocol
 from mmocnet.simulate.signal import Echo, complex_signal
 from mmocnet.simulate.templates import load_templates
 from mmocnet.simulate.tissue import make_head
-from mmocnet.types import IntTriple
+from mmocnet.types import FloatArray, IntTriple, Triple
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,55 @@ def _spins(
     return complex_signal(head.m0, head.r2star_hz, field, echo), head.white
 
 
+def slice_matrix(length: int, slices: int, shift: float) -> FloatArray:
+    """Return the mean over slices that lie part of one beside those that divide an axis.
+
+    Between the axis's voxels its band-limited course is taken, mirrored at both ends: linear
+    interpolation would thicken thin slices.
+
+    Args:
+        length: Voxels of the axis, a multiple of the slices.
+        slices: How many slices.
+        shift: How far on they lie, in slices, -0.5 to 0.5; the one that leaves the axis is the
+            mean of what it still covers.
+
+    Returns:
+        Shape (slices, length); its rows add up to 1.
+    """
+    count = length // slices
+    at = np.arange(length) + shift * count
+    voxel = np.arange(length)
+    course = _periodic_sinc(at[:, None] - voxel, 2 * length)
+    course += _periodic_sinc(at[:, None] - (2 * length - 1 - voxel), 2 * length)
+    course[(at < -0.5) | (at > length - 0.5)] = 0
+    total = course.reshape(slices, count, length).sum(axis=1)
+    return np.asarray(total / total.sum(axis=1, keepdims=True))
+
+
+def _periodic_sinc(apart: FloatArray, period: int) -> FloatArray:
+    """Return the weight of a sample so many steps apart, of an even number in a period."""
+    turn = np.pi * apart / period
+    away = np.abs(np.sin(turn)) > 1e-12
+    slope = np.where(away, np.tan(turn), 1.0)
+    return np.where(away, np.sin(np.pi * apart) / (period * slope), 1.0)
+
+
+def _acquire(spins: torch.Tensor, acquired: IntTriple, shift: Triple) -> torch.Tensor:
+    """Return the signal of the spin grid on the acquired grid, `shift` of its voxels on."""
+    if not any(shift):
+        slices = (spins.shape[0], spins.shape[1], acquired[2])
+        return crop_kspace(downsample(spins, slices), acquired)
+    sliced = along_axis(spins, slice_matrix(spins.shape[2], acquired[2], shift[2]), 2)
+    return shift_kspace(crop_kspace(sliced, acquired), shift[:2])
+
+
 def make_scan(
-    scene: Scene, protocol: Protocol, acquired: IntTriple, rng: np.random.Generator, device: str
+    scene: Scene,
+    protocol: Protocol,
+    acquired: IntTriple,
+    rng: np.random.Generator,
+    device: str,
+    shift: Triple = (0.0, 0.0, 0.0),
 ) -> Scan:
     """Return the noise-free complex images of the last echo on the acquired grid.
 
@@ -97,19 +145,19 @@ def make_scan(
         acquired: Voxels along each axis.
         rng: Randomness of tissue and surroundings.
         device: Where the tensors live.
+        shift: How far on the acquired grid lies in the scene, in its voxels along each axis.
     """
     grid = scene.anatomy.grid
     echo = Echo(protocol.te_ms[-1], protocol.field_t, protocol.phase_sign)
     spins, white = _spins(scene, protocol, rng, device)
     _multiply(spins, scene.mimics, grid, echo)
-    slices = (grid.shape[0], grid.shape[1], acquired[2])
-    without = crop_kspace(downsample(spins, slices), acquired)
+    without = _acquire(spins, acquired, shift)
     if without is spins:  # acquired as it was simulated
         spins = spins.clone()
     _multiply(spins, scene.microbleeds, grid, echo)
-    with_lesions = crop_kspace(downsample(spins, slices), acquired)
+    with_lesions = _acquire(spins, acquired, shift)
     i, j, k = (s / n for s, n in zip(grid.size_mm, acquired, strict=True))
-    box = Grid(grid.low_mm, (i, j, k), acquired)
+    box = Grid(grid.low_mm, (i, j, k), acquired).moved(shift)
     return Scan(box, with_lesions, without, downsample(white, acquired))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from mmocnet.simulate.grid import Grid, smooth_noise, upsample
+from mmocnet.simulate.grid import Grid, resample, smooth_noise, upsample
 from mmocnet.simulate.lesions import Source, group_at
 from mmocnet.simulate.protocols import resolve_protocol
 from mmocnet.simulate.record import SimulatedLesion, SimulatedStudy
@@ -23,7 +23,6 @@ from mmocnet.simulate.scan import (
 )
 from mmocnet.simulate.scene import Scene, draw_scene, spin_grid
 from mmocnet.simulate.settings import Protocol, StudySettings
-from mmocnet.types import IntTriple
 from mmocnet.volume import Volume
 
 SIMULATOR_VERSION = 3
@@ -84,11 +83,13 @@ def _apparent(
     return apparent_labels(difference, signal, volume, scene.microbleeds)
 
 
-def _brain(scene: Scene, shape: IntTriple, rng: np.random.Generator, device: str) -> torch.Tensor:
+def _brain(scene: Scene, out: Grid, rng: np.random.Generator) -> torch.Tensor:
     """Return the brain mask as a tool would draw it: a little generous or tight, and uneven."""
-    anatomy = scene.anatomy
+    anatomy, device = scene.anatomy, str(scene.anatomy.white.device)
     depth = anatomy.depth_mm + 0.6 * smooth_noise(anatomy.coarse, 20.0, rng, device)[0]
-    return upsample(depth[None], shape)[0] > float(rng.uniform(-1.5, 1.5))
+    same = out.low_mm == anatomy.coarse.low_mm
+    fine = upsample(depth[None], out.shape)[0] if same else resample(depth, anatomy.coarse, out)
+    return fine > float(rng.uniform(-1.5, 1.5))
 
 
 def assemble(
@@ -102,7 +103,7 @@ def assemble(
         out = out.with_spacing(protocol.output_mm)
     volume = Volume(np.zeros(out.shape, np.uint8), out.affine(), "grid")
     apparent = _apparent(scene, scan, protocol, volume, out)
-    brain = _brain(scene, out.shape, generators(seed)["brain"], str(scan.white.device))
+    brain = _brain(scene, out, generators(seed)["brain"])
     every = settings.images == "all"
     seen, free = with_noise(scan, protocol, generator, twin=every)
 

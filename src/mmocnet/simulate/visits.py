@@ -1,17 +1,16 @@
 """Two visits of one simulated subject: some microbleeds new, some grown, some gone.
 
 Head, vessels and mimics are the same; noise and coils are not. At the second visit the head lies
-otherwise and the slices are cut along it, a fraction of a voxel beside those of the first. Its
-outlines stay in their voxels: up to half a voxel beside the image along each axis.
+otherwise and the slices are cut along it, a fraction of a voxel beside those of the first: the
+grid is moved under the scene before noise and processing, so nothing is resampled and outlines
+are as exact as those of the first.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from mmocnet.simulate.lesions import Source
@@ -21,7 +20,7 @@ from mmocnet.simulate.scan import make_scan
 from mmocnet.simulate.scene import Scene, draw_scene, spin_grid
 from mmocnet.simulate.settings import Protocol, StudySettings
 from mmocnet.simulate.study import assemble, generators
-from mmocnet.types import FloatArray, IntTriple
+from mmocnet.types import FloatArray, IntTriple, Triple
 from mmocnet.volume import Volume
 
 Change = Literal["stable", "new", "grown", "not seen"]
@@ -86,31 +85,31 @@ def simulate_visits(settings: StudySettings, seed: int, device: str = "cpu") -> 
     with torch.inference_mode():
         scene = draw_scene(grid, settings, rngs, device)
         before, after, changes = _changed(scene.microbleeds, own)
-        shared = (protocol, acquired)
-        first = _visit(replace(scene, microbleeds=before), settings, shared, seed, seed)
-        # Phase is resampled with its magnitude, which is left out again where none is wanted.
-        full = replace(settings, images="swi" if settings.images == "swi" else "all")
-        second = _visit(replace(scene, microbleeds=after), full, shared, seed, seed + NOISE_SEED)
-    motion = _motion(own)
-    second = _moved(second, motion, own)
-    if settings.images == "phase":
-        second = replace(second, magnitude=None, twin_swi=None)
-    return SimulatedVisits(first, second, motion, changes)
+        motion, shift = _motion(own), _shift(own)
+        shared = _Shared(settings, protocol, acquired, seed)
+        first = _visit(replace(scene, microbleeds=before), shared, seed)
+        second = _visit(replace(scene, microbleeds=after), shared, seed + NOISE_SEED, shift)
+    return SimulatedVisits(first, _moved(second, motion), motion, changes)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What both visits have in common."""
+
+    settings: StudySettings
+    protocol: Protocol
+    acquired: IntTriple
+    seed: int
 
 
 def _visit(
-    scene: Scene,
-    settings: StudySettings,
-    shared: tuple[Protocol, IntTriple],
-    seed: int,
-    noise_seed: int,
+    scene: Scene, shared: _Shared, noise_seed: int, shift: Triple = (0.0, 0.0, 0.0)
 ) -> SimulatedStudy:
-    protocol, acquired = shared
     # Drawn anew for each visit: the tissue must be the same.
-    rng, device = generators(seed)["signal"], str(scene.anatomy.white.device)
-    scan = make_scan(scene, protocol, acquired, rng, device)
-    fine = replace(protocol, voxel_mm=scan.grid.spacing_mm)
-    return assemble(scene, scan, settings, fine, noise_seed)
+    rng, device = generators(shared.seed)["signal"], str(scene.anatomy.white.device)
+    scan = make_scan(scene, shared.protocol, shared.acquired, rng, device, shift)
+    fine = replace(shared.protocol, voxel_mm=scan.grid.spacing_mm)
+    return assemble(scene, scan, shared.settings, fine, noise_seed)
 
 
 def _changed(
@@ -153,44 +152,29 @@ def _motion(rng: np.random.Generator) -> FloatArray:
     return matrix
 
 
-def _moved(study: SimulatedStudy, motion: FloatArray, rng: np.random.Generator) -> SimulatedStudy:
-    """Return a study whose head has moved, its voxels' centres between those of before."""
-    shift = rng.uniform(-0.5, 0.5, 3)
-    affine = study.swi.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ shift
-    affine = motion @ affine
+def _shift(rng: np.random.Generator) -> Triple:
+    """Return how far on the second visit's voxels lie in the head, in voxels."""
+    x, y, z = rng.uniform(-0.5, 0.5, 3).tolist()
+    return x, y, z
 
-    def between(volume: Volume, order: int) -> Volume:
-        return Volume(_shifted(np.asarray(volume.array), shift, order), affine, volume.name)
 
-    magnitude, phase = study.magnitude, study.phase_rad
-    if magnitude is not None and phase is not None:
-        # Phase does not interpolate, but the complex image does.
-        real, imaginary = (
-            _shifted(magnitude.array * part(phase.array), shift, 3) for part in (np.cos, np.sin)
-        )
-        magnitude = Volume(np.hypot(real, imaginary), affine, magnitude.name)
-        phase = Volume(np.arctan2(imaginary, real), affine, phase.name)
+def _moved(study: SimulatedStudy, motion: FloatArray) -> SimulatedStudy:
+    """Return a study whose head, and grid with it, has moved."""
+
+    def there(volume: Volume) -> Volume:
+        return replace(volume, affine=motion @ volume.affine)
+
     return replace(
         study,
-        swi=between(study.swi, 3),
-        magnitude=magnitude,
-        phase_rad=phase,
-        twin_swi=None if study.twin_swi is None else between(study.twin_swi, 3),
-        brain=between(study.brain, 0),
-        apparent=between(study.apparent, 0),
-        source=between(study.source, 0),
+        swi=there(study.swi),
+        magnitude=None if study.magnitude is None else there(study.magnitude),
+        phase_rad=None if study.phase_rad is None else there(study.phase_rad),
+        twin_swi=None if study.twin_swi is None else there(study.twin_swi),
+        brain=there(study.brain),
+        apparent=there(study.apparent),
+        source=there(study.source),
         lesions=tuple(_moved_row(lesion, motion) for lesion in study.lesions),
     )
-
-
-def _shifted(array: NDArray[Any], shift: FloatArray, order: int) -> NDArray[Any]:
-    """Return an array's values a fraction of a voxel on, within its range."""
-    kept = array.astype(np.uint8) if array.dtype == bool else array
-    moved = ndimage.shift(kept, -shift, order=order, mode="nearest")
-    if order:
-        moved = np.clip(moved, kept.min(), kept.max())
-    return np.asarray(moved).astype(array.dtype)
 
 
 def _moved_row(lesion: SimulatedLesion, motion: FloatArray) -> SimulatedLesion:
