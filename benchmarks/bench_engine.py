@@ -13,7 +13,6 @@ from typing import get_args
 import numpy as np
 import torch
 
-from bench_segment import synthetic_scan
 from mmocnet.config import DetectorSettings, EngineName, PreparationSettings, SegmentSettings
 from mmocnet.errors import MmocnetError
 from mmocnet.io.nifti import write_nifti
@@ -27,11 +26,34 @@ from mmocnet.predict.second_stage import outlined
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.neighbours import neighbour_step
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
+from mmocnet.volume import Volume
 
 Row = tuple[str, float, str]
 
+SHAPE = (256, 256, 80)
+SPACING_MM = (0.8, 0.8, 1.8)
+MICROBLEEDS = 8
 PATCHES = 256
 ARTICLE_SLICES = 4
+
+
+def synthetic_scan(seed: int = 0) -> Volume:
+    """Return a stripped ellipsoid with texture, noise and dark dots in its inside."""
+    rng = np.random.default_rng(seed)
+    centre = (np.array(SHAPE) - 1) / 2
+    grid = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij", sparse=True)
+    half_mm = np.array([68.0, 88.0, 62.0])
+    offsets_mm = [(axis - c) * mm for axis, c, mm in zip(grid, centre, SPACING_MM, strict=True)]
+    inside = sum((d / h) ** 2 for d, h in zip(offsets_mm, half_mm, strict=True))
+    brain = np.asarray(inside) < 1
+    image = np.where(brain, 500.0 + rng.normal(0, 25, SHAPE), 0.0)
+    for _ in range(MICROBLEEDS):
+        dot_mm = rng.uniform(-0.4, 0.4, 3) * half_mm
+        squared = sum((d - at) ** 2 for d, at in zip(offsets_mm, dot_mm, strict=True))
+        image *= 1 - 0.85 * np.exp(-np.asarray(squared) / 2.0)
+    affine = np.diag([*SPACING_MM, 1.0])
+    affine[:3, 3] = -centre * np.array(SPACING_MM)
+    return Volume(np.clip(image, 0, 1000).astype(np.int16), affine, "synthetic.nii.gz")
 
 
 def seconds(work: Callable[[], object]) -> float:

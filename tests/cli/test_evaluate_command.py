@@ -113,6 +113,16 @@ def test_planes_are_scored_with_a_folder_of_masks(tmp_path):
     assert (scores["pooled_dsc"], scores["fp_per_plane"]) == (1.0, 0.0)
 
 
+def test_each_threshold_is_one_row_with_the_limits_that_it_keeps_to(tmp_path, capsys):
+    folder = write_planes(tmp_path / "planes")
+    words = ["evaluate", str(folder / "masks"), "--planes", str(folder), "--threshold", "0.5"]
+    assert main(words) == 0
+    second = capsys.readouterr().out.split("Lowest thresholds with at most so many false")[1]
+    title, *rows = second[second.index("|") :].strip().splitlines()
+    assert title.startswith("| fp per plane, at most | threshold |")
+    assert [row.split("|")[1].strip() for row in rows[1:]] == ["2, 1, 0.5, 0.25"]
+
+
 def test_realism_of_a_folder_of_planes_is_measured(tmp_path, rng):
     (tmp_path / "images").mkdir()
     for name in "ab":

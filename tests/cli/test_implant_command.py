@@ -180,3 +180,17 @@ def test_a_scan_that_cannot_be_read_is_reported_and_leaves_nothing(
     assert implant(tmp_path / "held", tmp_path / "out", "--te-ms", "20", "--field-t", "3") != 0
     assert "1 of 1 subjects failed" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("sub-*"))
+
+
+def test_a_scan_that_cannot_be_used_is_named_and_no_second_run_advised(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = folder / "sub-07/ses-1/anat/sub-07_ses-1_part-{}_T2starw.nii.gz"
+    (tmp_path / "held" / "one").mkdir(parents=True)
+    for kind in ("mag", "phase"):
+        shutil.copy(str(of).format(kind), tmp_path / "held" / "one" / f"{kind}.nii.gz")
+    assert implant(tmp_path / "held", tmp_path / "out") == 2
+    last = capsys.readouterr().err[-400:]
+    assert "1 of 1 subjects failed\n" in last
+    assert ": one/mag.nii.gz: expected EchoTime in the JSON beside mag.nii.gz, or --te-ms" in last
+    assert "Error" not in last

@@ -182,3 +182,11 @@ def test_nothing_called_anywhere_gives_one_row_with_every_mimic_rejected(planes)
     empty = Instances(np.zeros(planes[0].mask.shape, int), np.zeros(0))
     (scores,) = score_planes(planes, [empty, empty])
     assert (scores.lesions, scores.lesion_sensitivity, scores.mimics_rejected) == (2, 0.0, 1)
+
+
+def test_predictions_whose_endings_are_capitals_are_found(planes, tmp_path):
+    (tmp_path / "found").mkdir()
+    np.save(tmp_path / "found" / "AA_CMB_ax.npy", planes[0].mask.astype(float))
+    (tmp_path / "found" / "AA_CMB_ax.npy").rename(tmp_path / "found" / "AA_CMB_ax.NPY")
+    Image.fromarray(planes[1].mask).save(tmp_path / "found" / "AA_FP_ax.PNG")
+    assert len(folder_predictions(tmp_path / "found", planes)) == 2

@@ -38,6 +38,8 @@ def test_entities_of_a_name_come_with_its_suffix() -> None:
         ("sub-01_2020-01-02.nii.gz", "sub-01_2020-01-02"),
         ("sub-01_2020.nii.gz", "sub-01_2020"),
         ("sub-01.nii.gz", "sub-01"),
+        ("sub-01_acq-swi_T2starw.NII.GZ", "sub-01_acq-swi"),
+        ("scan.Nii", "scan"),
     ],
 )
 def test_stem_drops_the_suffix_of_bids_names_only(name: str, expected: str) -> None:
@@ -209,3 +211,16 @@ def test_a_name_that_is_no_utf_8_is_written_with_its_bytes_escaped(tmp_path: Pat
 def test_json_writes_not_a_number_as_null(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": [math.nan, 1.0], "y": {"z": math.inf}})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": [None, 1.0], "y": {"z": None}}
+
+
+def test_endings_in_capitals_are_those_of_images(tmp_path: Path) -> None:
+    anat = "sub-01/anat/sub-01"
+    names = [f"{anat}_acq-swi_T2starw.NII.GZ", f"{anat}_acq-swi_part-phase_T2starw.NII"]
+    beside = [
+        f"derivatives/reference/{anat}_acq-swi_desc-{one}" for one in ("cmb_dseg", "brain_mask")
+    ]
+    touch(tmp_path, *names, *(f"{one}.NII.GZ" for one in beside))
+    (scan,) = read_dataset(tmp_path)
+    assert scan.image == tmp_path / names[0]
+    assert scan.phase == tmp_path / names[1]
+    assert (scan.labels, scan.brain) == tuple(tmp_path / f"{one}.NII.GZ" for one in beside)

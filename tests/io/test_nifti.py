@@ -196,6 +196,22 @@ def test_a_flipped_bit_is_found_by_the_checksum(tmp_path, image):
         read_nifti(path)
 
 
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        (lambda data: data[:-30], "cut short: its compressed data ends early"),
+        (lambda data: data[:-6] + bytes([data[-6] ^ 1]) + data[-5:], "not have the checksum"),
+        (lambda data: data + b"more", "bytes that are no compressed data come after its end"),
+        (lambda data: data[:200] + bytes(300) + data[500:], "cannot be unpacked"),
+    ],
+)
+def test_what_is_wrong_with_a_gzip_file_is_said(tmp_path, image, spoilt, said):
+    path = save(tmp_path / "a.nii.gz", image)
+    path.write_bytes(spoilt(path.read_bytes()))
+    with pytest.raises(InputError, match=said):
+        read_nifti(path)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_sform_that_is_not_finite_is_refused(tmp_path, image, value):
     path = patched(save(tmp_path / "a.nii", image), 284, "<f", value)

@@ -109,3 +109,9 @@ def test_a_review_without_its_sidecar_is_refused(tmp_path: Path, image: Path) ->
     path.with_name(path.name.replace(".nii.gz", ".json")).unlink()
     with pytest.raises(InputError, match=r"reviewed_dseg\.json beside"):
         read_review(path)
+
+
+def test_a_review_in_capitals_is_read(tmp_path: Path, image: Path) -> None:
+    path = write_review(tmp_path / "set", image, review())
+    capitals = path.rename(path.with_name(path.name.replace(".nii.gz", ".NII.GZ")))
+    assert len(read_review(capitals).rows) == 4

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmocnet.io.sidecar import read_acquisition
+from mmocnet.io.sidecar import is_projection, read_acquisition
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,24 @@ def test_only_the_numbers_of_an_acquisition_are_taken_from_a_sidecar(tmp_path):
     content = {"EchoTime": 0.02, "FlipAngle": "15", "PatientName": "X", "ImageKind": "Y"}
     (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
     assert read_acquisition(tmp_path / "a.nii.gz") == {"EchoTime": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"ImageType": ["DERIVED", "PRIMARY", "MNIP"]}, True),
+        ({"ImageType": ["derived", "primary", "minip"]}, True),
+        ({"SeriesDescription": "mIP_Images(SW)"}, True),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "SWI"], "SeriesDescription": "SWI"}, False),
+        ({"ImageType": "MNIP", "SeriesDescription": 3}, False),
+        (["MNIP"], False),
+    ],
+)
+def test_a_projection_is_told_by_the_sidecar(tmp_path, content, expected):
+    (tmp_path / "s_12.json").write_text(json.dumps(content), encoding="utf-8")
+    assert is_projection(tmp_path / "s_12.nii.gz") is expected
+
+
+def test_the_sidecar_of_a_name_in_capitals_is_read(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"EchoTime": 0.02}), encoding="utf-8")
+    assert read_acquisition(tmp_path / "a.NII.GZ") == {"EchoTime": 0.02}

@@ -249,6 +249,12 @@ def test_a_desc_of_the_input_does_not_meet_that_of_the_output(tmp_path):
     assert files.table.name == "sub-1_desc-cmb_dseg.tsv"
 
 
+def test_an_ending_in_capitals_is_one(tmp_path):
+    files = output_files(tmp_path / "sub-01_acq-swi_T2starw.NII.GZ", tmp_path)
+    assert files.table == tmp_path / "sub-01/anat/sub-01_acq-swi_desc-cmb_dseg.tsv"
+    assert output_files(tmp_path / "brain.NII", tmp_path).table.name == "brain_desc-cmb_dseg.tsv"
+
+
 @pytest.mark.parametrize(("slices", "whole"), [(42, True), (3, False)])
 def test_a_fragment_of_a_head_has_no_field_of_a_whole_brain(
     phantom, head_affine, dark_spots, tmp_path, slices, whole

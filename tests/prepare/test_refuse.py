@@ -160,6 +160,9 @@ def test_no_brain_is_refused(swi):
         ((0.7, 1.2, 3.0), 9, "a.nii", "not square"),
         ((1.0, 1.0, 3.0), 9, "sub-1_rec-minip_T2starw.nii", "minimum intensity"),
         ((1.0, 1.0, 3.0), 9, "mIP_minIP.nii", "minimum intensity"),
+        ((1.0, 1.0, 3.0), 9, "6_mIP_Images(SW)_20240102.nii.gz", "minimum intensity"),
+        ((1.0, 1.0, 3.0), 9, "scan-mnip.nii", "minimum intensity"),
+        ((1.0, 1.0, 3.0), 9, "sub-01_mip.nii", "minimum intensity"),
     ],
 )
 def test_what_is_doubtful_is_warned_of(swi, spacing, slices, name, said):
@@ -179,3 +182,48 @@ def test_a_file_read_from_disk_is_checked(tmp_path: Path, t1_template):
     scan = read_scan(tmp_path / "t1.nii.gz")
     with pytest.raises(InputError, match=r"t1\.nii\.gz"):
         check_scan(scan, brain_mask(scan.volume))
+
+
+@pytest.mark.parametrize(
+    "name", ["sub-mip01_swi.nii", "sub-mip_swi.nii", "sub-01_ses-minip_swi.nii", "omnipaque.nii"]
+)
+def test_a_label_or_a_word_is_no_projection(swi, name):
+    assert check_scan(as_scan(swi[0].volume.array, (1.0, 1.0, 3.0), name), None) == ()
+
+
+def test_a_projection_by_its_sidecar_is_warned_of(tmp_path: Path, swi):
+    path = tmp_path / "s_12.nii.gz"
+    nib.save(nib.Nifti1Image(swi[0].volume.array, np.diag([1.0, 1.0, 3.0, 1.0])), path)
+    assert check_scan(read_scan(path), None) == ()
+    (tmp_path / "s_12.json").write_text('{"ImageType": ["DERIVED", "PRIMARY", "MNIP"]}')
+    (warning,) = check_scan(read_scan(path), None)
+    assert "minimum intensity projection by its sidecar" in warning
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+@pytest.mark.parametrize("part", [slice(None), slice(9, 10)])
+def test_inverted_grey_values_are_refused(rng, head_phantom, stripped, part):
+    head, brain = head_phantom(rng, (1.0, 1.0, 3.0), -20.0, 40.0)
+    array = (np.where(brain, head.array, 0) if stripped else head.array)[..., part]
+    check_values(as_scan(array).volume)
+    with pytest.raises(InputError, match=r"inverted grey values in scan\.nii\.gz"):
+        check_values(as_scan(array.max() - array).volume)
+
+
+@pytest.mark.parametrize("bright_mm", [0, 6])
+def test_tissue_that_fills_the_field_of_view_is_not_inverted(rng, head_phantom, bright_mm):
+    head, _ = head_phantom(rng, (1.0, 1.0, 3.0), -20.0, 40.0)
+    tissue = head.array[40:-40, 45:-45]
+    # As near a surface coil.
+    depth = np.minimum(
+        *np.meshgrid(
+            *(np.minimum(np.arange(n), n - 1 - np.arange(n)) for n in tissue.shape[:2]),
+            indexing="ij",
+        )
+    )
+    check_values(as_scan(tissue * np.where(depth < bright_mm, 1.6, 1.0)[..., None]).volume)
+
+
+def test_tissue_that_is_saturated_is_not_inverted(swi):
+    tissue = np.clip(swi[0].volume.array[60:-60, 60:-60], 0, 300)
+    check_values(as_scan(np.round(tissue / 10)).volume)

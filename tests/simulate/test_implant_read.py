@@ -195,3 +195,14 @@ def test_the_sign_of_phase_is_found_by_veins_or_by_the_map(study: Study) -> None
     noise = np.random.default_rng(1).normal(0, 0.1, measured.shape).astype(np.float32)
     with pytest.raises(InputError, match="--phase-sign"):
         phase_sign(grid, noise, brain, None)
+
+
+def test_endings_in_capitals_are_those_of_images(tmp_path: Path) -> None:
+    for name, array in (("scan_mag", magnitude()), ("scan_phase", phase())):
+        put(tmp_path / f"{name}.nii.gz", array)
+        (tmp_path / f"{name}.nii.gz").rename(tmp_path / f"{name}.NII.GZ")
+    (tmp_path / "scan_mag.json").write_text(
+        json.dumps({"EchoTime": 0.03, "MagneticFieldStrength": 7})
+    )
+    read = scan(tmp_path, phase_sign=1)
+    assert (read.echo.te_ms, read.echo.field_t) == (30.0, 7)

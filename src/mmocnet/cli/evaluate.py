@@ -119,7 +119,7 @@ class Evaluate:
 
     def _score_planes(self, folder: Path) -> None:
         from mmocnet.evaluate.planes import read_planes, score_planes
-        from mmocnet.evaluate.tables import plane_markdown, write_planes
+        from mmocnet.evaluate.tables import plane_limits_markdown, plane_markdown, write_planes
 
         planes = list(read_planes(folder, self.plane))
         predictions, threshold = self._plane_predictions(folder, planes)
@@ -128,7 +128,7 @@ class Evaluate:
         if threshold is not None:
             chosen = score_planes(planes, predictions, [threshold])[0]
             print(plane_markdown([chosen]))
-        print(plane_markdown(at_false_positives(curve)))
+        print(plane_limits_markdown(at_false_positives(curve)))
         if self.out is not None:
             about = {"plane": self.plane, "planes": len(planes), "model": self.model}
             write_planes(chosen, curve, self.out, about)
@@ -220,7 +220,11 @@ def _images(path: Path) -> "Iterator[tuple[Path, Path | None]]":
 
 def at_false_positives(
     curve: "list[PlaneScores]", rates: tuple[float, ...] = FP_RATES
-) -> "list[PlaneScores]":
-    """Return, for each rate of false positives, the lowest threshold that keeps to it."""
-    kept = [next((s for s in curve if s.fp_per_plane <= rate), None) for rate in rates]
-    return [scores for scores in kept if scores is not None]
+) -> "list[tuple[list[float], PlaneScores]]":
+    """Return the lowest thresholds that keep to rates of false positives, each with its rates."""
+    kept: dict[float, tuple[list[float], PlaneScores]] = {}
+    for rate in rates:
+        scores = next((s for s in curve if s.fp_per_plane <= rate), None)
+        if scores is not None:
+            kept.setdefault(scores.threshold, ([], scores))[0].append(rate)
+    return list(kept.values())

@@ -144,4 +144,5 @@ def _report(results: "Sequence[SubjectResult]", out: Path) -> None:
     failed = [result for result in results if result.state == "failed"]
     if failed:
         lines = "".join(f"\n  sub-{one.label}: {one.reason}" for one in failed)
-        raise MmocnetError(f"{len(failed)} of {len(results)} subjects failed, run again{lines}")
+        again = "" if all(one.refused for one in failed) else ", run again"
+        raise MmocnetError(f"{len(failed)} of {len(results)} subjects failed{again}{lines}")

@@ -29,7 +29,7 @@ def folder_predictions(folder: Path, planes: list[ReferencePlane]) -> list[Predi
     """
     if not folder.is_dir():
         raise InputError(f"expected a folder of predictions, got {folder.name!r}, which is none")
-    files = {path.name: path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {_name(path): path for path in sorted(folder.rglob("*")) if path.is_file()}
     missing = [plane.stem for plane in planes if _first(files, plane.stem) is None]
     if missing:
         raise InputError(
@@ -37,6 +37,13 @@ def folder_predictions(folder: Path, planes: list[ReferencePlane]) -> list[Predi
             + ", ".join(missing[:10])
         )
     return [_read(files, plane) for plane in planes]
+
+
+def _name(path: Path) -> str:
+    """Return a file's name, its ending in small letters."""
+    lower = path.name.lower()
+    ending = next((one for one in (*_ENDINGS, ".npy") if lower.endswith(one)), "")
+    return path.name[: len(lower) - len(ending)] + ending
 
 
 def _first(files: dict[str, Path], stem: str) -> tuple[str, Path] | None:
@@ -65,7 +72,7 @@ def _read(files: dict[str, Path], plane: ReferencePlane) -> Prediction:
 
 
 def _pixels(path: Path, plane: ReferencePlane) -> NDArray[np.generic]:
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         array = np.load(path, allow_pickle=False)
     else:
         array = picture_array(read_image(path, plane.pixel_mm))

@@ -104,16 +104,36 @@ PLANE_COLUMNS = (
 
 def plane_markdown(scores: Sequence[PlaneScores]) -> str:
     """Return plane scores, one row a threshold, as Markdown."""
-    rows = [
-        [
-            f"{getattr(s, name)} of {s.mimics}" if name == "mimics_rejected" else getattr(s, name)
-            for name in PLANE_COLUMNS
-        ]
-        for s in scores
-    ]
     lesions = scores[0].lesions if scores else 0
-    title = [name.replace("_", " ") for name in PLANE_COLUMNS]
-    return f"{NOTICE} {lesions} reference lesions.\n\n{markdown_table(title, rows)}\n"
+    table = markdown_table(_plane_titles(), map(_plane_cells, scores))
+    return f"{NOTICE} {lesions} reference lesions.\n\n{table}\n"
+
+
+def plane_limits_markdown(limited: Sequence[tuple[Sequence[float], PlaneScores]]) -> str:
+    """Return plane scores, one row a threshold with the limits that it keeps to, as Markdown."""
+    lesions = limited[0][1].lesions if limited else 0
+    rows = [
+        [", ".join(f"{limit:g}" for limit in limits), *_plane_cells(scores)]
+        for limits, scores in limited
+    ]
+    table = markdown_table(["fp per plane, at most", *_plane_titles()], rows)
+    return (
+        f"{NOTICE} {lesions} reference lesions. Lowest thresholds with at most so many false "
+        f"positives a plane, chosen on these planes:\n\n{table}\n"
+    )
+
+
+def _plane_titles() -> list[str]:
+    return [name.replace("_", " ") for name in PLANE_COLUMNS]
+
+
+def _plane_cells(scores: PlaneScores) -> list[object]:
+    return [
+        f"{scores.mimics_rejected} of {scores.mimics}"
+        if name == "mimics_rejected"
+        else getattr(scores, name)
+        for name in PLANE_COLUMNS
+    ]
 
 
 def write_planes(

@@ -58,6 +58,16 @@ def entities(name: str) -> dict[str, str]:
     return {key: value for key, _, value in parts} | {"suffix": suffix}
 
 
+def nifti_ending(name: str) -> str:
+    """Return a NIfTI file name's ending as it is written, "" of another file.
+
+    >>> nifti_ending("brain.NII.GZ"), nifti_ending("brain.png")
+    ('.NII.GZ', '')
+    """
+    ending = next((one for one in NIFTI_ENDINGS if name.lower().endswith(one)), "")
+    return name[len(name) - len(ending) :]
+
+
 def stem(name: str) -> str:
     """Return a BIDS file name's entities without suffix, or another name without its ending.
 
@@ -66,8 +76,8 @@ def stem(name: str) -> str:
     >>> stem("sub-01_acq-swi_T2starw.nii.gz"), stem("brain scan.nii"), stem("sub-01_ses-1.nii")
     ('sub-01_acq-swi', 'brain scan', 'sub-01_ses-1')
     """
-    ending = next((one for one in NIFTI_ENDINGS if name.endswith(one)), None)
-    base = Path(name).stem if ending is None else name.removesuffix(ending)
+    ending = nifti_ending(name)
+    base = name.removesuffix(ending) if ending else Path(name).stem
     pairs, _, suffix = base.rpartition("_")
     return pairs if pairs.startswith("sub-") and SUFFIX.fullmatch(suffix) else base
 
@@ -75,7 +85,7 @@ def stem(name: str) -> str:
 def _is_image(path: Path) -> bool:
     found = entities(path.name)
     return (
-        path.name.endswith(NIFTI_ENDINGS)
+        nifti_ending(path.name) != ""
         and found["suffix"] in IMAGE_SUFFIXES
         and found.get("part", "mag") == "mag"
         and found.get("rec") != "minip"
@@ -99,7 +109,11 @@ def _existing(*paths: Path) -> Path | None:
 
 
 def _nifti(folder: Path, name: str) -> Path | None:
-    return _existing(*(folder / f"{name}{ending}" for ending in NIFTI_ENDINGS))
+    """Return the image of a name without its ending, the packed one of two."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    endings = {path: nifti_ending(path.name) for path in files if path.is_file()}
+    found = [path for path, ending in endings.items() if ending and path.name == name + ending]
+    return max(found, key=lambda path: len(endings[path]), default=None)
 
 
 def _twin(image: Path) -> Path | None:
@@ -116,7 +130,9 @@ def _labels(folder: Path, image: Path, alone: bool) -> Path | None:
     if exact is not None or not alone or not folder.is_dir():
         return exact
     others = [
-        path for path in sorted(folder.glob("*_desc-cmb_dseg.nii*")) if "_acq-" not in path.name
+        path
+        for path in sorted(folder.glob("*_desc-cmb_dseg.[nN][iI][iI]*"))
+        if "_acq-" not in path.name
     ]
     return others[0] if len(others) == 1 else None
 
@@ -131,7 +147,7 @@ def _phase(anat: Path, image: Path, alone: bool) -> Path | None:
     found = [
         path
         for path in anat.iterdir()
-        if path.name.endswith(NIFTI_ENDINGS) and entities(path.name).get("part") == "phase"
+        if nifti_ending(path.name) and entities(path.name).get("part") == "phase"
     ]
     own = [path for path in found if _acquired(path.name) == _acquired(image.name)]
     if not own and alone:

@@ -98,12 +98,22 @@ def read_nifti_warned(path: Path) -> tuple[Volume, tuple[str, ...]]:
     except FileNotFoundError as error:
         raise InputError(f"no such file: {name}") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"{name} is damaged or cut short: its compressed data ends early"
-        ) from error
+        raise InputError(f"{name} is {_packing_fault(error)}") from error
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror or error}") from error
     return Volume(array, layout.affine, name), layout.warnings
+
+
+def _packing_fault(error: Exception) -> str:
+    """Return what is wrong with a gzip file, by what reading it raised."""
+    if isinstance(error, EOFError):
+        return "damaged or cut short: its compressed data ends early"
+    if isinstance(error, zlib.error):
+        return "damaged: its compressed data cannot be unpacked"
+    # The first bytes were those of a gzip file: others come after the end of one.
+    if str(error).startswith("Not a gzipped file"):
+        return "damaged: bytes that are no compressed data come after its end"
+    return "damaged: its content does not have the checksum or length that is stored with it"
 
 
 def write_nifti(path: Path, volume: Volume, dtype: DTypeLike, comment: str = "") -> None:

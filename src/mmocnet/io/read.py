@@ -14,7 +14,7 @@ from scipy import ndimage
 from mmocnet.errors import InputError
 from mmocnet.io import nifti, picture
 from mmocnet.io.dicom.source import DicomSource
-from mmocnet.io.sidecar import read_acquisition
+from mmocnet.io.sidecar import is_projection, read_acquisition
 from mmocnet.volume import Volume
 
 MIN_SIDE_VOXELS = 16
@@ -39,6 +39,7 @@ class Scan:
         warnings: One sentence for each doubt.
         dicom: The files of a DICOM series, else None.
         echo_s: Echo time by the DICOM header or the sidecar, seconds; NaN where it is not stated.
+        is_projection: Whether the sidecar calls it a minimum intensity projection.
     """
 
     volume: Volume
@@ -48,6 +49,7 @@ class Scan:
     warnings: tuple[str, ...] = ()
     dicom: DicomSource | None = None
     echo_s: float = math.nan
+    is_projection: bool = False
 
 
 def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = None) -> Scan:
@@ -74,8 +76,10 @@ def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = 
         scan = _read_dicom(path, series)
     elif path.name.lower().endswith(nifti.SUFFIXES):
         volume, doubts = nifti.read_nifti_warned(path)
-        echo_s = _echo_s(read_acquisition(path))
-        scan = Scan(volume, "volume", "nifti", _sha256(path), doubts, echo_s=echo_s)
+        scan = Scan(
+            volume, "volume", "nifti", _sha256(path), doubts,
+            echo_s=_echo_s(read_acquisition(path)), is_projection=is_projection(path),
+        )  # fmt: skip
     else:
         if spacing_mm is None:
             raise InputError(f"a picture has no spacing: give --spacing-mm for {path.name}")

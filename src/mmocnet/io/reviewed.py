@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmocnet.errors import InputError
-from mmocnet.io.dataset import DatasetScan, read_tsv, stem, write_json, write_tsv
+from mmocnet.io.dataset import DatasetScan, nifti_ending, read_tsv, stem, write_json, write_tsv
 from mmocnet.io.nifti import read_nifti, write_nifti
 from mmocnet.types import Triple
 from mmocnet.volume import Volume
@@ -175,7 +175,7 @@ def read_review(path: Path) -> Review:
     Raises:
         InputError: If table or sidecar are missing, or rows and outlines do not belong together.
     """
-    base = path.name.removesuffix(".nii.gz").removesuffix(".nii")
+    base = path.name.removesuffix(nifti_ending(path.name))
     table, sidecar = path.with_name(f"{base}.tsv"), path.with_name(f"{base}.json")
     for needed in (table, sidecar):
         if not needed.is_file():

@@ -3,8 +3,10 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
-from mmocnet.io.dicom.vendors import SWI, SWI_WORDS
+from mmocnet.io.dataset import nifti_ending
+from mmocnet.io.dicom.vendors import SWI, SWI_WORDS, Technique, kind_of
 
 ACQUISITION_KEYS = ("MagneticFieldStrength", "EchoTime", "RepetitionTime", "FlipAngle")
 SIDECAR_BYTES = 2**20
@@ -20,8 +22,28 @@ def read_acquisition(path: Path) -> dict[str, float | str]:
     return named | _numbers(path)
 
 
+def is_projection(path: Path) -> bool:
+    """Return whether the sidecar beside a scan calls it a minimum intensity projection."""
+    content = _content(path)
+    types, description = content.get("ImageType"), content.get("SeriesDescription")
+    told = Technique(
+        image_type=tuple(str(one).upper() for one in types) if isinstance(types, list) else (),
+        description=description if isinstance(description, str) else "",
+    )
+    return kind_of(told)[0] == "minip"
+
+
 def _numbers(path: Path) -> dict[str, float]:
-    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return {
+        key: value
+        for key, value in _content(path).items()
+        if key in ACQUISITION_KEYS and isinstance(value, int | float) and math.isfinite(value)
+    }
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Return what the sidecar holds, nothing where there is none that can be read."""
+    sidecar = path.with_name(path.name.removesuffix(nifti_ending(path.name)) + ".json")
     try:
         if sidecar.stat().st_size > SIDECAR_BYTES:
             return {}
@@ -29,9 +51,4 @@ def _numbers(path: Path) -> dict[str, float]:
     except (OSError, ValueError, RecursionError):
         # A scan is segmented without its sidecar all the same.
         return {}
-    values = content.items() if isinstance(content, dict) else ()
-    return {
-        key: value
-        for key, value in values
-        if key in ACQUISITION_KEYS and isinstance(value, int | float) and math.isfinite(value)
-    }
+    return content if isinstance(content, dict) else {}

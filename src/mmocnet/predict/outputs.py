@@ -32,7 +32,7 @@ from mmocnet.volume import Volume
 
 BIDS_NAME = re.compile(
     r"sub-(?P<sub>[A-Za-z0-9]+)(_ses-(?P<ses>[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9+]+)*"
-    rf"_{SUFFIX.pattern}\.nii(\.gz)?"
+    rf"_{SUFFIX.pattern}(?i:\.nii(\.gz)?)"
 )
 
 

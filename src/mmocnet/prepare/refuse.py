@@ -38,13 +38,20 @@ T2STAR_ECHO_S = (0.010, 0.100)
 """Echo times of SWI and T2*-weighted images; T1-weighted ones have 2 to 5 ms. Over it another unit
 was meant."""
 
+AIR_LEVEL = (0.8, 0.9)
+"""Of the range, the darkest tenth and the median of the border: brighter ones, about a darker
+middle, are air in inverted grey values, 0.89 and 0.96 or more in heads. Tissue that fills the
+field of view reaches 0.76 and 0.86, air itself 0.02 and 0.04."""
+
 MIN_LEVELS = 16
 """Fewer different values are a mask or labels."""
 
 _SAMPLE_VOXELS = 1_000_000
 _PHASE_NAME = re.compile(r"(^|[-_.])(part-phase|phase|pha)(?!-\d)([-_.]|$)", re.IGNORECASE)
 """But not phase-2: that is of a trial, or of a cycle."""
-_MINIP_NAME = re.compile(r"min[-_]?ip", re.IGNORECASE)
+_MINIP_NAME = re.compile(r"min[-_]?ip|(^|[-_. ])mn?ip([-_. (]|$)", re.IGNORECASE)
+_WHO_NAME = re.compile(r"(^|_)(sub|ses)-[^_.]*")
+"""A label may be called anything."""
 
 
 def check_scan(scan: Scan, brain: Mask3D | None) -> tuple[str, ...]:
@@ -58,8 +65,9 @@ def check_scan(scan: Scan, brain: Mask3D | None) -> tuple[str, ...]:
         One sentence for each doubt, those of reading not among them.
 
     Raises:
-        InputError: If it is phase, a map with negative values, looks T1-weighted and has no long
-            echo time to say otherwise, has no brain, or one that cannot be human.
+        InputError: If it is phase, a map with negative values, of inverted grey values, looks
+            T1-weighted and has no long echo time to say otherwise, has no brain, or one that
+            cannot be human.
     """
     check_values(scan.volume)
     warnings = _grid_warnings(scan)
@@ -81,7 +89,7 @@ def check_scan(scan: Scan, brain: Mask3D | None) -> tuple[str, ...]:
 
 
 def check_values(volume: Volume) -> None:
-    """Refuse phase and other maps, by name and by values; needs no brain.
+    """Refuse phase, other maps and inverted images, by name and by values; needs no brain.
 
     Raises:
         InputError: If the volume is no magnitude or SWI.
@@ -99,24 +107,39 @@ def check_values(volume: Volume) -> None:
             f"expected SWI or magnitude, got {100 * negative:.0f} % negative values "
             f"as in phase or a susceptibility map in {name}"
         )
-    if _is_unsigned_phase(volume):
+    array = np.moveaxis(array, slice_axis(volume), 0)
+    low, high = (float(v) for v in np.percentile(array, [0.1, 99.9]))
+    if not high > low:
+        return
+    array = (array - low) / (high - low)
+    if _is_unsigned_phase(array):
         raise InputError(f"expected SWI or magnitude, got what looks like phase in {name}")
+    if _is_inverted(array):
+        raise InputError(
+            "expected air that is darker than the brain, "
+            f"got a bright border as of inverted grey values in {name}"
+        )
 
 
-def _is_unsigned_phase(volume: Volume) -> bool:
+def _is_unsigned_phase(array: NDArray[np.float32]) -> bool:
     """Return whether air lies in the middle of the range, as 0 does in phase stored from 0.
 
     Air is noise over the whole range, or has been set to the middle; both with wraps in between.
     """
-    array = np.moveaxis(np.asarray(volume.array, dtype=np.float32), slice_axis(volume), 0)
-    low, high = (float(v) for v in np.percentile(array, [0.1, 99.9]))
-    if not high > low:
-        return False
-    level = (_border(array) - low) / (high - low)
+    level = _border(array)
     if not 0.4 < float(np.median(level)) < 0.6:
         return False
     constant = float(np.mean(level == np.median(level))) > 0.9
-    return constant or _wrap_share(array, 0.8 * (high - low)) > MIN_WRAP_SHARE
+    return constant or _wrap_share(array, 0.8) > MIN_WRAP_SHARE
+
+
+def _is_inverted(array: NDArray[np.float32]) -> bool:
+    """Return whether air lies at the upper end of the range, and what is in the middle does not."""
+    darkest, usual = np.percentile(_border(array), [10, 50])
+    if darkest < AIR_LEVEL[0] or usual < AIR_LEVEL[1]:
+        return False
+    rows, columns = (slice(n // 4, n - n // 4) for n in array.shape[1:])
+    return float(np.median(array[:, rows, columns])) < AIR_LEVEL[0]
 
 
 def _border(array: NDArray[np.float32]) -> FloatArray:
@@ -142,12 +165,20 @@ def _grid_warnings(scan: Scan) -> tuple[str, ...]:
         )
     if large > MAX_PIXEL_RATIO * small:
         found.append(f"pixels of {small:.2f} x {large:.2f} mm are not square in {volume.name}")
-    if _MINIP_NAME.search(volume.name):
+    by = _projection_by(scan)
+    if by:
         found.append(
-            f"{volume.name} is a minimum intensity projection by its name: veins and microbleeds "
+            f"{volume.name} is a minimum intensity projection by its {by}: veins and microbleeds "
             "overlap there, use the SWI itself"
         )
     return tuple(found)
+
+
+def _projection_by(scan: Scan) -> str:
+    """Return what tells that a scan is a minimum intensity projection, "" where nothing does."""
+    if _MINIP_NAME.search(_WHO_NAME.sub("", scan.volume.name)):
+        return "name"
+    return "sidecar" if scan.is_projection else ""
 
 
 def _brain_warnings(volume: Volume, brain: Mask3D) -> tuple[str, ...]:

@@ -47,11 +47,27 @@ class SubjectResult:
         label: BIDS subject label.
         state: "written", "present" when it was there already, or "failed".
         reason: Why it failed, else empty.
+        refused: Whether what was given cannot be used, so that it fails again.
     """
 
     label: str
     state: Literal["written", "present", "failed"]
     reason: str = ""
+    refused: bool = False
+
+
+def failure(label: str, error: Exception, scan: str = "") -> SubjectResult:
+    """Return the result of a subject that failed.
+
+    Args:
+        label: BIDS subject label.
+        error: Why.
+        scan: Name of the file that it was made from, to be told; empty for none.
+    """
+    refused = isinstance(error, InputError)
+    reason = str(error) if refused else f"{type(error).__name__}: {error}"
+    told = reason if scan in reason else f"{scan}: {reason}"
+    return SubjectResult(label, "failed", told, refused)
 
 
 def place_subject(folder: Path, out: Path, label: str) -> None:
@@ -76,7 +92,7 @@ def write_subject(
         write_subject_files(folder, made, plan)
         place_subject(folder, out, plan.label)
     except Exception as error:  # one subject's failure is reported, the others go on
-        return SubjectResult(plan.label, "failed", f"{type(error).__name__}: {error}")
+        return failure(plan.label, error)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return SubjectResult(plan.label, "written")

@@ -13,7 +13,7 @@ from mmocnet import __version__
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import BIDS_VERSION, write_json, write_text
 from mmocnet.simulate.bids import NOTICE, RAW, REFERENCE, write_raw, write_reference
-from mmocnet.simulate.dataset import UNFINISHED, SubjectResult, place_subject
+from mmocnet.simulate.dataset import UNFINISHED, SubjectResult, failure, place_subject
 from mmocnet.simulate.implant_find import ScanFiles
 from mmocnet.simulate.implant_read import RealScan, read_real_scan
 from mmocnet.simulate.implant_study import ImplantSettings, implant_study
@@ -152,13 +152,14 @@ def _check_same(out: Path, label: str, settings: ImplantSettings) -> None:
 def _write_subject(
     out: Path, label: str, visits: Sequence[ScanFiles], settings: ImplantSettings
 ) -> SubjectResult:
-    folder = out / UNFINISHED / f"{label}-{os.getpid()}"
+    folder, scan = out / UNFINISHED / f"{label}-{os.getpid()}", ""
     try:
         for visit in visits:
+            scan = Path(*visit.magnitude.parts[-2:]).as_posix()
             _write_visit(folder, label, visit, settings)
         place_subject(folder, out, label)
     except Exception as error:  # one subject's failure is reported, the others go on
-        return SubjectResult(label, "failed", f"{type(error).__name__}: {error}")
+        return failure(label, error, scan)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return SubjectResult(label, "written")

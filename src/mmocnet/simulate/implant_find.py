@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmocnet.errors import InputError
-from mmocnet.io.dataset import NIFTI_ENDINGS, entities
+from mmocnet.io.dataset import entities, nifti_ending
 
 ROLES = {
     "brain": re.compile(r"brain[-_ ]?mask"),
@@ -113,7 +113,7 @@ def find_scans(folder: Path) -> tuple[ScanFiles, ...]:
     images = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name.endswith(NIFTI_ENDINGS) and role_of(path) is not None
+        if path.is_file() and nifti_ending(path.name) and role_of(path) is not None
     ]
     magnitudes: dict[Path, int] = {}
     for path in images:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmocnet.errors import InputError
+from mmocnet.io.dataset import nifti_ending
 from mmocnet.io.nifti import read_nifti
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.simulate.implant_find import ScanFiles
@@ -168,7 +169,7 @@ def _number(sidecar: dict[str, Any], key: str, option: str, files: ScanFiles) ->
 
 
 def _sidecar(image: Path) -> dict[str, Any]:
-    path = image.with_name(image.name.split(".nii")[0] + ".json")
+    path = image.with_name(image.name.removesuffix(nifti_ending(image.name)) + ".json")
     if not path.is_file():
         return {}
     try:

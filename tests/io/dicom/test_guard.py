@@ -247,3 +247,13 @@ def test_values_of_a_patient_are_in_no_warning(tmp_path, write_dicom_series, vol
     recwarn.clear()
     read_series(choose_swi(find_series(path)))
     assert not list(recwarn)
+
+
+@pytest.mark.parametrize(
+    ("stated", "got"),
+    [("MONOCHROME1", "MONOCHROME1"), ("FAKE PATIENT", "another kind"), (None, "none stated")],
+)
+def test_pixels_that_are_not_grey_are_told_apart(tmp_path, write_dicom_series, volume, stated, got):
+    path = write_dicom_series(tmp_path, volume, PhotometricInterpretation=stated)[0]
+    with pytest.raises(InputError, match=rf"\(MONOCHROME2\), got {got}$"):
+        pixels(path)

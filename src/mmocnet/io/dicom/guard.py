@@ -47,6 +47,13 @@ MAX_SIDE = 8192
 MAX_RATIO = 200
 """Images of more than `_SMALL_BYTES` that are packed tighter than this are bombs."""
 
+GREY = "MONOCHROME2"
+"""What Photometric Interpretation is of the pixels that are read."""
+
+# Other words of the standard may be said; free text could name a patient.
+_OTHER_PIXELS = (
+    "MONOCHROME1", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT",
+)  # fmt: skip
 _SMALL_BYTES = 64 * 2**20
 _PREFIX = 132
 _GROUPS = (b"\x02\x00", b"\x08\x00")
@@ -126,12 +133,13 @@ def frames(dataset: Dataset, numbers: Sequence[int]) -> Iterator[NDArray[Any]]:
         try:
             shape, count = (int(dataset.Rows), int(dataset.Columns)), frame_count(dataset)
             syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)))
-            grey = dataset.get("PhotometricInterpretation") == "MONOCHROME2"
+            kind = dataset.get("PhotometricInterpretation")
         except UNREADABLE as error:
             raise InputError("a DICOM file is damaged or cut short") from error
         _check_codestreams(dataset, syntax, shape)
-    if not grey:
-        raise InputError("expected grey pixels that are brighter where more (MONOCHROME2)")
+    if kind != GREY:
+        got = kind if kind in _OTHER_PIXELS else "another kind" if kind else "none stated"
+        raise InputError(f"expected grey pixels that are brighter where more ({GREY}), got {got}")
     if max(numbers) > count:
         raise InputError(f"expected {max(numbers)} frames in a DICOM file, got {count}")
     arrays = iter_pixels(dataset, raw=True, indices=[number - 1 for number in numbers])
