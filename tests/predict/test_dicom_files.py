@@ -144,6 +144,7 @@ def test_both_objects_say_how_the_result_was_made(result, place, phase):
     for name, value in (
         ("Operating point", "screening"),
         ("Confidence threshold", "0.0512"),
+        ("Engine", "exact"),
         ("Phase", used),
         ("Brain mask", "made by this software"),
         ("SHA-256 of the input", record["Input"]["SHA256"]),

@@ -122,6 +122,8 @@ def test_the_highest_probability_of_each_candidate_is_its_confidence(rng):
     labels = np.zeros(probability.shape, np.int32)
     labels[2:5, 2:5, 1] = 2
     labels[8:10, 8:10, 2] = 1
+    # What resampling has parted from every candidate.
+    probability[0, 11, 0] = 0.07
     # One that had to be given a voxel, and its confidence as probability.
     labels[11, 0, 3], probability[11, 0, 3] = 3, 0.2
     confidence = np.array([0.4, 0.003, 0.2])
@@ -131,5 +133,5 @@ def test_the_highest_probability_of_each_candidate_is_its_confidence(rng):
         assert found[labels == number].max() == pytest.approx(highest)
     assert found[2, 2, 1] == pytest.approx(0.003 * 0.6 / 0.9)
     assert found[5, 3, 1] == pytest.approx(0.003 * 0.2 / 0.9)
-    assert found[0, 0, 0] == 0.0
+    assert found[0, 0, 0] == found[0, 11, 0] == 0.0
     assert found.max() == pytest.approx(0.4)

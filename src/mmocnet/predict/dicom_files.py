@@ -76,7 +76,8 @@ def made_with(record: dict[str, Any]) -> dict[str, str]:
     return {
         "Operating point": record["OperatingPoint"],
         "Confidence threshold": f"{record['Threshold']:.6g}",
-        "Engine": record["Engine"],
+        # As the UIDs have it: the engines but one give the same result.
+        "Engine": result_settings(record)["Engine"],
         "Phase": "used" if "Phase" in source else "not used",
         "Brain mask": "given" if "Mask" in source else "made by this software",
         "SHA-256 of the input": source["SHA256"],

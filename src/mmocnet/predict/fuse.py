@@ -16,6 +16,8 @@ CANDIDATE_FLOOR = 0.05
 """Stage-2 probability below which nothing is kept (product decision, not calibrated)."""
 OUTLINE_LEVEL = 0.5
 """Stage-2 probability that outlines a lesion (the article's threshold)."""
+TINY = 1e-6
+"""What is divided by at least."""
 NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 """26 neighbours in a volume, 8 in a slice."""
 
@@ -149,20 +151,25 @@ def by_confidence(
     Returns:
         Float32, shape (I, J, K), 0 where no candidate is.
     """
-    highest = np.zeros(len(confidence) + 1, dtype=probability.dtype)
-    np.maximum.at(highest, labels[labels > 0], probability[labels > 0])
-    share = np.concatenate([[0.0], confidence / np.maximum(highest[1:], 1e-6)])
+    said = np.concatenate([[0.0], confidence])
     around, count = ndimage.label((probability >= CANDIDATE_FLOOR) | (labels > 0), NEIGHBOURS)
     at = np.nonzero(around)
-    values, own = probability[at].astype(float), share[labels[at]]
-    said = np.zeros(count + 1)
-    np.maximum.at(said, around[at], np.where(labels[at] > 0, confidence[labels[at] - 1], 0.0))
-    surest = np.zeros(count + 1)
-    np.maximum.at(surest, around[at], values)
-    spread = said / np.maximum(surest, 1e-6)
+    values, candidate, piece = probability[at].astype(float), labels[at], around[at]
+    # Of each candidate, and of each piece of voxels that touch; 0 stands for none.
+    own = said / np.maximum(_highest(values, candidate, len(said)), TINY)
+    spread = _highest(said[candidate], piece, count + 1)
+    spread /= np.maximum(_highest(values, piece, count + 1), TINY)
+    share = np.where(candidate > 0, own[candidate], spread[piece])
     scaled = np.zeros_like(probability)
-    scaled[at] = np.clip(values * np.where(labels[at] > 0, own, spread[around[at]]), 0.0, 1.0)
+    scaled[at] = np.clip(values * share, 0.0, 1.0)
     return scaled
+
+
+def _highest(values: FloatArray, numbers: NDArray[np.int32], count: int) -> FloatArray:
+    """Return the highest value of each number from 0 on, 0 where there is none."""
+    highest = np.zeros(count)
+    np.maximum.at(highest, numbers, values)
+    return highest
 
 
 def _nearest_free(labels: Labels3D, voxel: NDArray[np.intp], reach: int = 8) -> IntTriple:
