@@ -151,17 +151,21 @@ def test_marks_after_one_at_which_the_server_fails_are_saved(sit_down, desk_room
 def test_a_server_that_cannot_write_now_is_asked_until_it_can(sit_down, desk_room, status):
     one = sit_down(desk_room).enter("full").open()
     tries = []
+    full = True
 
     def fail(route):
         tries.append(status)
-        if len(tries) < 5:
+        if full:
             route.fulfill(status=status, json={"error": "the disk is full: nothing was saved"})
         else:
             route.continue_()
 
     one.page.route("**/events", fail)
     one.key("a")
+    # More often than a mark at which the server itself fails.
+    one.until(lambda: len(tries) > 4, 60)
     one.until(lambda: one.find("saved").inner_text() == "NOT SAVED - retrying")
+    full = False
     one.saved()
     assert _accepted(one.stored("full")) == ["m1"]
     one.allow(str(status))
