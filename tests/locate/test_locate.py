@@ -1,10 +1,11 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from mmocnet.lesion import Certainty, Lesion
-from mmocnet.locate.locate import located, place
+from mmocnet.locate.locate import located, place, register_scan
 from mmocnet.locate.regions import REGIONS
 from mmocnet.volume import Volume
 
@@ -92,3 +93,10 @@ def test_nothing_is_registered_for_no_lesion_or_unasked(toy_head):
     placed, record = located([one], toy_head, toy_head.array > 0, wanted=False)
     assert placed == (one,)
     assert record.why == "not asked for"
+
+
+def test_a_scan_is_registered_beside_other_work_as_by_itself(toy_head, registered):
+    with ThreadPoolExecutor(2) as aside:
+        both = [aside.submit(register_scan, toy_head, toy_head.array > 0) for _ in range(2)]
+    for one in both:
+        assert one.result().registration.matrix.tobytes() == registered.matrix.tobytes()

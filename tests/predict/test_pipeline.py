@@ -118,6 +118,10 @@ def test_a_scan_without_lesions_gives_none(phantom, head_affine, dark_spots):
     result = segment(phantom(head_affine, SHAPE), QUICK, cascade=dark_spots)
     assert result.lesions == ()
     assert not result.labels.array.any()
+    assert result.provenance["Location"]["Why"] == "not asked for"
+    asked = segment(phantom(head_affine, SHAPE), cascade=dark_spots)
+    assert asked.provenance["Location"]["Why"] == "nothing was found that has a place"
+    assert asked.warnings == result.warnings
 
 
 def test_the_same_scan_gives_the_same_result(phantom, head_affine, dark_spots):

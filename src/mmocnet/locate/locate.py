@@ -73,6 +73,10 @@ class LocationRecord:
         return {"Ok": one.ok, "Why": one.why, "Space": "MNI152", **rounded, "WorldToMni": matrix}
 
 
+NOTHING = LocationRecord(failed("nothing was found that has a place"))
+"""Of a scan without lesions."""
+
+
 def _ball() -> tuple[FloatArray, FloatArray]:
     """Return the offsets of a ball's voxels, shape (N, 3), mm, and their weights, shape (N,)."""
     steps = np.arange(-REACH_MM, REACH_MM + 1)
@@ -110,37 +114,43 @@ def place(mni_mm: FloatArray) -> Place:
     return Place(REGION_BY_LABEL[best.label].name, side, group)
 
 
-def located(
-    lesions: Sequence[Lesion], volume: Volume, brain: Mask3D, *, wanted: bool = True
-) -> tuple[tuple[Lesion, ...], LocationRecord]:
-    """Return lesions with region, side and group, and how they were found.
+def register_scan(volume: Volume, brain: Mask3D, *, wanted: bool = True) -> LocationRecord:
+    """Return how lesions of a scan are placed: its registration, or why there is none.
 
     Args:
-        lesions: Of the scan.
         volume: The scan, shape (I, J, K).
         brain: Its brain, shape (I, J, K).
         wanted: Whether regions are asked for; where not, nothing is registered.
-
-    Returns:
-        The lesions in the same order; unchanged where the scan cannot be registered.
     """
     if not wanted:
-        return tuple(lesions), LocationRecord(failed("not asked for"))
-    if not lesions:
-        return (), LocationRecord(failed("nothing was found that has a place"))
+        return LocationRecord(failed("not asked for"))
     if 1 in volume.shape:
-        return tuple(lesions), LocationRecord(failed("a single slice has no regions"))
+        return LocationRecord(failed("a single slice has no regions"))
     try:
         registration = register_to_mni(volume, brain)
     except DependencyError as error:
-        return tuple(lesions), LocationRecord(failed(str(error)))
-    if not registration.ok:
-        doubt = f"regions are unknown: {registration.why}"
-        return tuple(lesions), LocationRecord(registration, (doubt,))
-    placed = []
-    for one in lesions:
-        there = place(registration.to_mni(np.asarray(one.centre_mm)))
-        placed.append(
-            dataclasses.replace(one, region=there.region, side=there.side, group=there.group)
-        )
-    return tuple(placed), LocationRecord(registration)
+        return LocationRecord(failed(str(error)))
+    doubts = () if registration.ok else (f"regions are unknown: {registration.why}",)
+    return LocationRecord(registration, doubts)
+
+
+def placed(lesions: Sequence[Lesion], record: LocationRecord) -> tuple[Lesion, ...]:
+    """Return lesions with region, side and group, in the same order; unchanged without them."""
+    if not record.ok:
+        return tuple(lesions)
+    there = [place(record.registration.to_mni(np.asarray(one.centre_mm))) for one in lesions]
+    return tuple(
+        dataclasses.replace(one, region=at.region, side=at.side, group=at.group)
+        for one, at in zip(lesions, there, strict=True)
+    )
+
+
+def located(
+    lesions: Sequence[Lesion], volume: Volume, brain: Mask3D, *, wanted: bool = True
+) -> tuple[tuple[Lesion, ...], LocationRecord]:
+    """Return lesions with their places, and how they were found; see `register_scan`.
+
+    Nothing is registered where there are none.
+    """
+    record = register_scan(volume, brain, wanted=wanted) if lesions or not wanted else NOTHING
+    return placed(lesions, record), record

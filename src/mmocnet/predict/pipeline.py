@@ -8,6 +8,7 @@ the scan's own grid.
 
 import dataclasses
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from mmocnet.config import CascadeSettings, PhaseSign, SegmentSettings, Thresholds
 from mmocnet.io.dicom.vendors import PHASE_SIGN
 from mmocnet.io.read import Scan, read_scan
-from mmocnet.locate.locate import located
+from mmocnet.locate.locate import NOTHING, placed, register_scan
 from mmocnet.nets.card import default_model
 from mmocnet.nets.checkpoint import Cascade, load_cascade
 from mmocnet.predict.candidates import find_candidates
@@ -26,7 +27,7 @@ from mmocnet.predict.context import limits_for, with_context
 from mmocnet.predict.contrast import outline_by_contrast
 from mmocnet.predict.engine import Engine, Progress, make_engine
 from mmocnet.predict.findings import list_findings
-from mmocnet.predict.fuse import by_confidence, outline_candidates, place_on_input
+from mmocnet.predict.fuse import Outlines, by_confidence, outline_candidates, place_on_input
 from mmocnet.predict.outputs import OutputFiles, output_files, write_outputs
 from mmocnet.predict.provenance import (
     FileOptions,
@@ -44,7 +45,7 @@ from mmocnet.prepare.neighbours import neighbour_step
 from mmocnet.prepare.phase import high_passed_phase
 from mmocnet.prepare.refuse import check_scan, check_values
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
-from mmocnet.types import Mask3D
+from mmocnet.types import FloatArray, Labels3D, Mask3D, Volume3D
 from mmocnet.volume import Volume
 
 EIGHT_BITS = (
@@ -154,28 +155,20 @@ def conclude(
         settings: Operating point, location.
         model: A cascade, for its confidence and thresholds, and its engine.
     """
-    cascade, engine = model
-    scan, brain, fused = staged.scan, staged.brain, staged.maps.outlines
-    volume, grid = scan.volume, staged.slices.grid
+    cascade, _ = model
+    scan, volume, brain = staged.scan, staged.scan.volume, staged.brain
     limits, threshold = _thresholds(scan, settings, cascade)
     warnings = list(staged.warnings)
-    found = outlines = outline_candidates(fused)
-    seen = cascade.settings.classifier
-    if seen is not None:
-        if settings.engine == "openvino-int8":
-            warnings.append(EIGHT_BITS)
-        around = surroundings(staged.slices, staged.maps, staged.phase)
-        outlines = with_classifier(outlines, around, engine, seen, volume)
-    else:
-        outlines = with_context(outlines, staged.slices, cascade.settings.context)
-    labels, outlining = place_on_input(outlines, fused, grid)
-    probability = outlining
-    if outlines is not found:
-        probability = by_confidence(outlining, labels, outlines.confidence)
-    share = cascade.settings.contrast_share
-    if share is not None:
-        labels = outline_by_contrast(labels, volume.array, brain, volume.spacing_mm, share)
-    findings = list_findings(volume.like(labels), outlines.confidence, brain, limits, threshold)
+    if cascade.settings.classifier is not None and settings.engine == "openvino-int8":
+        warnings.append(EIGHT_BITS)
+    outlines = outline_candidates(staged.maps.outlines)
+    wanted = settings.location and len(outlines.confidence) > 0
+    with ThreadPoolExecutor(1) as aside:
+        # It takes one thread about as long as the networks and measures take here.
+        registering = aside.submit(register_scan, volume, brain, wanted=wanted)
+        labels, confidence, probability, outlining = _judged(outlines, staged, model)
+        findings = list_findings(volume.like(labels), confidence, brain, limits, threshold)
+        place = registering.result()
 
     if findings.siderosis:
         warnings.append(
@@ -187,7 +180,9 @@ def conclude(
             "possible vessels: long thin components over 10 mm were not counted (candidates "
             f"{', '.join(map(str, findings.vessels))})"
         )
-    candidates, place = located(findings.candidates, volume, brain, wanted=settings.location)
+    if settings.location and not findings.candidates:
+        place = NOTHING
+    candidates = placed(findings.candidates, place)
     warnings += place.warnings
     lesion_labels = np.where(findings.labels <= len(findings.lesions), findings.labels, 0)
     return Segmentation(
@@ -207,6 +202,31 @@ def conclude(
         | {"Location": place.as_json(), "BrainMl": brain_ml(volume, brain)},
         dicom=scan.dicom,
     )
+
+
+def _judged(
+    outlines: Outlines, staged: StagedScan, model: tuple[Cascade, Engine]
+) -> tuple[Labels3D, FloatArray, Volume3D, Volume3D]:
+    """Return the candidates on the scan's own grid, and the confidence of each.
+
+    Returns:
+        Labels, shape (I, J, K); confidence, shape (N,); probability by it; stage 2's probability.
+    """
+    (cascade, engine), volume = model, staged.scan.volume
+    seen = cascade.settings.classifier
+    if seen is not None:
+        around = surroundings(staged.slices, staged.maps, staged.phase)
+        judged = with_classifier(outlines, around, engine, seen, volume)
+    else:
+        judged = with_context(outlines, staged.slices, cascade.settings.context)
+    labels, outlining = place_on_input(judged, staged.maps.outlines, staged.slices.grid)
+    probability = outlining
+    if judged is not outlines:
+        probability = by_confidence(outlining, labels, judged.confidence)
+    share = cascade.settings.contrast_share
+    if share is not None:
+        labels = outline_by_contrast(labels, volume.array, staged.brain, volume.spacing_mm, share)
+    return labels, judged.confidence, probability, outlining
 
 
 def brain_ml(volume: Volume, brain: Mask3D) -> float | None:
