@@ -96,7 +96,8 @@ class ClassifierSettings:
     blocks: int = 2
     """Residual blocks a level."""
     mirrored: bool = False
-    """Whether the logit of a candidate that may be one is the mean over its mirror images."""
+    """Whether the logit of a candidate that may be one is the mean over its mirror images along two
+    axes."""
     slope: float = 1.0
     """Calibration, fitted on data of its own: what the logit is multiplied with."""
     intercept: float = 0.0
