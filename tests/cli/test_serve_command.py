@@ -117,6 +117,20 @@ def test_a_database_that_is_not_ours_is_left_alone(tmp_path, capsys, content, pa
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("given", ["--state", "environment"])
+def test_a_room_at_a_relative_path_is_the_same_for_its_jobs(tmp_path, monkeypatch, given):
+    roots = []
+    monkeypatch.setattr(
+        "mmocnet.web.serving.serve", lambda settings, *_, **__: roots.append(settings.root)
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    words = ["--state", "room"] if given == "--state" else []
+    assert main(["serve", "--no-browser", *words]) == 0
+    (root,) = roots
+    assert root.is_relative_to(tmp_path.resolve())
+
+
 def test_an_address_that_others_reach_is_warned_of(tmp_path, capsys, monkeypatch):
     def taken(*_, **__):
         raise KeyboardInterrupt

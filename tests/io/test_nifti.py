@@ -308,6 +308,18 @@ def test_sform_and_qform_agree_in_mm_and_are_set(tmp_path):
     np.testing.assert_allclose(header.get_qform(), header.get_sform(), atol=1e-4)
 
 
+@pytest.mark.parametrize(("shift_mm", "code"), [(0.0005, 1), (0.4, 0)])
+def test_the_qform_of_tilted_slices_is_unset_and_the_sform_right(tmp_path, shift_mm, code):
+    affine = np.diag([0.5, 0.5, 2.0, 1.0])
+    affine[:3, 2], affine[:3, 3] = (0, shift_mm, 2), (-80, -90, -50)
+    path = tmp_path / "out.nii.gz"
+    write_nifti(path, Volume(np.ones((4, 5, 6)), affine), np.uint8)
+    header = nib.load(path).header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, code)
+    np.testing.assert_allclose(header.get_sform(), affine, atol=1e-6)
+    np.testing.assert_allclose(read_nifti(path).affine, affine, atol=1e-6)
+
+
 def test_the_same_volume_gives_the_same_bytes(tmp_path):
     volume = Volume(np.ones((4, 5, 6)), np.eye(4))
     write_nifti(tmp_path / "a.nii.gz", volume, np.uint8)

@@ -179,6 +179,14 @@ def test_voxels_in_another_unit_are_refused(tmp_path, rng, spacing):
         read_scan(path)
 
 
+def test_tilted_slices_are_told(tmp_path, rng):
+    affine = np.diag([0.5, 0.5, 2.0, 1.0])
+    affine[1, 2] = 2 * math.tan(math.radians(10))
+    nib.save(nib.Nifti1Image(rng.random((20, 20, 9)), affine), tmp_path / "a.nii")
+    told = "slices are tilted in a.nii: its axes are up to 10.0 degrees off right angles"
+    assert read_scan(tmp_path / "a.nii").warnings == (told,)
+
+
 def test_slices_of_few_pixels_are_refused(tmp_path, rng):
     with pytest.raises(InputError, match="16 x 16"):
         read_scan(save_nifti(tmp_path / "a.nii", rng.random((8, 20, 9))))
@@ -215,6 +223,19 @@ def test_dicom_without_content_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(50))
     with pytest.raises(InputError, match=name):
         read_scan(tmp_path / name)
+
+
+def test_dicom_without_a_preamble_is_read_alone_as_in_a_folder(tmp_path, write_dicom_series, rng):
+    volume = Volume(rng.uniform(1, 900, (20, 24, 1)).round(), np.diag([-0.5, -0.5, 2.0, 1.0]))
+    syntax = "1.2.840.10008.1.2"
+    (path,) = write_dicom_series(tmp_path / "a", volume, transfer_syntax=syntax)
+    whole = path.read_bytes()
+    # The length of the group that comes first is the value of its first element.
+    start = 144 + int.from_bytes(whole[140:144], "little")
+    (tmp_path / "IM1").write_bytes(whole[start:])
+    path.unlink()
+    for given in (tmp_path / "IM1", tmp_path):
+        np.testing.assert_array_equal(read_scan(given).volume.array, volume.array)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.mgz", "a.hdr", "a"])

@@ -18,6 +18,12 @@ def test_a_scan_is_known_to_be_swi_where_its_name_says_so(tmp_path, name, kind):
     assert read_acquisition(tmp_path / name).get("ImageKind") == kind
 
 
+def test_the_name_that_a_scan_is_called_by_goes_before_its_file_s(tmp_path):
+    kept = tmp_path / "scan.nii.gz"
+    assert read_acquisition(kept, "sub-01_acq-swi_T2starw.nii.gz") == {"ImageKind": "SWI"}
+    assert read_acquisition(tmp_path / "a_swi.nii.gz", "a.nii.gz") == {}
+
+
 def test_only_the_numbers_of_an_acquisition_are_taken_from_a_sidecar(tmp_path):
     content = {"EchoTime": 0.02, "FlipAngle": "15", "PatientName": "X", "ImageKind": "Y"}
     (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")

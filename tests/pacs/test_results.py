@@ -11,12 +11,29 @@ from mmocnet.volume import Volume
 
 
 def test_a_series_of_which_no_objects_can_be_made_fails(monkeypatch, write_small, tmp_path):
-    left = SimpleNamespace(files=SimpleNamespace(dicom=tmp_path / "nothing"))
+    result = SimpleNamespace(dicom=SimpleNamespace(unfit="expected this, got that"))
+    left = SimpleNamespace(files=SimpleNamespace(dicom=tmp_path / "nothing"), result=result)
     monkeypatch.setattr(results, "segment_file", lambda *_, **__: left)
     uid = str(pydicom.dcmread(write_small(tmp_path / "in")[0]).SeriesInstanceUID)
     cascade = SimpleNamespace(settings=CascadeSettings(), sha256={"detector": "ab"})
     maker = results.ResultMaker(cascade, SegmentSettings())
-    with pytest.raises(InputError, match="headers of the series do not allow DICOM objects"):
+    with pytest.raises(
+        InputError, match="headers of the series do not allow DICOM objects"
+    ) as caught:
+        maker.make(uid, tmp_path / "in", tmp_path / "out", named=False)
+    assert str(caught.value).endswith("made from it: expected this, got that")
+
+
+def test_a_series_that_nothing_can_refer_to_is_told_before_it_is_segmented(
+    monkeypatch, write_small, tmp_path
+):
+    monkeypatch.setattr(results, "segment_file", None)
+    files = write_small(tmp_path / "in", SOPInstanceUID="1.2.3")
+    uid = str(pydicom.dcmread(files[0]).SeriesInstanceUID)
+    cascade = SimpleNamespace(settings=CascadeSettings(), sha256={"detector": "ab"})
+    maker = results.ResultMaker(cascade, SegmentSettings())
+    told = "made from it: several slices with the same SOP Instance UID"
+    with pytest.raises(InputError, match=told):
         maker.make(uid, tmp_path / "in", tmp_path / "out", named=False)
 
 

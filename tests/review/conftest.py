@@ -146,8 +146,10 @@ def segmented(scan: Scan) -> Segmentation:
 def make_study(
     tmp_path: Path, rng: np.random.Generator, write_dicom_series: Callable[..., list[Path]]
 ) -> Callable[..., Made]:
-    def make(kind: str = "nifti", name: str = "brain one.nii.gz", phase: bool = False) -> Made:
-        home = tmp_path / f"{kind}-{name}"
+    def make(
+        kind: str = "nifti", name: str = "brain one.nii.gz", phase: bool = False, place: str = ""
+    ) -> Made:
+        home = tmp_path / f"{kind}-{name}{place}"
         home.mkdir()
         if kind == "nifti":
             path = home / "scan.nii.gz"

@@ -71,7 +71,8 @@ def test_the_review_comes_back_with_its_verdicts(
         export("training", made.study, read(made, DONE), "Ann\tB", tmp_path), tmp_path / "data"
     )
     (scan,) = read_dataset(data)
-    assert scan.image.relative_to(data).as_posix() == f"sub-07/ses-2/anat/{BIDS}"
+    named = f"sub-07_ses-2_acq-swi{made.scan.sha256[:8]}_T2starw.nii.gz"
+    assert scan.image.relative_to(data).as_posix() == f"sub-07/ses-2/anat/{named}"
     review = find_review(data, scan)
     assert review is not None
     assert review.complete
@@ -97,6 +98,36 @@ def test_training_sets_of_several_scans_unpack_into_one_folder(
     assert len(read_labelled(tmp_path / "data", tmp_path / "run").scans) == 3
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("sub-01_T2starw.nii.gz", "sub-01_T2starw.nii.gz"),
+        ("sub-01_swi.nii.gz", "sub-01_T2starw.nii.gz"),
+        ("sub-01_desc-denoised_T2starw.nii.gz", "sub-01_acq-swi_T2starw.nii"),
+    ],
+)
+def test_two_scans_of_a_subject_keep_both_training_sets_and_their_subject(
+    make_study: Callable[..., Any],
+    read: Callable[..., Reading],
+    tmp_path: Path,
+    names: tuple[str, str],
+) -> None:
+    arrays = []
+    for number, name in enumerate(names):
+        made = make_study(name=name, place=str(number))
+        path = export("training", made.study, read(made, DONE), "Ann", tmp_path / str(number))
+        unpacked(path, tmp_path / "data")
+        arrays.append(made.scan.volume.array)
+    labelled = read_labelled(tmp_path / "data", tmp_path / "run")
+    assert labelled.reviewed == 2
+    # Splits are by subject: one's scans must not lie on both sides.
+    assert {scan.subject for scan in labelled.scans} == {"01"}
+    assert len({scan.labels for scan in labelled.scans}) == 2
+    found = [read_nifti(scan.image).array for scan in labelled.scans]
+    for array in arrays:
+        assert any(np.allclose(array, one) for one in found)
+
+
 def test_a_training_set_holds_the_phase_that_was_given(
     make_study: Callable[..., Any], read: Callable[..., Reading], tmp_path: Path
 ) -> None:
@@ -107,7 +138,7 @@ def test_a_training_set_holds_the_phase_that_was_given(
     data = unpacked(export("training", study, read(made, DONE), "A", tmp_path), tmp_path / "data")
     (scan,) = read_dataset(data)
     assert scan.phase is not None
-    assert scan.phase.name == "sub-07_ses-2_acq-swi_part-phase_T2starw.nii.gz"
+    assert scan.phase.name == scan.image.name.replace("_T2starw", "_part-phase_T2starw")
     np.testing.assert_allclose(read_nifti(scan.phase).array, read_nifti(phase).array)
 
 

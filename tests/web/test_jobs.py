@@ -89,6 +89,32 @@ def test_a_scan_goes_from_upload_to_reading(serve, head):
     assert list((server.state / "work").iterdir()) == []
 
 
+def test_an_upload_is_checked_by_the_name_that_its_user_has_for_it(serve, head):
+    server = serve()
+    content = head.read_bytes()
+    (phase,) = server.upload(("part-phase-scan.nii.gz", content))
+    (minip,) = server.upload(("sub-02_acq-swi_rec-minip_T2starw.nii.gz", content))
+    refused = server.wait(phase["id"])
+    assert refused["state"] == "failed"
+    told = "expected SWI or magnitude, got phase by its name in part-phase-scan.nii.gz"
+    assert refused["reason"] == told
+    assert server.wait(minip["id"])["state"] == "ready"
+    (folder,) = _results(server)
+    said = json.loads((folder / "scan_desc-cmb_dseg.json").read_text())
+    (doubt,) = [one for one in said["Summary"]["Warnings"] if "projection" in one]
+    assert doubt.startswith("sub-02_acq-swi_rec-minip_T2starw.nii.gz is a minimum intensity")
+    assert said["Provenance"]["Input"]["Acquisition"] == {"ImageKind": "SWI"}
+
+
+def test_a_terminal_that_closes_ends_the_server_and_what_it_works_on(serve, head):
+    server = serve()
+    server.upload(head)
+    child = _wait_for_child(server, "segment")
+    assert server.stop(signal.SIGHUP) == 128 + signal.SIGHUP
+    assert _gone(child)
+    assert server.log().count("Traceback") == 0
+
+
 def test_no_name_of_a_user_is_in_a_log_a_path_or_an_address(serve, head):
     server = serve()
     (study,) = server.upload(head)

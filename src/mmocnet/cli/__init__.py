@@ -6,8 +6,11 @@ Command modules import nothing heavy at the top: torch and the like are imported
 import errno
 import importlib
 import io
+import multiprocessing
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Protocol
 
 from mmocnet import __version__
@@ -16,6 +19,8 @@ from mmocnet.errors import MmocnetError
 NOTICE = "Research use only - not a medical device."
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says where nothing more can be written."""
+ENDING = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""What ends a program; Windows has no SIGHUP."""
 
 COMMANDS = {
     "segment": ("Segment", "find and outline microbleeds in SWI scans"),
@@ -117,5 +122,22 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def run() -> None:
-    """Entry point of the `mmocnet` script."""
+    """Entry point of the `mmocnet` script; a signal that ends it lets it clean up behind itself."""
+    from mmocnet.io.dicom.archive import remove_unpacked
+
+    for one in ENDING:
+        # What nohup has us ignore stays ignored.
+        if signal.getsignal(one) is signal.SIG_DFL:
+            signal.signal(one, _end)
+    remove_unpacked()
     sys.exit(main())
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End this process as Ctrl-C does, and those that it has started."""
+    for one in ENDING:
+        # A terminal that closes sends some twice: the second must not interrupt the cleaning.
+        signal.signal(one, signal.SIG_IGN)
+    for child in multiprocessing.active_children():
+        child.terminate()
+    sys.exit(128 + number)

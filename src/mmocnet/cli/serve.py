@@ -59,8 +59,10 @@ class Serve:
                 "the key go over the network unencrypted (plain http)",
                 file=sys.stderr,
             )
+        root = default_root(os.environ, self.folder) if self.state is None else self.state
         settings = ServeSettings(
-            root=default_root(os.environ, self.folder) if self.state is None else self.state,
+            # Jobs run in folders of their own, where a relative path would be another.
+            root=root.resolve(),
             folder=self.folder,
             host=self.host,
             port=self.port,

@@ -30,6 +30,9 @@ MAX_GZIP_RATIO = 1040
 MAX_HEADER_BYTES = 2**26
 """Farthest that voxels may begin: header extensions of 64 MiB."""
 
+RIGHT_ANGLE = 1e-3
+"""Cosine of the angle between two axes up to which they are at right angles: headers round."""
+
 _CHUNK_BYTES = 2**20
 _HEADER_BYTES = {348: (nib.Nifti1Header, 348), 540: (nib.Nifti2Header, 540)}
 
@@ -132,9 +135,7 @@ def write_nifti(path: Path, volume: Volume, dtype: DTypeLike, comment: str = "")
         raise InputError(f"expected a name ending in .nii or .nii.gz, got {path.name}")
     image = nib.Nifti1Image(_fit(volume, np.dtype(dtype)), volume.affine)
     image.header.set_xyzt_units("mm", "sec")
-    # Some viewers read one of the two transforms and some the other: both say the same.
-    image.set_sform(volume.affine, code=1)
-    image.set_qform(volume.affine, code=1)
+    set_affine(image, volume.affine)
     if comment:
         image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", comment.encode()))
     with replacing(path) as partial, partial.open("wb") as file:
@@ -143,6 +144,26 @@ def write_nifti(path: Path, volume: Volume, dtype: DTypeLike, comment: str = "")
                 packed.write(image.to_bytes())
         else:
             file.write(image.to_bytes())
+
+
+def set_affine(image: nib.Nifti1Image, affine: FloatArray) -> None:
+    """Write how an image lies, as a scanner's coordinates.
+
+    Some viewers read the sform and some the qform: both say the same. A qform cannot say that axes
+    are not at right angles, and is marked as unset there.
+    """
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=int(largest_cosine(affine) <= RIGHT_ANGLE))
+
+
+def largest_cosine(affine: FloatArray) -> float:
+    """Return the cosine between those two axes of an affine that are farthest from right angles.
+
+    >>> largest_cosine(np.diag([-1.0, 2.0, 3.0, 1.0]))
+    0.0
+    """
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())
 
 
 def _fit(volume: Volume, dtype: np.dtype[Any]) -> NDArray[Any]:

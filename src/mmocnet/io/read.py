@@ -90,7 +90,7 @@ def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = 
         scan,
         volume=volume,
         kind="slice" if 1 in volume.shape else "volume",
-        warnings=scan.warnings + warnings + doubts,
+        warnings=scan.warnings + warnings + _tilted(volume) + doubts,
     )
 
 
@@ -136,13 +136,25 @@ def may_be_dicom(path: Path) -> bool:
 
 
 def _is_dicom(path: Path) -> bool:
+    from mmocnet.io.dicom.guard import is_dicom
+
     if path.suffix.lower() in (".dcm", ".ima", ".dicom"):
         return True
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        return is_dicom(path)
     except OSError as error:
         raise InputError(f"cannot read {path.name}: {error.strerror}") from error
+
+
+def _tilted(volume: Volume) -> tuple[str, ...]:
+    cosine = nifti.largest_cosine(volume.affine)
+    if cosine <= nifti.RIGHT_ANGLE:
+        return ()
+    off = math.degrees(math.asin(cosine))
+    return (
+        f"slices are tilted in {volume.name}: its axes are up to {off:.1f} degrees off right "
+        "angles",
+    )
 
 
 def _check_grid(volume: Volume) -> None:

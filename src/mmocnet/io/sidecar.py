@@ -12,13 +12,18 @@ ACQUISITION_KEYS = ("MagneticFieldStrength", "EchoTime", "RepetitionTime", "Flip
 SIDECAR_BYTES = 2**20
 
 
-def read_acquisition(path: Path) -> dict[str, float | str]:
+def read_acquisition(path: Path, name: str | None = None) -> dict[str, float | str]:
     """Return how a scan was acquired, as far as the sidecar beside it and its name tell.
 
     Of the sidecar only the numbers of `ACQUISITION_KEYS` are taken: nothing of a patient.
     ImageKind is "SWI" where the scan is named so, and else not there.
+
+    Args:
+        path: The scan.
+        name: What it is called; None takes the file's name.
     """
-    named: dict[str, float | str] = {"ImageKind": SWI} if SWI_WORDS.search(path.name) else {}
+    is_swi = SWI_WORDS.search(path.name if name is None else name)
+    named: dict[str, float | str] = {"ImageKind": SWI} if is_swi else {}
     return named | _numbers(path)
 
 

@@ -33,10 +33,10 @@ def hidden_folder(folder: Path, stem: str) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder):
-            _remove_left(folder, stem)
+            remove_left(folder, stem)
             # Inside, not above: the folder may be a mount of its own, and moving must be atomic.
             hidden = Path(tempfile.mkdtemp(prefix=f".{stem}-", dir=folder))
-            lock = _lock(hidden)
+            lock = lock_folder(hidden)
         yield hidden
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -44,7 +44,7 @@ def hidden_folder(folder: Path, stem: str) -> Iterator[Path]:
     finally:
         if hidden is not None:
             shutil.rmtree(hidden, ignore_errors=True)
-        _release(lock)
+        release(lock)
         for path in made:
             # Not where something came into it, from whomever.
             with suppress(OSError):
@@ -57,11 +57,11 @@ def alone_in(folder: Path) -> Iterator[None]:
 
     Where folders cannot be locked (Windows, some network file systems) nobody is kept out.
     """
-    lock = _lock(folder, wait=True)
+    lock = lock_folder(folder, wait=True)
     try:
         yield
     finally:
-        _release(lock)
+        release(lock)
 
 
 def move_files(hidden: Path, folder: Path, last: str) -> None:
@@ -73,17 +73,17 @@ def move_files(hidden: Path, folder: Path, last: str) -> None:
         path.replace(place)
 
 
-def _remove_left(folder: Path, stem: str) -> None:
-    """Remove hidden folders that nobody holds a lock on any more."""
+def remove_left(folder: Path, stem: str) -> None:
+    """Remove this user's hidden folders that nobody holds a lock on any more."""
     for left in folder.iterdir():
-        if left.name.startswith(f".{stem}-") and left.is_dir():
-            lock = _lock(left)
-            if lock is not None:
+        if left.name.startswith(f".{stem}-") and left.is_dir() and not left.is_symlink():
+            lock = lock_folder(left)
+            if lock is not None and os.fstat(lock).st_uid == os.getuid():
                 shutil.rmtree(left, ignore_errors=True)
-            _release(lock)
+            release(lock)
 
 
-def _lock(folder: Path, *, wait: bool = False) -> int | None:
+def lock_folder(folder: Path, *, wait: bool = False) -> int | None:
     """Return what holds a lock on a folder until released; None where there is none to have."""
     if sys.platform == "win32":
         return None
@@ -100,6 +100,7 @@ def _lock(folder: Path, *, wait: bool = False) -> int | None:
     return lock
 
 
-def _release(lock: int | None) -> None:
+def release(lock: int | None) -> None:
+    """Give up a lock of `lock_folder`."""
     if lock is not None:
         os.close(lock)

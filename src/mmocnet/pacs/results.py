@@ -9,6 +9,7 @@ from mmocnet.config import SegmentSettings
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.find import choose_swi, find_series
 from mmocnet.io.dicom.uids import derived_uid
+from mmocnet.io.dicom.volume import why_unfit
 from mmocnet.locate.register import has_simpleitk
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.pacs.errors import ServerError
@@ -16,6 +17,8 @@ from mmocnet.predict.dicom_files import PDF, SEG, SR
 from mmocnet.predict.identity import result_settings, series_phase
 from mmocnet.predict.pipeline import segment_file
 from mmocnet.predict.provenance import FileOptions
+
+UNFIT = "the headers of the series do not allow DICOM objects to be made from it: {}"
 
 
 class ResultMaker:
@@ -82,14 +85,16 @@ class ResultMaker:
         if not named and all(one.kind != "swi" for one in asked):
             return None
         # What is wrong with the series is said of it alone: other series bring UIDs into the text.
-        choose_swi(asked, series_uid)
+        unfit = why_unfit(choose_swi(asked, series_uid))
+        if unfit:
+            raise InputError(UNFIT.format(unfit))
         options = FileOptions(series=series_uid)
         done = segment_file(folder, out, self.settings, options=options, cascade=self.cascade)
         names = (SEG, PDF, SR) if self.pdf else (SEG, SR)
         if not (done.files.dicom / SR).exists():
-            raise InputError(
-                "the headers of the series do not allow DICOM objects to be made from it"
-            )
+            assert done.result is not None
+            assert done.result.dicom is not None
+            raise InputError(UNFIT.format(done.result.dicom.unfit))
         files = [done.files.dicom / name for name in names]
         return {_uid(path): path for path in files if path.exists()}
 

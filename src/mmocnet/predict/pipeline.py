@@ -315,7 +315,7 @@ def segment_file(
     options = options or FileOptions()
     started, clock = datetime.now(UTC), time.perf_counter()
     files = output_files(path, Path(out))
-    scan = read_scan(path, options.spacing_mm, options.series)
+    scan = _named(read_scan(path, options.spacing_mm, options.series), options.name)
     if cascade is None:
         cascade = load_cascade(settings.model or default_model(), settings.device)
     reads_phase = cascade.settings.reads_phase
@@ -348,6 +348,13 @@ def segment_file(
     result = dataclasses.replace(result, provenance=record)
     # Another process may have written the same name meanwhile.
     return SegmentedFile(files, write_outputs(result, files, done))
+
+
+def _named(scan: Scan, name: str | None) -> Scan:
+    """Return a scan under its user's name for it; a DICOM series has one of its own."""
+    if name is None or scan.dicom is not None:
+        return scan
+    return dataclasses.replace(scan, volume=dataclasses.replace(scan.volume, name=name))
 
 
 def load_volume(path: Path | str, spacing_mm: float | None = None) -> Volume:

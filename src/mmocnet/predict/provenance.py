@@ -45,6 +45,8 @@ class FileOptions:
     """Phase image on the scan's grid, for a model that reads phase."""
     series: str | None = None
     """Number or UID of the DICOM series, where there are several to choose from."""
+    name: str | None = None
+    """What a scan that is not DICOM is called, where its file is called otherwise."""
 
 
 def read_mask(path: Path, scan: Volume) -> Mask3D:
@@ -195,7 +197,7 @@ def given_record(path: Path, options: FileOptions, scan: Scan | None = None) -> 
         series = {"SeriesInstanceUID": scan.dicom.series_uid}
         given: dict[str, Any] = {"Acquisition": dict(scan.dicom.technique)} | series
     else:
-        given = {"Acquisition": read_acquisition(path)}
+        given = {"Acquisition": read_acquisition(path, options.name)}
     if options.spacing_mm is not None:
         given["SpacingMm"] = options.spacing_mm
     if options.mask is not None:

@@ -41,7 +41,7 @@ def write_bids(material: Material, path: Path) -> Path:
 def write_training(material: Material, path: Path) -> Path:
     """Write a zip of a data set that `mmocnet finetune` takes: the scan and what was read in it.
 
-    Several may be unpacked into one folder: no two studies have a file of the same name there.
+    Several may be unpacked into one folder: files of two scans never have the same name there.
 
     Raises:
         InputError: If the reading is not complete, or the scan cannot be read.
@@ -58,7 +58,7 @@ def write_training(material: Material, path: Path) -> Path:
         raise InputError(
             f"expected a verdict on each of the machine's findings: {left} {noun} open"
         )
-    image = bids_image(material)
+    image = training_image(material)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _write_review(material, root, image)
@@ -67,18 +67,34 @@ def write_training(material: Material, path: Path) -> Path:
 
 
 def bids_image(material: Material) -> Path:
-    """Return where the scan lies in a data set: by its own BIDS name, else by one made for it.
+    """Return where the scan lies in a data set: by its own BIDS name, else by one made for it."""
+    name = Path(material.study.name).name
+    match = BIDS_NAME.fullmatch(name)
+    if match is None or not _is_scan(name):
+        return training_image(material)
+    return _visit(match["sub"], match["ses"]) / f"{name.split('.')[0]}.nii.gz"
 
-    A made one holds a hash of the scan, so that two scans of one name do not meet.
+
+def training_image(material: Material) -> Path:
+    """Return where the scan lies in a training set: by subject, visit and a hash of the scan.
+
+    Two scans of one name do not meet, and those of one subject are still told to be. What has no
+    BIDS name is a subject of its own.
     """
     name = Path(material.study.name).name
     match = BIDS_NAME.fullmatch(name)
-    if match is not None and _is_scan(name):
-        session = [f"ses-{match['ses']}"] if match["ses"] else []
-        return Path(f"sub-{match['sub']}", *session, "anat", f"{name.split('.')[0]}.nii.gz")
     digest = str(material.machine.provenance["Input"]["SHA256"])[:HASH_LETTERS]
-    label = re.sub(r"[^A-Za-z0-9]", "", stem(name))[:LABEL_LETTERS] + digest
-    return Path(f"sub-{label}", "anat", f"sub-{label}_acq-swi_T2starw.nii.gz")
+    if match is None:
+        label = re.sub(r"[^A-Za-z0-9]", "", stem(name))[:LABEL_LETTERS] + digest
+        visit = _visit(label, None)
+    else:
+        visit = _visit(match["sub"], match["ses"])
+    return visit / "_".join([*visit.parts[:-1], f"acq-swi{digest}", "T2starw.nii.gz"])
+
+
+def _visit(subject: str, session: str | None) -> Path:
+    """Return the folder of a visit's scans."""
+    return Path(f"sub-{subject}", *([f"ses-{session}"] if session else []), "anat")
 
 
 def _is_scan(name: str) -> bool:
@@ -172,7 +188,7 @@ def _write_scan(material: Material, dataset: Path, image: Path) -> None:
     write_json(folder / f"{name}.json", dict(acquisition))
     phase = _phase(material)
     if phase is not None:
-        base, _, suffix = re.sub(r"_part-mag(?=_)", "", name).rpartition("_")
+        base, _, suffix = name.rpartition("_")
         called = f"{base}_part-phase_{suffix}"
         write_nifti(folder / f"{called}.nii.gz", phase, np.float32)
         # As in the file that it came from: the unit is found where phase is read.

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmocnet import __version__
 from mmocnet.io.dataset import BIDS_VERSION, read_tsv, write_json, write_text, write_tsv
-from mmocnet.io.nifti import write_nifti
+from mmocnet.io.nifti import set_affine, write_nifti
 from mmocnet.simulate.changes import SESSIONS, changes_path, read_counts, write_changes
 from mmocnet.simulate.own_folder import record_of
 from mmocnet.simulate.record import SimulatedStudy
@@ -69,7 +69,7 @@ LABELS = {
 
 
 def save_image(path: Path, volume: Volume, dtype: type[np.generic]) -> None:
-    """Write a NIfTI image with sform = qform; float values in an integer type are scaled.
+    """Write a NIfTI image; float values in an integer type are scaled.
 
     Sixteen bits hold an image to 1/65535 of its range, at half of float32's size.
     """
@@ -77,8 +77,7 @@ def save_image(path: Path, volume: Volume, dtype: type[np.generic]) -> None:
     image = nibabel.Nifti1Image(volume.array, volume.affine)
     image.header.set_data_dtype(dtype)
     image.header.set_xyzt_units("mm")
-    image.set_sform(volume.affine, code=1)
-    image.set_qform(volume.affine, code=1)
+    set_affine(image, volume.affine)
     image.to_filename(path)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
+from mmocnet.io.nifti import set_affine
 from mmocnet.types import FloatArray
 from mmocnet.volume import Volume
 
@@ -85,9 +86,7 @@ def write_view(path: Path, shown: NDArray[np.int16], affine: FloatArray) -> None
     """Write a display copy, whole or not at all."""
     image = nib.Nifti1Image(shown, affine)
     image.header.set_xyzt_units("mm", "sec")
-    # Some viewers read one of the two transforms and some the other: both say the same.
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
+    set_affine(image, affine)
     image.header["scl_slope"], image.header["scl_inter"] = 1.0, 0.0
     image.header["vox_offset"] = OFFSET
     with replacing(path) as partial, partial.open("wb") as file:

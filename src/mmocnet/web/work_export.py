@@ -8,7 +8,7 @@ from mmocnet.web.readings import read_events
 from mmocnet.web.results import read_result
 from mmocnet.web.store import Row
 from mmocnet.web.studies import read_study
-from mmocnet.web.work_import import beside, source_path
+from mmocnet.web.work_import import beside, scan_name, source_path
 from mmocnet.web.worker import Task
 
 
@@ -41,8 +41,7 @@ def _files(task: Task, row: Row) -> ReviewedStudy:
     return ReviewedStudy(
         scan=path,
         result=task.room.result(row["id"], task.job.settings["result"]),
-        # A folder's scan keeps its own name, by which BIDS knows it.
-        name=row["name"] if row["path"] is None else path.name,
+        name=scan_name(row),
         spacing_mm=row["spacing_mm"],
         series=row["wanted"],
         phase=beside(task, row, "phase"),

@@ -23,6 +23,7 @@ from mmocnet.web.queue import add_job, finish, is_mine
 from mmocnet.web.results import ABOUT, is_shown, read_result, to_disk
 from mmocnet.web.store import Row
 from mmocnet.web.studies import read_study
+from mmocnet.web.uploads import shown_name
 from mmocnet.web.views import view_of
 from mmocnet.web.worker import Task
 
@@ -37,6 +38,11 @@ def source_path(task: Task, row: Row) -> Path:
     folder = task.room.input(row["id"])
     names = ("scan.nii.gz", "scan.nii", "slice.png", "slice.tif", "slice.tiff", "study.zip")
     return next((folder / name for name in names if (folder / name).is_file()), folder / "dicom")
+
+
+def scan_name(row: Row) -> str:
+    """Return what the user calls a study's scan, wherever it is kept."""
+    return str(row["name"]) if row["path"] is None else shown_name(os.fsdecode(row["path"]))
 
 
 def _named_in_text(path: Path) -> Path:

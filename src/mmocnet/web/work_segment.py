@@ -29,7 +29,7 @@ from mmocnet.web.results import (
 )
 from mmocnet.web.store import Row, now
 from mmocnet.web.studies import read_study
-from mmocnet.web.work_import import beside, source_path, source_stamp, stamp_of
+from mmocnet.web.work_import import beside, scan_name, source_path, source_stamp, stamp_of
 from mmocnet.web.worker import Task
 
 TELL_S = 0.4
@@ -146,7 +146,12 @@ def _run(task: Task, row: Row, path: Path, out: Path) -> tuple[Segmentation, dic
             threshold=settings["threshold"],
         ),
         options=FileOptions(
-            row["spacing_mm"], mask, overwrite=True, phase=phase, series=row["wanted"]
+            row["spacing_mm"],
+            mask,
+            overwrite=True,
+            phase=phase,
+            series=row["wanted"],
+            name=scan_name(row),
         ),
         cascade=cascade,
         progress=_teller(task),

@@ -94,11 +94,14 @@ def as_uploaded(store: Store, job: Job, reason: str) -> str:
 
     Of a phase or a mask the user's name is not kept: there it says which of them it is.
     """
-    row = store.row("SELECT name, path FROM studies WHERE id = ?", (job.study,))
+    row = store.row("SELECT name, source, path FROM studies WHERE id = ?", (job.study,))
     if row is None or row["path"] is not None:
         return reason
-    reason = STORED_BESIDE.sub(r"the \1", reason)
-    return STORED.sub(lambda _: str(row["name"]), reason)
+    reason, name = STORED_BESIDE.sub(r"the \1", reason), str(row["name"])
+    if row["source"] != "dicom" and name in reason:
+        # Once read it is called so already, and a user's name may end in one of ours.
+        return reason
+    return STORED.sub(lambda _: name, reason)
 
 
 def _work_of(kind: Kind) -> Callable[[Task], None]:

@@ -1,9 +1,12 @@
 import math
+from copy import deepcopy
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 
 from mmocnet.errors import InputError
+from mmocnet.io.dicom import find
 from mmocnet.io.dicom.find import choose_swi, find_series
 from mmocnet.io.dicom.match import matching_phase
 from mmocnet.io.dicom.vendors import Technique, kind_of, vendor_of
@@ -272,3 +275,155 @@ def test_a_magnitude_that_was_copied_is_no_dynamics(tmp_path, write_dicom_series
     for name in ("a", "b"):
         write_dicom_series(tmp_path / name, volume, kind="magnitude")
     assert choose_swi(find_series(tmp_path)).kind == "magnitude"
+
+
+M_FFE = ["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"]
+PHILIPS_SWI = ["DERIVED", "PRIMARY", "SWI", "M", "SWI"]
+
+
+@pytest.fixture
+def two_types(tmp_path, write_dicom_series, volume):
+    """Write slices of two image types into one series; the second ones are brighter."""
+
+    def write(first, second, description="SWIp", places=slice(None)):
+        tags = {"SeriesInstanceUID": "1.2.3", "SeriesDescription": description}
+        write_dicom_series(tmp_path / "a", volume, ImageType=first, **tags)
+        brighter = volume.like(volume.array + 2000)
+        paths = write_dicom_series(tmp_path / "b", brighter, ImageType=second, **tags)
+        for k, path in enumerate(paths):
+            dataset = dcmread(path)
+            dataset.InstanceNumber = k + 10
+            dataset.save_as(path)
+        for path in set(paths) - set(paths[places]):
+            path.unlink()
+        return find_series(tmp_path)
+
+    return write
+
+
+@pytest.mark.parametrize("description", ["SWIp", "WIP SWI 3D"])
+def test_of_magnitude_and_swi_at_the_same_places_swi_is_taken(two_types, volume, description):
+    found = two_types(M_FFE, PHILIPS_SWI, description)
+    assert [(one.kind, len(one.slices)) for one in found] == [("magnitude", 9), ("swi", 9)]
+    read, _, warnings = read_series(choose_swi(found))
+    assert np.array_equal(read.array, volume.array + 2000)
+    told = r"left out 9 slices in series 3 of ImageType ORIGINAL\PRIMARY\M_FFE\M\FFE: "
+    assert warnings == (f"{told}that of the others is SWI",)
+
+
+def test_frames_of_magnitude_swi_and_phase_are_told_by_their_types(
+    tmp_path, write_dicom_series, volume
+):
+    (path,) = write_dicom_series(tmp_path, volume, multiframe=True, SeriesDescription="SWI 3D")
+    dataset = dcmread(path)
+    pixels, shared = dataset.pixel_array, dataset.SharedFunctionalGroupsSequence[0]
+    frames, values = [], []
+    for k, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        types = (M_FFE, PHILIPS_SWI, ["ORIGINAL", "PRIMARY", "PHASE MAP", "P"])
+        for number, frame_type in enumerate(types):
+            frame = deepcopy(group)
+            frame.MRImageFrameTypeSequence = deepcopy(shared.MRImageFrameTypeSequence)
+            frame.MRImageFrameTypeSequence[0].FrameType = frame_type
+            frames.append(frame)
+            values.append(pixels[k] + 2000 * number)
+    del shared.MRImageFrameTypeSequence
+    dataset.PerFrameFunctionalGroupsSequence, dataset.NumberOfFrames = frames, len(frames)
+    dataset.PixelData = np.stack(values).tobytes()
+    dataset.save_as(path)
+    found = find_series(tmp_path)
+    swi = choose_swi(found)
+    read, source, _ = read_series(swi)
+    assert np.array_equal(read.array, volume.array + 2000)
+    assert source.frames == tuple(range(2, 28, 3))
+    assert matching_phase(found, swi)[0].kind == "phase"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (M_FFE, [*M_FFE, "NORM"], "named as SWI"),
+        (PHILIPS_SWI, [*PHILIPS_SWI, "NORM"], "ImageType SWI"),
+        (M_FFE, ["DERIVED", "SECONDARY", "M_FFE", "M", "FFE"], "named as SWI"),
+    ],
+    ids=["none is SWI", "both are SWI", "one is resliced"],
+)
+def test_types_at_the_same_places_of_which_nothing_tells_the_swi_are_listed(
+    two_types, first, second, told
+):
+    with pytest.raises(InputError) as error:
+        choose_swi(two_types(first, second))
+    size = "series 3: SWI, 9 slices, TE 20 ms"
+    types = ["\\".join(one) for one in (first, second)]
+    assert str(error.value) == (
+        "expected images of one ImageType at each place of series 3, got 2, and nothing tells "
+        "which is the SWI: give the files of one alone; there are "
+        f"{size} ({told}, {types[0]}); {size} ({told}, {types[1]})"
+    )
+
+
+def test_what_is_no_word_of_a_type_is_not_said(two_types):
+    with pytest.raises(InputError) as error:
+        choose_swi(two_types(M_FFE, [*M_FFE, "FAKE123"]))
+    assert "FAKE" not in str(error.value)
+    assert r"M_FFE\M\FFE\?)" in str(error.value)
+
+
+def test_image_types_that_share_no_place_are_one_series(tmp_path, write_dicom_series, volume):
+    for path in write_dicom_series(tmp_path, volume, ImageType=M_FFE)[4:]:
+        dataset = dcmread(path)
+        dataset.ImageType = [*M_FFE, "NORM"]
+        dataset.save_as(path)
+    (series,) = find_series(tmp_path)
+    assert np.array_equal(read_series(choose_swi([series]))[0].array, volume.array)
+
+
+def test_some_slices_of_swi_leave_the_others_out_wherever_they_lie(two_types):
+    found = two_types(M_FFE, PHILIPS_SWI, places=slice(5))
+    read, _, warnings = read_series(choose_swi(found))
+    assert read.shape[2] == 5
+    assert warnings[0].startswith("left out 9 slices in series 3 of ImageType")
+
+
+@pytest.mark.parametrize(
+    "sop_class",
+    ["1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.4.2"],
+    ids=["RT structure set", "MR spectroscopy"],
+)
+def test_what_is_no_image_is_not_called_damaged(tmp_path, write_dicom_series, volume, sop_class):
+    first = dcmread(write_dicom_series(tmp_path, volume)[0])
+    for keyword in ("PixelData", "Rows", "Columns", "ImagePositionPatient"):
+        delattr(first, keyword)
+    first.SOPClassUID = first.file_meta.MediaStorageSOPClassUID = sop_class
+    first.save_as(tmp_path / "other.dcm")
+    assert choose_swi(find_series(tmp_path)).warnings == ()
+
+
+@pytest.mark.parametrize("sop_class", ["", ".1", ".4"])
+def test_an_mr_image_without_a_place_is_called_damaged(
+    tmp_path, write_dicom_series, volume, sop_class
+):
+    first = dcmread(write_dicom_series(tmp_path, volume)[0])
+    del first.ImagePositionPatient
+    first.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4" + sop_class
+    first.save_as(tmp_path / "other.dcm")
+    told = f"left out 1 damaged DICOM file in {tmp_path.name}"
+    assert choose_swi(find_series(tmp_path)).warnings == (told,)
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(
+    tmp_path, write_dicom_series, volume, monkeypatch
+):
+    closed, *others = write_dicom_series(tmp_path, volume)
+    is_dicom = find.is_dicom
+
+    def opened(path):
+        if path == closed or not others:
+            raise PermissionError(13, "Permission denied")
+        return is_dicom(path)
+
+    monkeypatch.setattr(find, "is_dicom", opened)
+    told = f"left out 1 file in {tmp_path.name} that cannot be opened"
+    assert choose_swi(find_series(tmp_path)).warnings == (told,)
+    others.clear()
+    with pytest.raises(InputError, match=r"among 9 files in .*: 9 cannot be opened$"):
+        find_series(tmp_path)

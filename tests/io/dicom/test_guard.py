@@ -221,6 +221,37 @@ def test_text_called_zip_is_refused(tmp_path):
         find_series(tmp_path / "a.zip")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_damaged_anywhere_gives_one_sentence_or_its_files(tmp_path, rng, method):
+    path, messages = tmp_path / "a.zip", set()
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.dcm", rng.bytes(300) + b"content" * 300)
+    intact = path.read_bytes()
+    for _ in range(150):
+        broken = bytearray(intact)
+        for at in rng.integers(len(intact), size=3):
+            broken[at] = rng.integers(256)
+        path.write_bytes(broken)
+        try:
+            unpack(path)
+        except InputError as error:
+            messages.add(str(error))
+    assert "a.zip is a damaged zip, or one cut short" in messages
+
+
+def test_a_zip_of_a_method_that_is_not_read_is_not_called_damaged(tmp_path):
+    path, deflate64 = tmp_path / "a.zip", struct.pack("<H", 9)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.dcm", b"content")
+    data = bytearray(path.read_bytes())
+    for signature, at in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        place = data.index(signature) + at
+        data[place : place + 2] = deflate64
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.zip is packed by a method that is not read, as Def"):
+        unpack(path)
+
+
 def test_too_many_files_are_refused(tmp_path, monkeypatch):
     assert MAX_FILES >= 50_000
     monkeypatch.setattr("mmocnet.io.dicom.archive.MAX_FILES", 3)

@@ -1,4 +1,5 @@
 import shutil
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def _mixed(folder, *acquisitions):
     for number, paths in enumerate(acquisitions):
         for k, path in enumerate(paths):
             # Every other place has them the other way round.
-            shutil.copy(path, folder / f"{k:03d}-{(number + k) % 2}")
+            shutil.copy(path, folder / f"{k:03d}-{(number + k) % len(acquisitions)}")
     return folder
 
 
@@ -42,11 +43,13 @@ def acquisitions(tmp_path, write_dicom_series, volume):
     ]
 
 
-@pytest.mark.parametrize("told_by", ["AcquisitionNumber", "AcquisitionTime"])
+@pytest.mark.parametrize(
+    "told_by", ["AcquisitionNumber", "AcquisitionTime", "TemporalPositionIdentifier"]
+)
 def test_of_two_acquisitions_one_is_read_whole(tmp_path, acquisitions, volume, told_by):
     for value, paths in zip(("101500", "102000"), acquisitions, strict=True):
         for path in paths:
-            told = int(value) if told_by == "AcquisitionNumber" else value
+            told = value if told_by == "AcquisitionTime" else int(value)
             _edit(path, **{"AcquisitionNumber": 1, told_by: told})
     found, _, warnings = _read(_mixed(tmp_path / "mixed", *acquisitions))
     offsets = {float(one) for one in np.unique(found.array - volume.array)}
@@ -75,6 +78,92 @@ def test_instance_numbers_tell_acquisitions_apart(tmp_path, acquisitions, volume
         _edit(path, InstanceNumber=k + 10)
     found, _, _ = _read(_mixed(tmp_path / "mixed", *acquisitions))
     assert np.array_equal(found.array, volume.array)
+
+
+def _number(acquisitions, numbers):
+    """Give the slices of each acquisition instance numbers, by a function of place and turn."""
+    for turn, paths in enumerate(acquisitions):
+        for k, path in enumerate(paths):
+            _edit(path, AcquisitionNumber=1, InstanceNumber=numbers(k, turn))
+
+
+def _to_and_fro(k, turn):
+    return 2 * k + 1 + (k + turn) % 2
+
+
+def test_dynamics_whose_numbers_go_to_and_fro_are_told_by_their_times(
+    tmp_path, acquisitions, volume
+):
+    _number(acquisitions, _to_and_fro)
+    for turn, paths in enumerate(acquisitions):
+        for path in paths:
+            _edit(path, TemporalPositionIdentifier=turn + 1)
+    found, _, warnings = _read(_mixed(tmp_path / "mixed", *acquisitions))
+    assert np.array_equal(found.array, volume.array)
+    assert warnings == ("left out 9 slices in series 3 at the place of another",)
+
+
+@pytest.mark.parametrize("told_by", ["TemporalPositionIndex", "StackID"])
+def test_frames_are_told_by_their_time_or_stack(tmp_path, write_dicom_series, volume, told_by):
+    (path,) = write_dicom_series(tmp_path, volume, multiframe=True)
+    dataset = dcmread(path)
+    pixels, groups = dataset.pixel_array, list(dataset.PerFrameFunctionalGroupsSequence)
+    frames, values = [], []
+    for k, group in enumerate(groups):
+        for turn in (k % 2, 1 - k % 2):
+            frame = deepcopy(group)
+            told = str(turn + 1) if told_by == "StackID" else turn + 1
+            setattr(frame.FrameContentSequence[0], told_by, told)
+            frames.append(frame)
+            values.append(pixels[k] + 2000 * turn)
+    dataset.PerFrameFunctionalGroupsSequence, dataset.NumberOfFrames = frames, len(frames)
+    dataset.PixelData = np.stack(values).tobytes()
+    dataset.save_as(path)
+    found, source, _ = _read(tmp_path)
+    assert np.array_equal(found.array, volume.array)
+    assert source.frames == (1, 4, 5, 8, 9, 12, 13, 16, 17)
+
+
+def test_numbers_that_go_to_and_fro_tell_no_acquisition(tmp_path, acquisitions):
+    _number(acquisitions, _to_and_fro)
+    with pytest.raises(InputError, match="nothing tells which belong together"):
+        _read(_mixed(tmp_path / "mixed", *acquisitions))
+
+
+def test_two_times_of_two_acquisitions_are_four_volumes(
+    tmp_path, acquisitions, write_dicom_series, volume
+):
+    more = [
+        write_dicom_series(
+            tmp_path / str(offset), volume.like(volume.array + offset), SeriesInstanceUID="1.2.3"
+        )
+        for offset in (4000, 6000)
+    ]
+    for turn, paths in enumerate((*acquisitions, *more)):
+        for path in paths:
+            _edit(path, AcquisitionNumber=turn % 2, TemporalPositionIdentifier=turn // 2)
+    found, _, warnings = _read(_mixed(tmp_path / "mixed", *acquisitions, *more))
+    assert len(np.unique(found.array - volume.array)) == 1
+    assert warnings == ("left out 27 slices in series 3 at the place of another",)
+
+
+def test_rows_and_columns_at_no_right_angle_are_refused(tmp_path, write_dicom_series, volume):
+    turned = [1.0, 0.0, 0.0, 0.5, 0.8660254, 0.0]
+    write_dicom_series(tmp_path, volume, ImageOrientationPatient=turned)
+    message = (
+        "^expected rows and columns at right angles by ImageOrientationPatient, "
+        r"got 60\.0 degrees between them in series 3$"
+    )
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path)
+
+
+def test_rounded_directions_are_at_right_angles(tmp_path, write_dicom_series, volume):
+    path = write_dicom_series(tmp_path, volume)[0]
+    turned = [round(float(v), 3) for v in dcmread(path).ImageOrientationPatient]
+    assert np.dot(turned[:3], turned[3:]) != 0
+    write_dicom_series(tmp_path, volume, ImageOrientationPatient=turned)
+    assert np.allclose(_read(tmp_path)[0].affine, volume.affine, atol=0.002)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+import time
 import warnings
 from datetime import timedelta
 
@@ -56,6 +57,46 @@ def test_a_repeat_gives_the_same_bytes(written, tmp_path):
     first = [path.read_bytes() for path in write_all(findings, tmp_path / "first")]
     again = dataclasses.replace(findings)
     assert [path.read_bytes() for path in write_all(again, tmp_path / "again")] == first
+
+
+def times_of(path):
+    one = pydicom.dcmread(path)
+    kinds = ("InstanceCreation", "Content", "Series")
+    (told,) = {(one[f"{kind}Date"].value, one[f"{kind}Time"].value) for kind in kinds}
+    contributed = one.get("ContributingEquipmentSequence", [])
+    assert {item.ContributionDateTime for item in contributed} <= {"".join(told)}
+    return (*told, one.get("TimezoneOffsetFromUTC"))
+
+
+@pytest.mark.parametrize(
+    ("offset", "told"),
+    [
+        ("+0900", ("20260304", "140607", "+0900")),
+        ("-0530", ("20260303", "233607", "-0530")),
+        ("+0000", ("20260304", "050607", "+0000")),
+    ],
+)
+def test_times_are_of_the_zone_that_the_source_states(written, tmp_path, judged, offset, told):
+    paths = write_all(written(TimezoneOffsetFromUTC=offset), tmp_path)
+    assert [times_of(path) for path in paths] == [told] * 3
+    assert [line for path in paths for line in judged(path)] == []
+
+
+@pytest.mark.parametrize("stated", [None, "", "JST", "+2500"])
+def test_without_a_zone_times_are_of_the_machine_and_no_zone_is_stated(
+    written, tmp_path, monkeypatch, stated
+):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        findings = written(**({} if stated is None else {"TimezoneOffsetFromUTC": stated}))
+    try:
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        paths = write_all(findings, tmp_path)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert [times_of(path) for path in paths] == [("20260304", "140607", None)] * 3
 
 
 def test_a_later_repeat_has_the_same_uids(written, tmp_path):

@@ -19,6 +19,19 @@ def test_frames_by_position_are_the_label_volume_of_an_oblique_scan(
     assert np.array_equal(labels_from(path, findings.labels), findings.labels.array)
 
 
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_slices_of_a_tilted_scan_are_as_far_apart_as_along_their_normal(
+    written, tmp_path, oblique, labels_from, multiframe
+):
+    # Each is moved by 0.5 mm along its columns against the one before.
+    oblique[:3, 2] += 0.5 * oblique[:3, 1] / 0.7
+    findings = written(multiframe=multiframe)
+    path = write_seg(findings, tmp_path / "seg.dcm")
+    assert np.array_equal(labels_from(path, findings.labels), findings.labels.array)
+    (measures,) = pydicom.dcmread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert measures.SpacingBetweenSlices == pytest.approx(2.0, abs=1e-6)
+
+
 def test_frames_by_source_instance_are_the_label_volume(written, tmp_path):
     findings = written()
     seg = highdicom.seg.segread(write_seg(findings, tmp_path / "seg.dcm"))

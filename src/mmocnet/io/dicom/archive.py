@@ -1,14 +1,18 @@
 """The files in a folder or a zip, whatever else is in there."""
 
+import errno
+import lzma
 import os
 import shutil
 import tempfile
 import weakref
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from mmocnet.errors import InputError
+from mmocnet.io.together import lock_folder, release, remove_left
 
 MAX_FILES = 100_000
 MAX_UNPACKED_BYTES = 8 * 2**30
@@ -18,15 +22,35 @@ MAX_RATIO = 200
 _SMALL_BYTES = 64 * 2**20
 _CHUNK_BYTES = 2**20
 _SYMLINK = 0o120000
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+_UNLOCKED, _UNPACKED = "mmocnet-new", "mmocnet-unpacked"
 
 
 class Unpacked:
-    """A hidden folder of unpacked files, deleted with the last that refers to this object."""
+    """A hidden folder of unpacked files, deleted with the last that refers to this object.
+
+    Of a process that is killed before, `remove_unpacked` deletes it.
+    """
 
     def __init__(self) -> None:
         """Make the folder."""
-        self.folder = Path(tempfile.mkdtemp(prefix="mmocnet-"))
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{_UNLOCKED}-"))
+        lock = lock_folder(made)
+        # Locked before it is called what others may delete.
+        self.folder = made.rename(made.with_name(made.name.replace(_UNLOCKED, _UNPACKED)))
+        weakref.finalize(self, _delete, self.folder, lock)
+
+
+def remove_unpacked() -> None:
+    """Delete what processes of this user's that were killed had unpacked."""
+    # A start does not fail for what cannot be looked through.
+    with suppress(OSError):
+        remove_left(Path(tempfile.gettempdir()), _UNPACKED)
+
+
+def _delete(folder: Path, lock: int | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    release(lock)
 
 
 def files_below(folder: Path) -> tuple[list[Path], int]:
@@ -65,7 +89,8 @@ def unpack(path: Path) -> tuple[list[Path], Unpacked]:
         The files in the order of their names, and what keeps them.
 
     Raises:
-        InputError: If it is damaged, encrypted or a bomb, or a name leads outside it.
+        InputError: If it is damaged, encrypted, a bomb, or packed by a method that is not read, or
+            a name leads outside it.
     """
     keep, files = Unpacked(), []
     try:
@@ -77,7 +102,14 @@ def unpack(path: Path) -> tuple[list[Path], Unpacked]:
                 target = keep.folder / f"{number:06d}.dcm"
                 _copy(archive, entry, target, path.name)
                 files.append(target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+    except NotImplementedError as error:
+        raise InputError(
+            f"{path.name} is packed by a method that is not read, as Deflate64: unpack it first"
+        ) from error
+    except (*_DAMAGED, OSError) as error:
+        # A damaged bzip2 stream raises one without a number, a place before the file's start this.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise InputError(f"{path.name} is a damaged zip, or one cut short") from error
     return files, keep
 

@@ -7,29 +7,30 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
 
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.archive import files_below, unpack
 from mmocnet.io.dicom.frames import TAGS, Slice, slices_of
 from mmocnet.io.dicom.guard import is_dicom, read_header
+from mmocnet.io.dicom.parts import parts_of
 from mmocnet.io.dicom.quiet import UNREADABLE, quiet
 from mmocnet.io.dicom.series import DicomSeries, counted
-from mmocnet.io.dicom.stack import main_orientation, places_of
-from mmocnet.io.dicom.vendors import Kind, kind_of
+from mmocnet.io.dicom.vendors import BESIDE_SWI, Kind
 from mmocnet.io.nifti import SUFFIXES as NIFTI_SUFFIXES
-from mmocnet.types import Triple
 
-MR_IMAGES = "1.2.840.10008.5.1.4.1.1.4"
-"""What the SOP classes of MR images begin with, the multi-frame ones too."""
+MR_IMAGES = (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
+"""SOP classes of grey MR images: no spectroscopy, no colours."""
 
 KINDS: tuple[Kind, ...] = ("swi", "magnitude", "other", "minip")
 """In the order in which they are taken; the last two only of a series alone, or asked for."""
 
 USUAL_ECHO_MS = 20.0
 """Of SWI at 3 T; of several echoes the nearest is taken."""
-
-SAME_ECHO = 0.02
-"""Echo times within this share of each other may be one: a header rounds, and settings drift."""
 
 MAX_LISTED = 40
 """Series that an error lists."""
@@ -48,37 +49,26 @@ def find_series(path: Path) -> list[DicomSeries]:
         InputError: If there is no image in it, or it cannot be read.
     """
     files, keep, links = _files(path)
-    slices, damaged = _slices(files, alone=files == [path])
+    slices, damaged, closed = _slices(files, alone=files == [path])
     if not slices:
-        text = f"found no DICOM image among {counted(len(files), 'file')} in {path.name}"
-        if any(one.name.lower().endswith(NIFTI_SUFFIXES) for one in files):
-            raise InputError(f"{text}: it holds NIfTI files: give the files themselves")
-        why = f"{damaged} damaged, or without position, orientation or pixel spacing"
-        raise InputError(f"{text}: {why}" if damaged else text)
+        raise InputError(_nothing(path, files, damaged, closed))
     warnings = []
     if damaged:
         what = counted(damaged, "damaged DICOM file")
         warnings.append(f"left out {what} in {path.name}")
+    if closed:
+        what = counted(closed, "file")
+        warnings.append(f"left out {what} in {path.name} that cannot be opened")
     if links:
         what = counted(links, "link")
         warnings.append(f"left out {what} from {path.name} to elsewhere")
-    groups: dict[tuple[str, Kind], list[Slice]] = {}
+    groups: dict[str, list[Slice]] = {}
     for one in slices:
-        groups.setdefault((one.series_uid, kind_of(one.looks)[0]), []).append(one)
+        groups.setdefault(one.series_uid, []).append(one)
     found = [
-        DicomSeries(
-            uid=group[0].series_uid,
-            number=group[0].series_number,
-            kind=kind_of(group[0].looks)[0],
-            why=kind_of(group[0].looks)[1],
-            slices=tuple(group),
-            echo_ms=group[0].looks.echo_ms,
-            repeats=min(len(place) for place in places_of(main_orientation(group))),
-            warnings=tuple(warnings),
-            keep=keep,
-        )
+        replace(part, warnings=tuple(warnings), keep=keep)
         for same in groups.values()
-        for group in _echoes(same)
+        for part in parts_of(same)
     ]
     return sorted(found, key=lambda one: (one.number is None, one.number or 0, one.uid, one.kind))
 
@@ -94,7 +84,8 @@ def choose_swi(series: Sequence[DicomSeries], wanted: str | None = None) -> Dico
         wanted: Series number or Series Instance UID; None leaves the choice to the names.
 
     Raises:
-        InputError: If none or several could be it; the text lists all series. If none is of MR.
+        InputError: If none or several could be it; the text lists all series. If none is of MR, or
+            images of several types lie at the same places and none or several are SWI by theirs.
     """
     left = _of_mr(series if wanted is None else _wanted(series, wanted))
     images = [one for one in left if one.kind != "phase"]
@@ -102,11 +93,12 @@ def choose_swi(series: Sequence[DicomSeries], wanted: str | None = None) -> Dico
     for kind in KINDS if alone else KINDS[:2]:
         same = [one for one in images if one.kind == kind and _is_fit(one, wanted)]
         first_hand = [one for one in same if not one.slices[0].looks.is_resliced]
-        same = _one_echo_each(first_hand or same)
-        if len(same) == 1:
-            return same[0]
-        if same:
-            raise InputError(f"found {len(same)} series that could be the SWI, {_listed(series)}")
+        taken = _one_echo_each(first_hand or same)
+        if len(taken) == 1:
+            _check_types(taken[0], same)
+            return _said_beside(taken[0], series)
+        if taken:
+            raise InputError(f"found {len(taken)} series that could be the SWI, {_listed(series)}")
     if left and not images:
         raise InputError(f"expected SWI or magnitude, got phase only, {_listed(series)}")
     raise InputError(f"found no series that is named as SWI, {_listed(series)}")
@@ -122,10 +114,22 @@ def _files(path: Path) -> tuple[list[Path], object, int]:
     return [path], None, 0
 
 
-def _slices(files: Sequence[Path], *, alone: bool) -> tuple[list[Slice], int]:
-    """Return the slices in files, and how many files are DICOM but cannot be read."""
+def _nothing(path: Path, files: Sequence[Path], damaged: int, closed: int) -> str:
+    """Return a sentence on what was found in place of images."""
+    text = f"found no DICOM image among {counted(len(files), 'file')} in {path.name}"
+    if any(one.name.lower().endswith(NIFTI_SUFFIXES) for one in files):
+        return f"{text}: it holds NIfTI files: give the files themselves"
+    if damaged:
+        text += f": {damaged} damaged, or without position, orientation or pixel spacing"
+    if closed:
+        text += f": {closed} cannot be opened"
+    return text
+
+
+def _slices(files: Sequence[Path], *, alone: bool) -> tuple[list[Slice], int, int]:
+    """Return the slices in files; how many are DICOM but damaged, how many cannot be opened."""
     slices: list[Slice] = []
-    damaged = 0
+    damaged = closed = 0
     for file in files:
         try:
             if not alone and not is_dicom(file):
@@ -139,8 +143,8 @@ def _slices(files: Sequence[Path], *, alone: bool) -> tuple[list[Slice], int]:
                 raise InputError(f"{error}: {file.name}") from error
             damaged += 1
         except OSError:
-            damaged += 1
-    return slices, damaged
+            closed += 1
+    return slices, damaged, closed
 
 
 def _should_be_image(header: Dataset) -> bool:
@@ -150,7 +154,7 @@ def _should_be_image(header: Dataset) -> bool:
             kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
         except UNREADABLE:
             return True
-    return not kind or str(kind).startswith(MR_IMAGES)
+    return not kind or str(kind) in MR_IMAGES
 
 
 def _wanted(series: Sequence[DicomSeries], wanted: str) -> list[DicomSeries]:
@@ -186,29 +190,38 @@ def _listed(series: Sequence[DicomSeries]) -> str:
     return "choose one with --series: " + "; ".join(rows + more)
 
 
-def _echoes(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Return slices by their echo. A time that jitters within a stack is one echo."""
-    groups: dict[float, list[Slice]] = {}
-    for one in slices:
-        groups.setdefault(round(np.nan_to_num(one.looks.echo_ms), 2), []).append(one)
-    echoes: list[list[Slice]] = []
-    for echo_ms, group in sorted(groups.items()):
-        last = echoes[-1] if echoes else []
-        near = last and echo_ms <= (1 + SAME_ECHO) * last[0].looks.echo_ms
-        if near and not _positions(last) & _positions(group):
-            last += group
-        else:
-            echoes.append(group)
-    return echoes
-
-
-def _positions(slices: Sequence[Slice]) -> set[Triple]:
-    return {one.position for one in slices}
-
-
 def _is_fit(series: DicomSeries, wanted: str | None) -> bool:
     """Return whether a series may be taken: dynamics, as of perfusion, only where asked for."""
     return wanted is not None or series.kind == "swi" or series.repeats == 1
+
+
+def _check_types(chosen: DicomSeries, series: Sequence[DicomSeries]) -> None:
+    """Refuse one of several image types at the same places: no number tells which to take."""
+    if chosen.types > 1:
+        rows = [one.description for one in series if one.uid == chosen.uid and one.types > 1]
+        raise InputError(
+            f"expected images of one ImageType at each place of {chosen.name}, got "
+            f"{chosen.types}, and nothing tells which is the SWI: give the files of one alone; "
+            f"there are {'; '.join(rows)}"
+        )
+
+
+def _said_beside(swi: DicomSeries, series: Sequence[DicomSeries]) -> DicomSeries:
+    """Return the SWI, with a warning where its series has images that are none by their type."""
+    beside = [
+        image
+        for one in series
+        if one.uid == swi.uid and one.why.startswith(BESIDE_SWI)
+        for image in one.slices
+    ]
+    if not beside:
+        return swi
+    types = ", ".join(sorted({one.looks.said_type for one in beside}))
+    text = (
+        f"left out {counted(len(beside), 'slice')} in {swi.name} of ImageType {types}: that of the "
+        "others is SWI"
+    )
+    return replace(swi, warnings=(*swi.warnings, text))
 
 
 def _one_echo_each(series: Sequence[DicomSeries]) -> list[DicomSeries]:

@@ -9,7 +9,17 @@ from pydicom import Dataset
 
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.guard import frame_count, image_bytes
+from mmocnet.io.dicom.padding import padding_of
 from mmocnet.io.dicom.quiet import UNREADABLE, quiet
+from mmocnet.io.dicom.values import (
+    floats_of,
+    integer_of,
+    number_of,
+    spacing_of,
+    triple_of,
+    unit_of,
+    values_of,
+)
 from mmocnet.io.dicom.vendors import Technique
 from mmocnet.types import Triple
 
@@ -40,6 +50,7 @@ TAGS = (
     "AcquisitionNumber",
     "AcquisitionTime",
     "AcquisitionDateTime",
+    "TemporalPositionIdentifier",
     "FrameOfReferenceUID",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -49,6 +60,9 @@ TAGS = (
     "Rows",
     "Columns",
     "BitsAllocated",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "NumberOfFrames",
@@ -74,7 +88,6 @@ class Slice:
         path: Its file.
         frame: Its frame in the file, from 1.
         frames: Frames that the file has.
-        multiframe: Whether it is of a kind that may have several, as Enhanced MR.
         series_uid: Series Instance UID, "" where the file has none.
         study_uid: Study Instance UID, likewise.
         instance_uid: SOP Instance UID, likewise.
@@ -82,6 +95,8 @@ class Slice:
         number: Instance number, or frame.
         acquisition: Acquisition number, "" where the file has none.
         acquired: When, as the file writes it, likewise.
+        temporal: Which of several times the same was acquired, as in dynamics, likewise.
+        stack: Which of several stacks it belongs to, likewise.
         series_number: None where the file has none.
         reference_uid: Frame of Reference UID, "" where none.
         position: Centre of the first pixel, LPS mm.
@@ -93,6 +108,8 @@ class Slice:
         shape: Rows, columns.
         slope: Of stored values.
         intercept: Of stored values.
+        padding: Lowest and highest stored value that fills up what was not measured; None where
+            the file has none.
         lossy: Whether its pixels were once compressed with loss.
         looks: What tells its kind.
         technique: How it was acquired, as in `DicomSource`.
@@ -102,7 +119,6 @@ class Slice:
     path: Path
     frame: int
     frames: int
-    multiframe: bool
     series_uid: str
     study_uid: str
     instance_uid: str
@@ -110,6 +126,8 @@ class Slice:
     number: int
     acquisition: str
     acquired: str
+    temporal: str
+    stack: str
     series_number: int | None
     reference_uid: str
     position: Triple
@@ -121,6 +139,7 @@ class Slice:
     shape: tuple[int, int]
     slope: float
     intercept: float
+    padding: tuple[int, int] | None
     lossy: bool
     looks: Technique
     technique: dict[str, float | str]
@@ -165,12 +184,11 @@ def _slice(path: Path, header: Dataset, where: tuple[Dataset, ...], frame: int) 
         return next((value for value in found if value not in (None, "")), default)
 
     when = find("FrameAcquisitionDateTime", find("AcquisitionDateTime", ""))
-    turned = _floats(find("ImageOrientationPatient"), 6)
+    turned = floats_of(find("ImageOrientationPatient"), 6)
     return Slice(
         path=path,
         frame=frame,
         frames=frame_count(header),
-        multiframe="PerFrameFunctionalGroupsSequence" in header,
         series_uid=str(header.get("SeriesInstanceUID") or ""),
         study_uid=str(header.get("StudyInstanceUID") or ""),
         instance_uid=str(header.get("SOPInstanceUID") or ""),
@@ -178,18 +196,21 @@ def _slice(path: Path, header: Dataset, where: tuple[Dataset, ...], frame: int) 
         number=frame if frame_count(header) > 1 else int(header.get("InstanceNumber") or 0),
         acquisition=str(find("AcquisitionNumber", find("FrameAcquisitionNumber", ""))),
         acquired=str(find("AcquisitionTime", when)),
-        series_number=_integer(header.get("SeriesNumber")),
+        temporal=str(find("TemporalPositionIdentifier", find("TemporalPositionIndex", ""))),
+        stack=str(find("StackID", "")),
+        series_number=integer_of(header.get("SeriesNumber")),
         reference_uid=str(header.get("FrameOfReferenceUID", "")),
-        position=_triple(_floats(find("ImagePositionPatient"), 3)),
-        along_row=_unit(turned[:3]),
-        along_column=_unit(turned[3:]),
-        spacing_mm=_spacing(find("PixelSpacing")),
-        thickness_mm=_number(find("SliceThickness")),
+        position=triple_of(floats_of(find("ImagePositionPatient"), 3)),
+        along_row=unit_of(turned[:3]),
+        along_column=unit_of(turned[3:]),
+        spacing_mm=spacing_of(find("PixelSpacing")),
+        thickness_mm=number_of(find("SliceThickness")),
         # Some write it along a normal of the other sign.
-        distance_mm=abs(_number(find("SpacingBetweenSlices"))),
+        distance_mm=abs(number_of(find("SpacingBetweenSlices"))),
         shape=(int(header.Rows), int(header.Columns)),
         slope=float(find("RescaleSlope", 1.0)),
         intercept=float(find("RescaleIntercept", 0.0)),
+        padding=padding_of(header),
         lossy=str(find("LossyImageCompression", "")) == "01",
         looks=_looks(header, find),
         technique=_technique(find),
@@ -203,12 +224,12 @@ def _looks(header: Dataset, find: Any) -> Technique:
     private = header.get(GE_COMPONENT)
     return Technique(
         modality=str(header.get("Modality", "")),
-        image_type=tuple(str(value).strip().upper() for value in _values(types)),
+        image_type=tuple(str(value).strip().upper() for value in values_of(types)),
         component=str(find("ComplexImageComponent", "")),
         description=str(header.get("SeriesDescription", "")),
         protocol=" ".join(str(name) for name in names if name),
-        sequence=" ".join(str(value) for value in _values(find("ScanningSequence", ()))),
-        echo_ms=_number(find("EffectiveEchoTime", find("EchoTime"))),
+        sequence=" ".join(str(value) for value in values_of(find("ScanningSequence", ()))),
+        echo_ms=number_of(find("EffectiveEchoTime", find("EchoTime"))),
         ge_component=-1 if private is None else _ge_component(private.value),
     )
 
@@ -217,7 +238,7 @@ def _ge_component(value: Any) -> int:
     if isinstance(value, bytes):
         # No type is stated in implicit VR, nor for what an archive did not know.
         value = int.from_bytes(value[:2], "little")
-    first = next(iter(_values(value)), -1)
+    first = next(iter(values_of(value)), -1)
     return first if isinstance(first, int) and 0 <= first <= 3 else -1
 
 
@@ -232,11 +253,11 @@ def _technique(find: Any) -> dict[str, float | str]:
     }
     # The digits of a decimal string, not those of the float: 20 ms are 0.02 s.
     record: dict[str, float | str] = {
-        name: round(_number(value) * scale, 9)
+        name: round(number_of(value) * scale, 9)
         for name, (value, scale) in sought.items()
-        if math.isfinite(_number(value))
+        if math.isfinite(number_of(value))
     }
-    sequence = "\\".join(str(value) for value in _values(find("ScanningSequence", ())))
+    sequence = "\\".join(str(value) for value in values_of(find("ScanningSequence", ())))
     for name, text in (("ScanningSequence", sequence), ("Manufacturer", find("Manufacturer", ""))):
         if text:
             record[name] = str(text)
@@ -251,44 +272,3 @@ def _patient(header: Dataset) -> int:
 def _date(value: Any) -> str:
     text = "" if value is None else str(value)
     return text if len(text) == 8 and text.isdecimal() else ""
-
-
-def _values(value: Any) -> tuple[Any, ...]:
-    return (value,) if isinstance(value, str | bytes | int) else tuple(value or ())
-
-
-def _integer(value: Any) -> int | None:
-    return None if value in (None, "") else int(value)
-
-
-def _number(value: Any) -> float:
-    """Return a number of the header; NaN where there is none, or several."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _floats(values: Any, count: int) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
-        raise ValueError
-    return numbers
-
-
-def _triple(values: tuple[float, ...]) -> Triple:
-    return values[0], values[1], values[2]
-
-
-def _unit(values: tuple[float, ...]) -> Triple:
-    length = math.hypot(*values)
-    if not 0.99 < length < 1.01:
-        raise ValueError
-    return values[0] / length, values[1] / length, values[2] / length
-
-
-def _spacing(values: Any) -> tuple[float, float]:
-    rows, columns = _floats(values, 2)
-    if min(rows, columns) <= 0:
-        raise ValueError
-    return rows, columns

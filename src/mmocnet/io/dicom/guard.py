@@ -132,7 +132,7 @@ def frames(dataset: Dataset, numbers: Sequence[int]) -> Iterator[NDArray[Any]]:
         image_bytes(dataset)
         try:
             shape, count = (int(dataset.Rows), int(dataset.Columns)), frame_count(dataset)
-            syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)))
+            syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
             kind = dataset.get("PhotometricInterpretation")
         except UNREADABLE as error:
             raise InputError("a DICOM file is damaged or cut short") from error
@@ -209,11 +209,20 @@ def _read(
                 specific_tags=None if tags is None else [Tag(tag) for tag in tags],
             )
             _check_nesting(dataset)
+            _state_syntax(dataset)
     except RecursionError as error:
         raise InputError("the sequences in a DICOM file are nested too deep") from error
     except UNREADABLE as error:
         raise InputError("a DICOM file is damaged or cut short") from error
     return dataset
+
+
+def _state_syntax(dataset: Dataset) -> None:
+    """Name how a file without file meta information turned out to be written: decoders ask."""
+    implicit, little = dataset.original_encoding
+    if little and not dataset.file_meta.get("TransferSyntaxUID"):
+        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
 
 
 def _inflated(path: Path, limit: int, *, cut: bool) -> Path | io.BytesIO:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from mmocnet.io.atomic import replacing
 from mmocnet.io.dicom.codes import Term
 from mmocnet.io.dicom.quiet import quiet
 from mmocnet.io.dicom.source import DicomSource
-from mmocnet.io.dicom.source_images import source_images
+from mmocnet.io.dicom.source_images import SourceImages, source_images
 from mmocnet.io.dicom.uids import derived_uid
 from mmocnet.lesion import Lesion
 from mmocnet.volume import Volume
@@ -105,8 +105,8 @@ class Findings:
             )
 
     @cached_property
-    def images(self) -> list[Any]:
-        """The source's headers in the order of slices; see `source_images`.
+    def images(self) -> SourceImages:
+        """The source's headers.
 
         Raises:
             InputError: If they lack what identifies them, or lie elsewhere than `labels`.
@@ -138,7 +138,7 @@ class Findings:
     @cached_property
     def _instances(self) -> str:
         """SHA-256 of the source's instance UIDs in order."""
-        uids = sorted(str(image.SOPInstanceUID) for image in self.images)
+        uids = sorted(str(image.SOPInstanceUID) for image in self.images.instances)
         return hashlib.sha256("\n".join(uids).encode()).hexdigest()
 
 
@@ -149,7 +149,7 @@ def tracking(findings: Findings, lesion: Lesion) -> tuple[str, str]:
 
 def series_arguments(findings: Findings, kind: str) -> dict[str, Any]:
     """Return what highdicom asks of every object: UIDs, numbers, maker, descriptions."""
-    number = int(findings.images[0].get("SeriesNumber") or 0)
+    number = int(findings.images.instances[0].get("SeriesNumber") or 0)
     read = findings.reading is not None
     return {
         "series_instance_uid": findings.uid(f"{kind.lower()} series"),
@@ -186,6 +186,16 @@ def concept(term: Term) -> "CodedConcept":
     from highdicom.sr import CodedConcept
 
     return CodedConcept(term.value, term.scheme, term.meaning)
+
+
+def reference(instance: Any) -> Any:
+    """Return what refers to an instance by its header."""
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.ReferencedSOPClassUID = instance.SOPClassUID
+    item.ReferencedSOPInstanceUID = instance.SOPInstanceUID
+    return item
 
 
 def nameless(images: list[Any]) -> list[Any]:
@@ -226,12 +236,21 @@ def making(kind: str, findings: Findings) -> Iterator[None]:
 def save(dataset: Any, findings: Findings, path: Path) -> Path:
     """Name the patient in an object, date it by `findings.made` and write it.
 
+    Times are of the zone that the source states, which the object then states too; where it states
+    none, they are this machine's, as DICOM takes times to be local.
+
     Raises:
         InputError: If the folder cannot be written to.
     """
     # Only here: highdicom logs a name that it does not like.
-    dataset.PatientName = findings.images[0].get("PatientName") or ""
-    made = findings.made.astimezone(UTC)
+    source = findings.images.instances[0]
+    dataset.PatientName = source.get("PatientName") or ""
+    offset = source.get("TimezoneOffsetFromUTC")
+    zone = None
+    if offset:
+        zone = datetime.strptime(offset, "%z").tzinfo
+        dataset.TimezoneOffsetFromUTC = offset
+    made = findings.made.astimezone(zone)
     date, time = made.strftime("%Y%m%d"), made.strftime("%H%M%S")
     for what in MADE_AT:
         setattr(dataset, f"{what}Date", date)

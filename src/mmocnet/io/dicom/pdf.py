@@ -11,6 +11,7 @@ from mmocnet.io.dicom.objects import (
     concept,
     making,
     nameless,
+    reference,
     save,
     series_arguments,
 )
@@ -32,16 +33,16 @@ def write_pdf(findings: Findings, pdf: bytes, path: Path) -> Path:
     """
     if not pdf.startswith(b"%PDF-"):
         raise InputError(f"expected a PDF, got {len(pdf)} bytes of something else")
-    images = findings.images
+    instances = findings.images.instances
     with making("PDF", findings):
-        return save(_document(findings, nameless(images), pdf), findings, path)
+        return save(_document(findings, nameless(instances), pdf), findings, path)
 
 
-def _document(findings: Findings, images: list[Any], pdf: bytes) -> Any:
+def _document(findings: Findings, instances: list[Any], pdf: bytes) -> Any:
     from highdicom.base import SOPClass
     from pydicom.uid import ExplicitVRLittleEndian
 
-    first = images[0]
+    first = instances[0]
     dataset = SOPClass(
         study_instance_uid=first.StudyInstanceUID,
         sop_class_uid=PDF_CLASS,
@@ -66,17 +67,8 @@ def _document(findings: Findings, images: list[Any], pdf: bytes) -> Any:
     dataset.ConceptNameCodeSequence = [concept(MEASUREMENT_REPORT)]
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    dataset.SourceInstanceSequence = [_instance(image) for image in images]
+    dataset.SourceInstanceSequence = [reference(one) for one in instances]
     dataset.EncapsulatedDocumentLength = len(pdf)
     # A DICOM value has an even number of bytes; the length above says how many are the PDF's.
     dataset.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
     return dataset
-
-
-def _instance(image: Any) -> Any:
-    from pydicom import Dataset
-
-    item = Dataset()
-    item.ReferencedSOPClassUID = image.SOPClassUID
-    item.ReferencedSOPInstanceUID = image.SOPInstanceUID
-    return item

@@ -20,10 +20,12 @@ from mmocnet.io.dicom.objects import (
     long_string,
     making,
     nameless,
+    reference,
     save,
     series_arguments,
     tracking,
 )
+from mmocnet.io.dicom.source_images import SourceImages
 from mmocnet.lesion import Lesion
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ def write_seg(findings: Findings, path: Path) -> Path | None:
     images = findings.images
     with making("SEG", findings):
         dataset = _segmentation(findings)
-        _point_to_frames(dataset, findings.source.frames if "NumberOfFrames" in images[0] else ())
+        if images.frames:
+            _point_to_files(dataset, images)
         _fix_dimension_uid(dataset, findings)
         return save(dataset, findings, path)
 
@@ -60,7 +63,7 @@ def _segmentation(findings: Findings) -> Any:
     number_type = np.uint8 if len(findings.lesions) < 256 else np.uint16
     frames = np.ascontiguousarray(findings.labels.array.transpose(2, 1, 0), dtype=number_type)
     return Segmentation(
-        source_images=nameless(findings.images),
+        source_images=nameless(findings.images.slices),
         pixel_array=frames,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment(findings, lesion) for lesion in findings.lesions],
@@ -123,13 +126,15 @@ def _colour(number: int) -> "CIELabColor":
     return CIELabColor.from_rgb(red, green, blue)
 
 
-def _point_to_frames(dataset: Any, frames: tuple[int, ...]) -> None:
+def _point_to_files(dataset: Any, images: SourceImages) -> None:
     """Let each frame refer to the frame of the source's file that it lies on.
 
-    The header that highdicom saw has a frame a slice; the file may have others, in any order.
+    The header that highdicom saw has a frame a slice; the file may have others, in any order, and
+    there may be several files.
     """
-    if not frames:
-        return
+    named = [reference(one) for one in images.instances]
+    dataset.SourceImageSequence = named
+    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = named
     # Segments on one slice share the item that says where they come from.
     items = {
         id(image): image
@@ -138,7 +143,12 @@ def _point_to_frames(dataset: Any, frames: tuple[int, ...]) -> None:
         for image in derivation.SourceImageSequence
     }
     for image in items.values():
-        image.ReferencedFrameNumber = frames[int(image.ReferencedFrameNumber) - 1]
+        instance, frame = images.frames[int(image.ReferencedFrameNumber) - 1]
+        image.update(reference(instance))
+        if frame is None:
+            del image.ReferencedFrameNumber
+        else:
+            image.ReferencedFrameNumber = frame
 
 
 def _fix_dimension_uid(dataset: Any, findings: Findings) -> None:

@@ -29,6 +29,7 @@ class DicomSeries:
         slices: In any order; `read_series` sorts them in space.
         echo_ms: Echo time; NaN where none is given.
         repeats: How often every place is there at least: more than once in dynamics.
+        types: How many image types lie at its places, each a series of its own here.
         warnings: One sentence for each doubt about the files they were found among.
         keep: Holds files that were unpacked from a zip.
     """
@@ -40,6 +41,7 @@ class DicomSeries:
     slices: tuple[Slice, ...]
     echo_ms: float = float("nan")
     repeats: int = 1
+    types: int = 1
     warnings: tuple[str, ...] = ()
     keep: object = field(default=None, repr=False, compare=False)
 

@@ -19,7 +19,8 @@ class DicomSource:
 
     Attributes:
         series_uid: Series Instance UID.
-        files: One a slice, ascending along the slice axis; one alone for a multi-frame file.
+        files: One a slice, ascending along the slice axis, a file as often as it holds one; one
+            alone where a multi-frame file holds all.
         frames: Frame of each slice, from 1; all 1 for single-frame files.
         vendor: "siemens", "ge", "philips", "canon", another maker's first word, or "".
         technique: How it was acquired, under BIDS names: MagneticFieldStrength [T], EchoTime [s],

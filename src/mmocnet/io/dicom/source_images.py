@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ SHARED = (
     *("AccessionNumber", "ReferringPhysicianName", "SeriesInstanceUID", "SeriesNumber"),
     *("SOPClassUID", "SOPInstanceUID", "Modality", "FrameOfReferenceUID"),
     *("PositionReferenceIndicator", "LossyImageCompression", "Rows", "Columns"),
+    "TimezoneOffsetFromUTC",
 )
 EMPTY_WHERE_MISSING = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
@@ -42,6 +45,7 @@ FORMS = {
     "PatientSex": r"[MFO]",
     "PatientAge": r"\d{3}[DWMY]",
     "LossyImageCompression": r"0[01]",
+    "TimezoneOffsetFromUTC": r"[-+](0\d|1[0-4])[0-5]\d",
 }
 VR_FORMS = {
     "DS": r"[-+.\deE ]{0,16}",
@@ -52,17 +56,30 @@ VR_FORMS = {
 """A value in another form is left out: it would make the new object invalid too."""
 
 
+@dataclass(frozen=True)
+class SourceImages:
+    """A series' headers, pydicom datasets without pixels: who, which study, where, nothing else.
+
+    Attributes:
+        slices: One a slice for single-frame files, else one with a frame a slice, be they in one
+            file or in several. All have one orientation and the true distance of slices.
+        instances: One a file.
+        frames: Of each slice in multi-frame files: the header of its file, and its frame there,
+            None where the file has no other.
+    """
+
+    slices: list[Any]
+    instances: list[Any]
+    frames: list[tuple[Any, int | None]]
+
+
 @quiet()
-def source_images(source: DicomSource, labels: Volume) -> list[Any]:
-    """Return the headers of a series' slices: who, which study, where, and nothing else.
+def source_images(source: DicomSource, labels: Volume) -> SourceImages:
+    """Return the headers of a series, as far as an object made from it needs them.
 
     Args:
         source: The series.
         labels: A volume on its grid.
-
-    Returns:
-        pydicom datasets without pixels: one a slice for single-frame files, else one with a frame
-        a slice. All have one orientation and the true distance of slices.
 
     Raises:
         InputError: If a header lacks what identifies it, or lies elsewhere than `labels`.
@@ -73,20 +90,28 @@ def source_images(source: DicomSource, labels: Volume) -> list[Any]:
             f"expected a frame of the series for each of {slices} slices of {labels.name}, "
             f"got {len(source.frames)}"
         )
-    raw = [read_header(path) for path in source.files]
-    multiframe = len(raw) == 1 and "PerFrameFunctionalGroupsSequence" in raw[0]
-    if multiframe:
-        places = [_frame_place(raw[0], frame, labels.name) for frame in source.frames]
-    else:
-        places = [_place(one, one, labels.name) for one in raw]
+    raw = {path: read_header(path) for path in dict.fromkeys(source.files)}
+    if all("PerFrameFunctionalGroupsSequence" in one for one in raw.values()):
+        return _of_frames(raw, source, labels)
+    places = [_place(one, one, labels.name) for one in raw.values()]
     _check_places(places, labels)
-    shared = [_shared(one, source, labels.name) for one in raw]
-    if multiframe:
-        return [_multiframe(shared[0], places, labels)]
-    for image, place in zip(shared, places, strict=True):
+    images = [_shared(one, source, labels.name) for one in raw.values()]
+    for image, place in zip(images, places, strict=True):
         image.update(_geometry(places[0], labels))
         image.ImagePositionPatient = place["ImagePositionPatient"]
-    return shared
+    return SourceImages(images, images, [])
+
+
+def _of_frames(raw: Mapping[Path, Any], source: DicomSource, labels: Volume) -> SourceImages:
+    """Return the headers of multi-frame files: for the slices, one as if all were in one file."""
+    of_slice = [(source.file(k), frame) for k, frame in enumerate(source.frames)]
+    places = [_frame_place(raw[path], frame, labels.name) for path, frame in of_slice]
+    _check_places(places, labels)
+    shared = {path: _shared(one, source, labels.name) for path, one in raw.items()}
+    alone = {path: len(one.PerFrameFunctionalGroupsSequence) == 1 for path, one in raw.items()}
+    frames = [(shared[path], None if alone[path] else frame) for path, frame in of_slice]
+    instances = list(shared.values())
+    return SourceImages([_multiframe(instances[0], places, labels)], instances, frames)
 
 
 def _shared(raw: Any, source: DicomSource, name: str) -> Any:
@@ -186,7 +211,9 @@ def _geometry(place: Mapping[str, Any], labels: Volume) -> Any:
     from pydicom.valuerep import format_number_as_ds
 
     geometry = Dataset()
-    step_mm = format_number_as_ds(labels.spacing_mm[2])
+    # Along the normal: tilted slices are farther apart from centre to centre.
+    along_mm = labels.voxel_mm3 / (labels.spacing_mm[0] * labels.spacing_mm[1])
+    step_mm = format_number_as_ds(round(along_mm, 6))
     geometry.ImageOrientationPatient = place["ImageOrientationPatient"]
     geometry.PixelSpacing = place["PixelSpacing"]
     geometry.SliceThickness = place["SliceThickness"] or step_mm

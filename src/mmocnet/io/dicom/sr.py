@@ -72,11 +72,11 @@ def write_sr(findings: Findings, path: Path) -> Path:
     Raises:
         InputError: If the source's headers do not allow it, or the folder cannot be written to.
     """
-    images = findings.images
+    instances = findings.images.instances
     with making("SR", findings):
         from highdicom.sr import Comprehensive3DSR
 
-        evidence = nameless(images)
+        evidence = nameless(instances)
         if findings.lesions:
             evidence.append(_segmentation_of(findings, evidence[0]))
         dataset = Comprehensive3DSR(
@@ -211,7 +211,7 @@ def _reference(findings: Findings, lesion: Lesion) -> "ReferencedSegment":
         sop_class_uid=SEG_CLASS,
         sop_instance_uid=findings.uid("seg"),
         segment_number=lesion.index,
-        source_series=SourceSeriesForSegmentation(findings.images[0].SeriesInstanceUID),
+        source_series=SourceSeriesForSegmentation(findings.source.series_uid),
     )
 
 

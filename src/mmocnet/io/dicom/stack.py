@@ -8,6 +8,7 @@ import numpy as np
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.frames import Slice
 from mmocnet.io.dicom.series import DicomSeries, counted
+from mmocnet.io.nifti import RIGHT_ANGLE
 from mmocnet.types import FloatArray
 
 SAME_PLACE_MM = 0.01
@@ -24,12 +25,15 @@ SAME_STEP = 0.02
 """Distances of slices within this share of each other are the same."""
 
 ACQUISITIONS: tuple[Callable[[Slice], object], ...] = (
+    lambda one: one.temporal,
+    lambda one: one.stack,
     lambda one: one.acquisition,
     lambda one: one.acquired,
     lambda one: one.path.parent,
     lambda one: one.path,
 )
-"""What tells the slices of one acquisition from those of another: number, time, folder, file."""
+"""What tells the slices of one acquisition from those of another: temporal position, stack, number,
+time, folder, file."""
 
 _PARALLEL = 1e-3
 
@@ -41,8 +45,9 @@ def stacked(series: DicomSeries) -> tuple[list[Slice], list[str]]:
         The slices, all of one acquisition; one sentence for each doubt.
 
     Raises:
-        InputError: If they are of several patients or studies, of several orientations, or of
-            several acquisitions that nothing tells apart.
+        InputError: If they are of several patients or studies, of several orientations, of rows
+            and columns that are not at right angles, or of several acquisitions that nothing tells
+            apart.
     """
     warnings: list[str] = []
     _check_owner(series)
@@ -58,6 +63,7 @@ def stacked(series: DicomSeries) -> tuple[list[Slice], list[str]]:
             f"left out {counted(others, 'slice')} in {series.name} of another orientation, pixel "
             "size or matrix"
         )
+    _check_right_angle(slices[0], series.name)
     places = places_of(slices)
     twice = len(slices) - len(places)
     if twice:
@@ -139,6 +145,15 @@ def _check_owner(series: DicomSeries) -> None:
         )
 
 
+def _check_right_angle(one: Slice, name: str) -> None:
+    cosine = float(np.dot(one.along_row, one.along_column))
+    if abs(cosine) > RIGHT_ANGLE:
+        raise InputError(
+            "expected rows and columns at right angles by ImageOrientationPatient, "
+            f"got {np.degrees(np.arccos(cosine)):.1f} degrees between them in {name}"
+        )
+
+
 def _parallel(one: Slice, other: Slice) -> bool:
     return (
         one.shape == other.shape
@@ -163,18 +178,38 @@ def _one_acquisition(places: list[list[Slice]], name: str) -> list[Slice]:
     Raises:
         InputError: If nothing tells which belong together.
     """
+    left = places
     for told_by in ACQUISITIONS:
-        held = [[told_by(one) for one in place] for place in places]
-        counts = [Counter(row) for row in held]
-        for value in held[0]:
-            if value != "" and all(count[value] == 1 for count in counts):
-                return [p[row.index(value)] for p, row in zip(places, held, strict=True)]
-    if all(len({one.number for one in place}) == len(place) for place in places):
-        return [place[0] for place in places]
+        left = _of_one_value(left, told_by)
+    lowest = [place[0] for place in left]
+    others = [one.number for place in left for one in place[1:]]
+    # Numbers that go to and fro between places may be of several acquisitions in turn.
+    apart = not others or max(one.number for one in lowest) < min(others)
+    if apart and len({one.temporal for one in lowest}) == 1:
+        return lowest
     raise InputError(
         f"expected one acquisition in {name}, got {sum(map(len, places))} slices at "
         f"{counted(len(places), 'place')}, and nothing tells which belong together"
     )
+
+
+def _of_one_value(
+    places: list[list[Slice]], told_by: Callable[[Slice], object]
+) -> list[list[Slice]]:
+    """Return the slices of that value which is equally often at every place; all if there is none.
+
+    Of several such values the rarest is taken, and of those the lowest instance number's.
+    """
+    counts = [Counter(map(told_by, place)) for place in places]
+    even = [
+        value
+        for value in counts[0]
+        if value != "" and all(count[value] == counts[0][value] for count in counts)
+    ]
+    if not even:
+        return places
+    taken = min(even, key=lambda value: counts[0][value])
+    return [[one for one in place if told_by(one) == taken] for place in places]
 
 
 def _step(slices: Sequence[Slice], name: str) -> FloatArray:

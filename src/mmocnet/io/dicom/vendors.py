@@ -10,6 +10,7 @@ SWI, magnitude, phase and projection are called
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,7 @@ versions differ, so the scan is asked first."""
 
 SWI = "SWI"
 """What an acquisition's ImageKind is of an image that is known to be SWI."""
+SWI_TYPES = {"SWI", "SWIP", "SWAN", "FSBB"}
 SWI_WORDS = re.compile(
     r"swi(p|_images|$|[^a-z])|(^|[^a-z])(e?swan|fsbb|ven(o|ous)?[_ ]?bold|bsi|susceptib)",
     re.IGNORECASE,
@@ -45,6 +47,17 @@ OTHER_WORDS = re.compile(
     r"field[-_ ]?map|b0[-_ ]?map|f[-_ ]?mri|(^|[^a-z])(bold|perf|dsc|asl|pcasl|t1)", re.IGNORECASE
 )
 """Gradient echoes for something else: field maps, function, perfusion, T1 weighting."""
+
+BESIDE_SWI = "beside images whose ImageType is SWI"
+"""What tells the kind of images in a series of SWI whose own Image Type does not say so."""
+
+# Words of the standard and of vendors; free text could name a patient.
+_SAID_TYPES = SWI_TYPES | {
+    "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "M", "P", "R", "I", "MAGNITUDE", "PHASE",
+    "M_FFE", "M_SE", "M_IR", "FFE", "SE", "IR", "NONE", "OTHER", "VOLUME", "MIXED", "NORM", "ND",
+    "DIS2D", "DIS3D", "FM", "FIL", "FILTERED", "MPR", "REFORMATTED", "RESAMPLED", "ADDITION",
+    "T2_STAR", "SUSC_WEIGHTED",
+}  # fmt: skip
 
 MIN_T2_STAR_ECHO_MS = 12.0
 """Gradient echoes later than this show blood."""
@@ -83,6 +96,12 @@ class Technique:
         made = {"MPR", "REFORMATTED", "RESAMPLED"} & set(self.image_type)
         return bool(made) or self.image_type[:2] == ("DERIVED", "SECONDARY")
 
+    @property
+    def said_type(self) -> str:
+        """The image type as DICOM writes it, a question mark for words that nobody knows."""
+        said = (one if one in _SAID_TYPES else "?" for one in self.image_type)
+        return "\\".join(said) or "none"
+
 
 def vendor_of(manufacturer: str) -> str:
     """Return "siemens", "ge", "philips", "canon", else the maker's first word in small letters.
@@ -110,6 +129,19 @@ def kind_of(one: Technique) -> tuple[Kind, str]:
         if found is not None:
             return found
     return _t2_star(one)
+
+
+def kinds_of(series: Iterable[Technique]) -> dict[Technique, tuple[Kind, str]]:
+    """Return the kind of each image of one series, and what tells it.
+
+    Where the Image Type of some is SWI, it comes before the names, which all share: the others are
+    the magnitude that it was made of.
+    """
+    kinds = {one: kind_of(one) for one in series}
+    swi = {one: bool(SWI_TYPES & set(one.image_type)) for one in kinds if kinds[one][0] == "swi"}
+    if any(swi.values()):
+        kinds |= {one: ("magnitude", BESIDE_SWI) for one, told in swi.items() if not told}
+    return kinds
 
 
 def named_as_phase(description: str) -> bool:
@@ -152,8 +184,8 @@ def _susceptibility(one: Technique, types: set[str]) -> tuple[Kind, str] | None:
     if MAGNITUDE_WORDS.search(one.description):
         named = SWI_WORDS.search(f"{one.description} {one.protocol}")
         return ("magnitude", "named as magnitude") if named else None
-    if types & {"SWI", "SWIP", "SWAN", "FSBB"}:
-        return "swi", f"ImageType {min(types & {'SWI', 'SWIP', 'SWAN', 'FSBB'})}"
+    if types & SWI_TYPES:
+        return "swi", f"ImageType {min(types & SWI_TYPES)}"
     if SWI_WORDS.search(one.description):
         return "swi", "named as SWI"
     if SWI_WORDS.search(one.protocol):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.frames import Slice
 from mmocnet.io.dicom.guard import frames, read_all
+from mmocnet.io.dicom.padding import fill_padding
 from mmocnet.io.dicom.series import NAMES, DicomSeries
 from mmocnet.io.dicom.source import DicomSource
 from mmocnet.io.dicom.stack import affine_of, spacing_doubts, stacked
@@ -64,6 +65,15 @@ def read_series(series: DicomSeries) -> tuple[Volume, DicomSource, tuple[str, ..
     return Volume(array, affine, series.name), source, (*series.warnings, *warnings)
 
 
+def why_unfit(series: DicomSeries) -> str:
+    """Return why no DICOM object can be made from a series, by its headers; "" where one can.
+
+    Raises:
+        InputError: As `read_series`, of slices that make no volume.
+    """
+    return _unfit(stacked(series)[0])
+
+
 def _unfit(slices: Sequence[Slice]) -> str:
     """Return why no DICOM object can refer to slices, "" where one can."""
     for name, uids in (
@@ -77,8 +87,6 @@ def _unfit(slices: Sequence[Slice]) -> str:
         return "several slices with the same SOP Instance UID"
     if len({one.reference_uid for one in slices}) > 1:
         return "slices of several frames of reference"
-    if slices[0].multiframe and len({one.path for one in slices}) > 1:
-        return "its frames are in several multi-frame files"
     return ""
 
 
@@ -94,16 +102,24 @@ def _named_otherwise(series: DicomSeries) -> str:
 
 
 def _read_pixels(slices: Sequence[Slice], name: str) -> tuple[NDArray[np.float32], str]:
-    """Return the rescaled values, shape (columns, rows, slices), and the hash of `DicomSource`."""
+    """Return the rescaled values, shape (columns, rows, slices), and the hash of `DicomSource`.
+
+    Padding becomes the lowest of the other values, or 0.
+    """
     rows, columns = slices[0].shape
     if 4 * rows * columns * len(slices) > MAX_VOLUME_BYTES:
         raise InputError(f"expected up to {MAX_VOLUME_BYTES} bytes of voxels, {name} declares more")
     array = np.empty((columns, rows, len(slices)), dtype=np.float32)
+    padded = np.zeros(array.shape, dtype=np.bool_)
     digests: list[str] = []
     for k, (one, pixels) in enumerate(_stored(slices, name)):
         array[:, :, k] = (pixels * one.slope + one.intercept).T
+        if one.padding is not None:
+            low, high = one.padding
+            padded[:, :, k] = ((low <= pixels) & (pixels <= high)).T
         values = np.ascontiguousarray(pixels, dtype="<i4").tobytes()
         digests.append(f"{one.instance_uid} {one.frame} {hashlib.sha256(values).hexdigest()}\n")
+    fill_padding(array, padded)
     return array, hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 
