@@ -4,6 +4,7 @@ import sys
 from datetime import UTC, datetime
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from mmocnet import __version__
@@ -96,6 +97,56 @@ def test_two_methods_are_compared_inside_a_window(tmp_path, capsys):
     assert (tmp_path / "out" / "scores.tex").is_file()
 
 
+def write_map(folder):
+    """Write a probability map with a lesion of 0.4, and its reference."""
+    labels = np.zeros((20, 20, 4), np.int16)
+    labels[5:8, 5:8, 1] = 1
+    for name, array, kind in (("p", labels * 0.4, np.float32), ("r", labels, np.int16)):
+        (folder / name).mkdir()
+        write_nifti(folder / name / "a.nii.gz", Volume(array, np.eye(4)), kind)
+    return ["evaluate", str(folder / "p"), str(folder / "r"), "-o", str(folder / "out")]
+
+
+@pytest.mark.parametrize(("options", "found"), [([], 0.0), (["--threshold", "0.3"], 1.0)])
+def test_a_probability_map_is_cut_at_the_threshold(tmp_path, options, found):
+    assert main([*write_map(tmp_path), *options]) == 0
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["lesion"]["overlap"]["lesion_sensitivity"]["value"] == found
+    assert scores["settings"]["threshold"] == (0.3 if options else None)
+
+
+def test_a_threshold_that_nothing_is_cut_at_is_refused(tmp_path, capsys):
+    words = write_map(tmp_path)
+    masks = ["evaluate", words[2], words[2], *words[3:], "--threshold", "0.3"]
+    assert main(masks) == 2
+    assert "maps to cut at 0.3, got masks or numbered lesions only in r" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    # Of two methods one may have masks.
+    assert main([*masks, "--compare-with", words[1]]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["a", "b", "--baseline"], "no --baseline without --planes"),
+        (["a", "b", "--model", "compact"], "no --model without --planes"),
+        (["a", "b", "--plane", "cor"], "no --plane without --planes"),
+        (["a", "b", "--threshold", "nan"], "above 0 and at most 1, got nan"),
+        (["a", "--planes", "b", "--threshold", "0"], "above 0 and at most 1, got 0"),
+        (["a", "--planes", "b", "--ignore", "c"], "no --ignore with --planes"),
+        (["--realism", "a", "--threshold", "0.5"], "no --threshold with --realism"),
+        (["a", "--realism", "b"], "no PREDICTIONS with --realism"),
+        (["a", "b", "--seed", "-1"], "a seed of at least 0, got -1"),
+    ],
+)
+def test_options_that_say_nothing_are_refused_before_anything_is_read(
+    tmp_path, capsys, words, told
+):
+    assert main(["evaluate", *words, "-o", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_planes_are_scored_with_the_blob_filter(tmp_path, capsys):
     folder = write_planes(tmp_path / "planes")
     out = tmp_path / "out"
@@ -123,12 +174,27 @@ def test_each_threshold_is_one_row_with_the_limits_that_it_keeps_to(tmp_path, ca
     assert [row.split("|")[1].strip() for row in rows[1:]] == ["2, 1, 0.5, 0.25"]
 
 
-def test_realism_of_a_folder_of_planes_is_measured(tmp_path, rng):
-    (tmp_path / "images").mkdir()
+def write_grain(folder, rng, deviation=12):
+    folder.mkdir(parents=True)
     for name in "ab":
-        pixels = rng.normal(120, 12, (100, 90)).clip(1, 255).astype(np.uint8)
+        pixels = rng.normal(120, deviation, (100, 90)).clip(1, 255).astype(np.uint8)
         pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:] = 0, 0, 0, 0
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{name}.png")
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+def test_realism_of_two_folders_of_one_name_is_two_rows(tmp_path, rng, capsys):
+    folders = [tmp_path / site / "images" for site in "AB"]
+    for folder, deviation in zip(folders, (12, 24), strict=True):
+        write_grain(folder, rng, deviation)
+    assert main(["evaluate", "--realism", *map(str, folders), "-o", str(tmp_path / "out")]) == 0
+    assert "A/images (2 slices)" in capsys.readouterr().out
+    found = json.loads((tmp_path / "out" / "realism.json").read_text())
+    levels = [found[f"{site}/images"]["local_variation"]["median"] for site in "AB"]
+    assert levels == pytest.approx([0.1, 0.2], abs=0.02)
+
+
+def test_realism_of_a_folder_of_planes_is_measured(tmp_path, rng):
+    write_grain(tmp_path / "images", rng)
     words = ["evaluate", "--realism", str(tmp_path / "images"), "-o", str(tmp_path / "out")]
     assert main(words) == 0
     found = json.loads((tmp_path / "out" / "realism.json").read_text())["images"]

@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -8,7 +8,7 @@ import pytest
 
 from mmocnet.cli import main
 from mmocnet.cli.finetune import _report
-from mmocnet.nets.checkpoint import load_cascade
+from mmocnet.nets.checkpoint import load_cascade, save_cascade
 from mmocnet.simulate.study import SIMULATOR_VERSION
 from mmocnet.simulate.testset import SubjectPlan
 from mmocnet.train.finetune import Judged, Outcome
@@ -136,6 +136,29 @@ def test_numbers_that_are_none_are_refused_before_anything_is_made(
     assert main([*start, *words]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_without_a_confidence_needs_steps_before_anything_is_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("01", "02", "03", "04"):
+        write_scan(tmp_path / "set", label)
+    start = load_cascade("compact")
+    start.settings = replace(start.settings, context=None)
+    save_cascade(tmp_path / "bare", start)
+    words = ["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*words, "--from", str(tmp_path / "bare"), "--steps", "0", "0", "9"]) == 2
+    assert "above 0, got 0 and 0: bare has no confidence to fit" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_as_run_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scan(tmp_path / "set", "01")
+    (tmp_path / "run").touch()
+    assert main(["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run")]) == 2
+    assert "expected a folder for the results, got the file 'run'" in capsys.readouterr().err
 
 
 def test_what_could_not_be_compared_is_said(

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from mmocnet.cli import main
+from mmocnet.commands.simulate import simulate_dataset
+from mmocnet.errors import InputError
 from mmocnet.io.dataset import read_dataset, read_tsv
 from mmocnet.io.nifti import read_nifti
 from mmocnet.simulate.settings import StudySettings
@@ -60,6 +62,19 @@ def test_another_seed_in_the_same_folder_ends_with_one_sentence(
 ) -> None:
     assert simulate(dataset, "--subjects", "1", "--seed", "6") == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--implant", "SCANS"]])
+def test_a_file_as_dataset_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    (tmp_path / "out").touch()
+    (tmp_path / "scans").mkdir()
+    words = [word.replace("SCANS", str(tmp_path / "scans")) for word in words]
+    assert main(["simulate", "-o", str(tmp_path / "out"), *words]) == 2
+    assert "expected a folder for the results, got the file 'out'" in capsys.readouterr().err
+    with pytest.raises(InputError, match="got the file 'out'"):
+        simulate_dataset(tmp_path / "out", 1)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,6 +94,40 @@ def test_a_dataset_without_a_lesion_is_not_trained_on(
     assert not (tmp_path / "run").exists()
 
 
+def misname(folder: Path, label: str) -> None:
+    anat = folder / "derivatives" / "reference" / f"sub-{label}" / "anat"
+    name = f"sub-{label}_acq-swi_desc-cmb_dseg.nii.gz"
+    (anat / name).rename(anat / name.replace("swi", "gre"))
+
+
+def test_a_scan_whose_reference_is_misnamed_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write_study: WriteStudy
+) -> None:
+    for label in ("01", "02", "03"):
+        write_study(tmp_path / "set", label)
+    misname(tmp_path / "set", "02")
+    words = ["train", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*words, "--epochs", "0", "0"]) == 0
+    # The console breaks long lines.
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: 1 of 3 scans in set have no reference and are left out: sub-02_acq-swi" in said
+    assert "1 of 3 references in set belong to no scan: sub-02/anat/sub-02_acq-gre_desc-cmb" in said
+
+
+def test_a_dataset_without_references_is_refused_and_what_is_misnamed_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write_study: WriteStudy
+) -> None:
+    write_study(tmp_path / "set", "01")
+    misname(tmp_path / "set", "01")
+    assert main(["train", str(tmp_path / "set"), "-o", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "expected scans with a reference, got none in set; 1 of 1 references in set" in said
+    shutil.rmtree(tmp_path / "set" / "derivatives")
+    assert main(["train", str(tmp_path / "set"), "-o", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.endswith("with a reference, got none in set\n")
+    assert not (tmp_path / "run").exists()
+
+
 def without_lesions(folder: Path, label: str) -> None:
     (path,) = (folder / "derivatives" / "reference" / f"sub-{label}").rglob("*_dseg.nii.gz")
     labels = nib.load(path)
@@ -103,6 +138,50 @@ def test_a_missing_dataset_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["train", str(tmp_path / "none"), "-o", str(tmp_path / "run")]) == 2
     assert "none" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--preset", "paper", "--start-from", "compact"], "does not fit the networks that start"),
+        (["--start-from", "nowhere"], "expected a model folder"),
+        (["--pretrained-encoder", "notes.txt"], "expected a safetensors file, got notes.txt"),
+        (["--start-from", "compact", "--pretrained-encoder", "a"], "got both"),
+        (["--cache", "notes.txt"], "folder for the results, got the file 'notes.txt'"),
+        (["-o", "notes.txt"], "folder for the results, got the file 'notes.txt'"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_is_kept(
+    words: list[str],
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    write_study: WriteStudy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for label in ("01", "02"):
+        write_study(tmp_path / "set", label)
+    (tmp_path / "notes.txt").write_text("no weights")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "set", "-o", "run", "--device", "cpu", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_random_weights_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write_study: WriteStudy
+) -> None:
+    for label in ("01", "02"):
+        write_study(tmp_path / "set", label)
+    words = ["train", str(tmp_path / "set"), "--device", "cpu", "--epochs", "0", "0"]
+    assert main([*words, "-o", str(tmp_path / "random")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: stage 1 and stage 2 not trained: weights are random" in said
+    card = load_cascade(tmp_path / "random" / "model").card
+    assert card["never_trained"] == ["stage 1", "stage 2"]
+    assert main([*words, "-o", str(tmp_path / "started"), "--start-from", "compact"]) == 0
+    assert "random" not in capsys.readouterr().err
+    assert "never_trained" not in load_cascade(tmp_path / "started" / "model").card
 
 
 def test_a_budget_lifts_the_limit_of_epochs() -> None:
@@ -141,6 +220,8 @@ def test_options_reach_the_settings() -> None:
         (["--seed", "-1"], "--seed of at least 0, got -1"),
         (["--threads", "0"], "--threads of at least 1, got 0"),
         (["--epochs", "3", "-1"], "--epochs of at least 0, got -1"),
+        (["--workers", "-3"], "--workers of at least 1, got -3"),
+        (["--budget-minutes-classifier", "5"], "expected --classifier-on beside --budget-minutes"),
         (["--budget-minutes-stage1", "0"], "--budget-minutes-stage1 above 0, got 0"),
         (["--budget-minutes-stage2", "-5"], "--budget-minutes-stage2 above 0, got -5"),
         (["--preset", "standard", "--classifier-on", "a"], "expected --thresholds-on beside"),

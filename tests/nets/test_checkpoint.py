@@ -15,11 +15,11 @@ from mmocnet.nets.checkpoint import (
     Cascade,
     file_sha256,
     load_cascade,
-    load_pretrained_encoder,
     save_cascade,
     start_from,
 )
 from mmocnet.nets.detector import Detector
+from mmocnet.nets.pretrained import load_pretrained_encoder
 from mmocnet.nets.segmenter import Segmenter
 
 SETTINGS = CascadeSettings(
@@ -227,6 +227,25 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load_pretrained_encoder(Detector(SETTINGS.detector), tmp_path / "other.safetensors")
 
 
+def test_a_resnet_is_refused_by_a_narrower_stage_1(tmp_path: Path) -> None:
+    save_file(resnet34_like(1), tmp_path / "resnet.safetensors")
+    detector = Detector(DetectorSettings(widths=(4, 4, 8, 8, 8), blocks=(2, 1, 1, 1)))
+    before = {key: value.clone() for key, value in detector.state_dict().items()}
+    told = r"as of the paper preset, for resnet.safetensors: layer1.0.* is \(8,\), not \(4,\)"
+    with pytest.raises(ModelError, match=told):
+        load_pretrained_encoder(detector, tmp_path / "resnet.safetensors")
+    assert all(torch.equal(before[key], value) for key, value in detector.state_dict().items())
+
+
+def test_a_resnet_with_weights_that_are_not_finite_is_refused(tmp_path: Path) -> None:
+    weights = resnet34_like(1)
+    weights["layer2.0.conv2.weight"][0, 0, 0, 0] = math.nan
+    save_file(weights, tmp_path / "resnet.safetensors")
+    detector = Detector(DetectorSettings(widths=(4, 8, 8, 16, 16), blocks=(2, 1, 1, 1)))
+    with pytest.raises(ModelError, match="finite weights"):
+        load_pretrained_encoder(detector, tmp_path / "resnet.safetensors")
+
+
 def replaced(folder: Path, weights: dict[str, torch.Tensor]) -> Path:
     """Write other weights into a model folder, with their digest."""
     path = folder / "segmenter.safetensors"
@@ -241,6 +260,13 @@ def replaced(folder: Path, weights: dict[str, torch.Tensor]) -> Path:
 @pytest.mark.parametrize("blocks", [2, 4])
 def test_a_network_of_other_blocks_is_no_start(folder: Path, blocks: int) -> None:
     other = Segmenter(replace(SETTINGS.segmenter, blocks=blocks))
+    with pytest.raises(ModelError, match="does not fit the networks that start from it"):
+        start_from(other, folder / "segmenter.safetensors")
+
+
+@pytest.mark.parametrize("width", [2, 8])
+def test_a_network_of_another_width_that_sees_more_is_no_start(folder: Path, width: int) -> None:
+    other = Segmenter(replace(SETTINGS.segmenter, width=width, in_channels=3))
     with pytest.raises(ModelError, match="does not fit the networks that start from it"):
         start_from(other, folder / "segmenter.safetensors")
 

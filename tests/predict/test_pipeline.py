@@ -243,6 +243,14 @@ def test_a_model_that_is_not_there_is_refused(phantom, head_affine):
         segment(phantom(head_affine, SHAPE), SegmentSettings(model="no-such-folder"))
 
 
+def test_a_model_of_random_weights_says_that_it_means_nothing(phantom, head_affine, dark_spots):
+    scan = phantom(head_affine, SHAPE, SPHERES)
+    plain = segment(scan, QUICK, cascade=dark_spots)
+    dark_spots.card |= {"never_trained": ["stage 1", "stage 2"]}
+    told = "stage 1 and stage 2 were never trained: what is found means nothing"
+    assert segment(scan, QUICK, cascade=dark_spots).warnings == (*plain.warnings, told)
+
+
 def test_the_coarse_model_settings_of_the_article_run(phantom, head_affine, dark_spots):
     preparation = replace(
         dark_spots.settings.preparation, pixel_mm=None, input_shape=(96, 112), strip_skull=False

@@ -33,9 +33,9 @@ from mmocnet.predict.confidence import probability
 from mmocnet.predict.pipeline import segment
 from mmocnet.train.candidate_sets import MARGIN_PX, CandidateSet
 from mmocnet.train.classifier_stage import scored
-from mmocnet.train.finetune import training_of
 from mmocnet.train.finetune_classifier import tune_classifier
 from mmocnet.train.finetune_confidence import Found, confidence, fitted, rows_of, with_scores
+from mmocnet.train.finetune_networks import training_of
 from mmocnet.train.finetune_settings import FinetuneSettings
 from mmocnet.types import Triple
 

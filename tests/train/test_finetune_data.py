@@ -95,6 +95,15 @@ def test_an_unfinished_review_is_left_out(tmp_path: Path) -> None:
     assert found.unfinished == (first.name,)
 
 
+def test_scans_without_anything_are_told_of(tmp_path: Path) -> None:
+    reviewed = write_scan(tmp_path / "set", "01")
+    write_review(tmp_path / "set", reviewed, review())
+    write_scan(tmp_path / "set", "02", lesions=4)
+    write_scan(tmp_path / "set", "03")
+    (told,) = read_labelled(tmp_path / "set", tmp_path / "run").doubts
+    assert told.startswith("1 of 3 scans in set have no reference and are left out: sub-03_acq-swi")
+
+
 def test_scans_without_anything_are_refused(tmp_path: Path) -> None:
     write_scan(tmp_path / "set", "01")
     with pytest.raises(InputError, match="a reference or a complete review in set"):

@@ -1,5 +1,7 @@
 import csv
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -142,6 +144,61 @@ def test_a_dataset_without_references_is_refused(dataset: Path, tmp_path: Path) 
     shutil.copytree(dataset, tmp_path / "set")
     shutil.rmtree(tmp_path / "set" / "derivatives")
     with pytest.raises(InputError, match="with a reference, got none in set"):
+        load_training_scans(tmp_path / "set", SETTINGS, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda image: 120 - image, "inverted grey values in sub-01_acq-swi_T2starw"),
+        (lambda image: image - 80, "negative values as in phase or .* in sub-01_acq-swi_T2starw"),
+        (
+            lambda image: image * 0 + np.arange(6),
+            "6 different values as in a mask in sub-01_acq-swi_T2starw",
+        ),
+    ],
+)
+@pytest.mark.parametrize("simulated", [False, True])
+def test_a_scan_that_segment_refuses_is_named(
+    tmp_path: Path, change: Callable[..., np.ndarray], told: str, simulated: bool
+) -> None:
+    write_dataset(tmp_path / "set")
+    path = tmp_path / "set" / "sub-01" / "anat" / "sub-01_acq-swi_T2starw.nii.gz"
+    nib.save(nib.Nifti1Image(change(nib.load(path).get_fdata()), AFFINE), path)
+    if simulated:
+        record = {"Simulation": {"Seed": 1}}
+        (path.parent / "sub-01_acq-swi_T2starw.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=told):
+        load_training_scans(tmp_path / "set", SETTINGS, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_the_size_of_a_simulated_head_is_not_judged(tmp_path: Path, simulated: bool) -> None:
+    write_dataset(tmp_path / "set", 1)
+    for path in (tmp_path / "set").rglob("*.nii.gz"):
+        image = nib.load(path)
+        whole = np.repeat(np.asarray(image.dataobj), 2, axis=2)
+        nib.save(nib.Nifti1Image(whole, np.diag([0.3, 0.3, 2.0, 1.0])), path)
+        if simulated and "T2starw" in path.name:
+            (path.parent / "sub-00_acq-swi_T2starw.json").write_text('{"Simulation": {}}')
+    for table in (tmp_path / "set").rglob("*.tsv"):
+        table.unlink()
+    if simulated:
+        assert len(load_training_scans(tmp_path / "set", SETTINGS, tmp_path / "cache")) == 1
+    else:
+        with pytest.raises(InputError, match=r"sub-00_acq-swi_T2starw.* measures"):
+            load_training_scans(tmp_path / "set", SETTINGS, tmp_path / "cache")
+
+
+def test_a_brain_without_a_positive_median_is_named(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "set")
+    path = reference_of(tmp_path / "set", "01", "brain_mask")
+    air = np.zeros(SHAPE, np.uint8)
+    air[:4, :4] = 1
+    nib.save(nib.Nifti1Image(air, AFFINE), path)
+    record = tmp_path / "set" / "sub-01" / "anat" / "sub-01_acq-swi_T2starw.json"
+    record.write_text('{"Simulation": {}}')
+    with pytest.raises(InputError, match="median above 0, got 0 in sub-01_acq-swi_T2starw"):
         load_training_scans(tmp_path / "set", SETTINGS, tmp_path / "cache")
 
 

@@ -1,8 +1,9 @@
 """`mmocnet evaluate`: score segmentations, single planes, or the realism of images."""
 
+import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 FP_RATES = (2.0, 1.0, 0.5, 0.25)
 """False positives a plane at which the curve is printed."""
 IMAGE_ENDINGS = (".nii", ".nii.gz", ".png", ".tif", ".tiff")
+PARTS = {
+    "with --realism": ("realism", "spacing_mm"),
+    "with --planes": (
+        "planes", "predictions", "plane", "model", "device", "baseline", "threshold"
+    ),
+    "without --planes": (
+        "predictions", "references", "ignore", "window", "compare_with", "spacing_mm",
+        "allow_missing", "seed", "threshold",
+    ),
+}  # fmt: skip
+"""What each kind of evaluation reads beside OUT."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +72,15 @@ class Evaluate:
     baseline: bool = False
     """Score the blob filter on the planes, as what a network has to beat."""
     threshold: float | None = None
-    """One confidence threshold for all planes; with --model the model's balanced one if not
-    given."""
+    """Where probability maps are cut, in place of 0.5. With --planes one confidence threshold for
+    all of them; with --model the model's balanced one if not given."""
     realism: tuple[Path, ...] = ()
     """Images, folders of images or BIDS datasets: measure how much small dark structure they
     hold."""
 
     def run(self) -> None:
         """Do what the options say; print a table and write the files."""
+        self._check()
         if self.out is not None:
             check_folder(self.out)
         if self.realism:
@@ -76,6 +89,17 @@ class Evaluate:
             self._score_planes(self.planes)
         else:
             self._score_folders()
+
+    def _check(self) -> None:
+        """Refuse options that the kind of evaluation that is asked for does not read."""
+        kind = "without --planes" if self.planes is None else "with --planes"
+        kind = "with --realism" if self.realism else kind
+        for one in fields(self):
+            if one.name in ("out", *PARTS[kind]) or getattr(self, one.name) == one.default:
+                continue
+            positional = one.name in ("predictions", "references")
+            option = one.name.upper() if positional else "--" + one.name.replace("_", "-")
+            raise InputError(f"expected no {option} {kind}, got one")
 
     def _out(self) -> Path:
         if self.out is None:
@@ -92,6 +116,9 @@ class Evaluate:
 
         if self.predictions is None or self.references is None:
             raise InputError("expected PREDICTIONS and REFERENCES, --planes or --realism")
+        settings = ScoreSettings(
+            self.spacing_mm, self.allow_missing, self.seed, threshold=self.threshold
+        )
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("Scoring", total=None)
 
@@ -102,7 +129,7 @@ class Evaluate:
                 self.predictions,
                 self.references,
                 self._out(),
-                ScoreSettings(self.spacing_mm, self.allow_missing, self.seed),
+                settings,
                 ignore=self.ignore,
                 window=self.window,
                 compare_with=self.compare_with,
@@ -118,9 +145,11 @@ class Evaluate:
             print(summary["page"])
 
     def _score_planes(self, folder: Path) -> None:
+        from mmocnet.evaluate.instances import check_threshold
         from mmocnet.evaluate.planes import read_planes, score_planes
         from mmocnet.evaluate.tables import plane_limits_markdown, plane_markdown, write_planes
 
+        check_threshold(self.threshold)
         planes = list(read_planes(folder, self.plane))
         predictions, threshold = self._plane_predictions(folder, planes)
         curve = score_planes(planes, predictions)
@@ -183,7 +212,8 @@ class Evaluate:
         from mmocnet.evaluate.realism import ranges
         from mmocnet.evaluate.tables import range_markdown, write_realism
 
-        found = {path.name: list(self._realism_of(path)) for path in self.realism}
+        named = distinct_names(self.realism)
+        found = {name: list(self._realism_of(path)) for name, path in named.items()}
         spans = {
             f"{name} ({len(figures)} slices)": ranges(figures) for name, figures in found.items()
         }
@@ -199,6 +229,20 @@ class Evaluate:
             volume = read_image(image, self.spacing_mm or 0.5)
             mask = None if brain is None else read_image(brain, None).array > 0
             yield from volume_realism(volume, mask)
+
+
+def distinct_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return paths, each once, by so many of their last parts that no two are called the same.
+
+    >>> list(distinct_names([Path("/a/images"), Path("/b/images")]))
+    ['a/images', 'b/images']
+    """
+    places = dict.fromkeys(Path(os.path.abspath(path)) for path in paths)
+    count, names = 1, {place.name: place for place in places}
+    while len(names) < len(places):
+        count += 1
+        names = {"/".join(place.parts[-count:]): place for place in places}
+    return names
 
 
 def _images(path: Path) -> "Iterator[tuple[Path, Path | None]]":

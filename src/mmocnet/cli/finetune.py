@@ -1,6 +1,7 @@
 """`mmocnet finetune`: a user's own scans and corrections improve a model."""
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -32,7 +33,8 @@ class Finetune:
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """compact, standard, paper, or a folder that training wrote; None takes the best shipped."""
     steps: tuple[int, int, int] = (240, 480, 240)
-    """Steps of stage 1, stage 2 and the classifier; 0 0 0 fits the confidence alone."""
+    """Steps of stage 1, stage 2 and the classifier; 0 0 0 fits the confidence alone, which a model
+    trained without --thresholds-on does not have."""
     learning_rate: float = 2e-4
     """Highest learning rate."""
     replay_subjects: int = 48
@@ -69,7 +71,7 @@ class Finetune:
                 self.start,
                 self.settings(),
                 workers=self.workers,
-                say=print,
+                say=_warn,
                 progress=told,
             )
         _report(outcome)
@@ -104,6 +106,10 @@ class Finetune:
             raise InputError(
                 f"expected --held-out-share between 0 and 1, got {self.held_out_share:g}"
             )
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _report(outcome: "Outcome") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mmocnet.cli.own_log import log_to_stderr
-from mmocnet.config import EngineName, OperatingPoint, SegmentSettings
+from mmocnet.config import EngineName, OperatingPoint, SegmentSettings, Thresholds
 from mmocnet.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Pacs:
 
     def _watch_settings(self) -> "WatchSettings":
         from mmocnet.pacs.watch import WatchSettings
+        from mmocnet.predict.provenance import operating_threshold
 
         for name, least in (("every", 0.1), ("settle", 0.0), ("max_mb", 0.001)):
             # Not "smaller than": NaN is no number of seconds either.
@@ -103,6 +104,7 @@ class Pacs:
                 raise InputError(f"--{option} must be {least} or more, got {getattr(self, name)}")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"--threads must be 1 or more, got {self.threads}")
+        operating_threshold(SegmentSettings(threshold=self.threshold), Thresholds())
         return WatchSettings(
             every_s=self.every,
             settle_s=self.settle,

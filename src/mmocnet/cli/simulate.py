@@ -10,6 +10,7 @@ import tyro
 
 from mmocnet.cli.device import chosen_device
 from mmocnet.errors import InputError, MmocnetError
+from mmocnet.io.atomic import check_folder
 from mmocnet.simulate.settings import ProtocolName, StudySettings
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Simulate:
         """Write the dataset with a progress bar; say which subjects failed."""
         if self.visits == 2 and (self.implant is not None or self.test_set is not None):
             raise InputError("expected --visits 2 without --implant and --test-set")
+        check_folder(self.out)
         if self.implant is not None:
             self._implant(self.implant)
             return

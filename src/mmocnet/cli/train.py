@@ -53,7 +53,7 @@ class Train:
     """Time for stage 2."""
     epochs: tuple[int, int] | None = None
     """Most epochs of stage 1 and stage 2; None takes the preset's, or no limit beside a
-    budget."""
+    budget. 0 leaves a stage's weights as they start."""
     roi_size: Literal[16, 32, 64, 128] = 32
     """Side of stage 2's patches in pixels."""
     crop_shape: tuple[int, int] | None = None
@@ -65,7 +65,8 @@ class Train:
     gradient_checkpointing: bool = False
     """Recompute activations to halve the memory, at a third more time."""
     pretrained_encoder: Path | None = None
-    """Safetensors of ImageNet ResNet-34 weights for stage 1 of the paper preset."""
+    """Safetensors of ImageNet ResNet-34 weights, as torchvision names them, for stage 1 of the
+    paper preset; those of other presets are narrower. Not beside --start-from."""
     thresholds_on: Path | None = None
     """Dataset with references, of other subjects and with natural lesion counts: on it and on the
     validation scans of DATASET the confidence in context is fitted and the operating points are
@@ -151,12 +152,14 @@ class Train:
             raise InputError(
                 f"expected --crop-shape as two multiples of {CROP_STEP}, got {crop[0]} {crop[1]}"
             )
-        if slices < 1:
-            raise InputError(f"expected --mining-slices of at least 1, got {slices}")
-        if self.seed < 0:
-            raise InputError(f"expected --seed of at least 0, got {self.seed}")
-        if self.epochs is not None and min(self.epochs) < 0:
-            raise InputError(f"expected --epochs of at least 0, got {min(self.epochs)}")
+        for name, value, least in (
+            ("mining-slices", slices, 1),
+            ("seed", self.seed, 0),
+            ("workers", self.workers, 1),
+            ("epochs", min(self.epochs or (0,)), 0),
+        ):
+            if value < least:
+                raise InputError(f"expected --{name} of at least {least}, got {value}")
         return replace(preset, crop_shape=crop, mining_slices=slices)
 
     def _budgets(self) -> tuple[float | None, float | None, float | None]:
@@ -168,6 +171,10 @@ class Train:
         for name, budget in zip(("stage1", "stage2", "classifier"), budgets, strict=True):
             if budget is not None and not 0 < budget < math.inf:
                 raise InputError(f"expected --budget-minutes-{name} above 0, got {budget:g}")
+        if self.budget_minutes_classifier is not None and self.classifier_on is None:
+            raise InputError(
+                "expected --classifier-on beside --budget-minutes-classifier, got none"
+            )
         return budgets
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmocnet.errors import InputError
 from mmocnet.evaluate.score import Report, ScoreSettings, evaluate_folder
 from mmocnet.evaluate.tables import write_report
 from mmocnet.io.atomic import check_folder
@@ -37,7 +38,8 @@ def score_folder(
         What scores.json holds; `page` is the page's file name, or why there is none.
 
     Raises:
-        InputError: If something is missing, not on its reference's grid, or cannot be read.
+        InputError: If something is missing, not on its reference's grid, or cannot be read, or
+            there is a threshold and no probability map to cut at it.
     """
     check_folder(Path(out))
 
@@ -52,4 +54,10 @@ def score_folder(
 
     first = report(Path(predictions))
     other = None if compare_with is None else report(Path(compare_with))
+    threshold = first.settings.threshold
+    if threshold is not None and not first.maps and not (other is not None and other.maps):
+        raise InputError(
+            f"expected probability maps to cut at {threshold:g}, got masks or numbered lesions "
+            f"only in {Path(predictions).name}"
+        )
     return write_report(first, Path(out), other)

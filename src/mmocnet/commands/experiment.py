@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from mmocnet.errors import InputError
+from mmocnet.io.atomic import check_folder
 from mmocnet.train import experiment_settings as presets
+from mmocnet.train.datasets import labelled_scans
 from mmocnet.train.distributed import barrier, is_main, process_group, world_size
 from mmocnet.train.experiment_report import write_experiment
 from mmocnet.train.experiment_settings import ExperimentSettings
@@ -81,17 +83,21 @@ def run_experiment(
         raise InputError(f"expected at least 1 thread, got {threads}")
     plan = make_plan(name, Path(dataset), Path(out), settings, device, folds_to_run)
     plan = _holding_out(plan, held_out_share)
+    cache = plan.out / "cache" if cache is None else Path(cache)
+    for folder in (plan.out, cache):
+        check_folder(folder)
     load = partial(
         load_training_scans,
         Path(dataset),
         plan.settings.training.cascade.preparation,
-        plan.out / "cache" if cache is None else Path(cache),
+        cache,
         workers,
     )
     with process_group(device):
         if world_size() > 1 and workers > 1:
             raise InputError(f"expected one worker under torchrun, got {workers}")
         if is_main():
+            labelled_scans(Path(dataset))
             # The first process prepares the scans; the others then find them in the cache.
             load()
         barrier()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmocnet.nets.card import default_model
 from mmocnet.nets.checkpoint import load_cascade
-from mmocnet.train.finetune import Outcome, finetune
+from mmocnet.train.finetune import Outcome, check_steps, finetune
 from mmocnet.train.finetune_data import (
     check_scans,
     read_labelled,
@@ -13,6 +13,7 @@ from mmocnet.train.finetune_data import (
     split_for_tuning,
 )
 from mmocnet.train.finetune_settings import FinetuneSettings
+from mmocnet.train.run_folder import REPLAY, check_run_folder
 
 
 def finetune_model(
@@ -37,29 +38,34 @@ def finetune_model(
             shipped.
         settings: How to tune; None takes the defaults.
         workers: Processes that simulate.
-        say: Told in a sentence what is left out.
+        say: Told in a sentence what is left out, or belongs to no scan.
         progress: Told what is being done, how much of it is done and how much there is to do.
 
     Raises:
-        InputError: If there are too few subjects or lesions to tune on.
+        InputError: If there are too few subjects or lesions to tune on, there is nothing to tune,
+            or the folder is of another run.
         ModelError: If the model is missing or was never trained.
     """
     out, settings = Path(out), settings or FinetuneSettings()
+    check_run_folder(out, "finetune", start)
     labelled = read_labelled(Path(dataset), out / "reference")
     if say is not None:
         for name in labelled.unfinished:
             say(f"left out, its review is not complete: {name}")
+        for doubt in labelled.doubts:
+            say(doubt)
     # What cannot do is refused before anything takes time.
     split_for_tuning(labelled.scans, settings.held_out_share, settings.seed)
     check_scans(labelled.scans)
     before = load_cascade(start or default_model(), settings.device)
+    check_steps(before, settings)
 
     def simulated(done: int, total: int) -> None:
         if progress is not None:
             progress("Simulating", done, total)
 
     replay = simulate_replay(
-        out / "replay",
+        out / REPLAY,
         settings.replay_subjects,
         settings.seed,
         before.classifier is not None,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from mmocnet.io.atomic import check_folder
 from mmocnet.simulate.dataset import SubjectResult, WriteSettings, write_subjects
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.testset import plan_subjects
@@ -36,8 +37,10 @@ def simulate_dataset(
         What became of each subject, with the reason where it failed.
 
     Raises:
-        InputError: If the folder holds another dataset, or a setting is impossible.
+        InputError: If the folder holds another dataset or cannot be written to, or a setting is
+            impossible.
     """
+    check_folder(Path(out))
     plans = plan_subjects(subjects, seed, settings, visits)
     results = []
     for result in write_subjects(Path(out), plans, write):

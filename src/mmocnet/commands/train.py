@@ -7,14 +7,17 @@ from typing import Literal
 
 from mmocnet.config import Thresholds, TrainSettings, train_settings
 from mmocnet.errors import InputError
+from mmocnet.io.atomic import check_folder
 from mmocnet.io.dataset import DatasetScan, read_dataset
 from mmocnet.train.classifier_stage import ClassifierScans, add_classifier
 from mmocnet.train.datasets import check_datasets
 from mmocnet.train.distributed import on_main, process_group
 from mmocnet.train.patches import TrainingScan
+from mmocnet.train.run_folder import check_run_folder
 from mmocnet.train.scans import load_training_scans
 from mmocnet.train.split import split_by_subject
 from mmocnet.train.stages import train_cascade
+from mmocnet.train.start import check_start
 from mmocnet.train.thresholds import calibrate, is_simulated
 
 Progress = Callable[[str, int, int], None]
@@ -77,11 +80,16 @@ def train_model(
         progress: Told of what comes before and after the training, which prints its own.
 
     Raises:
-        InputError: If datasets share scans, hold too little, or the folder was begun with others.
+        ModelError: If weights to start from do not fit.
+        InputError: If datasets share scans, hold too little, or the folder was begun with others
+            or cannot be written to.
     """
     data = data if isinstance(data, TrainData) else TrainData(Path(data))
     settings = train_settings("compact") if settings is None else settings
     _check(data, settings)
+    check_run_folder(Path(out), "train", settings.start_from)
+    check_folder(data.cache or Path(out))
+    check_start(settings)
     run = _Run(data, Path(out), settings, device, progress or _silent)
     with process_group(device):
         others = {"--thresholds-on": data.thresholds_on, "--classifier-on": data.classifier_on}
@@ -114,6 +122,8 @@ def _silent(what: str, done: int, total: int) -> None:
 
 
 def _check(data: TrainData, settings: TrainSettings) -> None:
+    if settings.start_from is not None and settings.pretrained_encoder is not None:
+        raise InputError("expected --start-from or --pretrained-encoder, got both")
     if data.classifier_on is None:
         return
     if data.thresholds_on is None:

@@ -16,12 +16,17 @@ from mmocnet.evaluate.facts import (
     table_beside,
 )
 from mmocnet.evaluate.files import CaseFiles
-from mmocnet.evaluate.instances import Instances, ProbabilityMap, from_mask, is_scattered
+from mmocnet.evaluate.instances import (
+    Instances,
+    ProbabilityMap,
+    from_mask,
+    is_scattered,
+    read_candidates,
+)
 from mmocnet.evaluate.matching import BoolArray, Labels, restrict, with_rims
 from mmocnet.io import nifti, picture
 from mmocnet.io.dataset import read_tsv
 from mmocnet.io.reviewed import Verdict, read_complete
-from mmocnet.io.tables import SET_ASIDE
 from mmocnet.prepare.geometry import Display, display_axes, slice_axis
 from mmocnet.types import FloatArray, Triple
 from mmocnet.volume import Volume, check_grid
@@ -52,6 +57,7 @@ class Case:
         field_t: Field strength in tesla; NaN where unknown.
         thickness_mm: Slice thickness of the reference; NaN of a picture.
         display: How a slice is shown, as `display_axes` has it.
+        from_map: Whether the predicted lesions were cut from a probability map.
         warnings: One sentence for each doubt about the labels.
     """
 
@@ -68,6 +74,7 @@ class Case:
     field_t: float = float("nan")
     thickness_mm: float = float("nan")
     display: Display = PICTURE_DISPLAY
+    from_map: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -114,44 +121,13 @@ def _probability(array: NDArray[Any], path: Path) -> FloatArray:
     return as_probability(array)
 
 
-def _lesions(array: NDArray[Any]) -> tuple[Labels, FloatArray | None]:
-    """Return numbered lesions, and the array itself where it was a probability map."""
+def _lesions(array: NDArray[Any], threshold: float) -> tuple[Labels, FloatArray | None]:
+    """Return numbered lesions, and the array itself where it was a probability map, cut."""
     if np.issubdtype(array.dtype, np.floating):
         inside = array[(array > 0) & (array < 1)]
         if inside.size and array.max() <= 1:
-            return ProbabilityMap(array).at(MASK_THRESHOLD), np.asarray(array, dtype=np.float32)
+            return ProbabilityMap(array).at(threshold), np.asarray(array, dtype=np.float32)
     return from_mask(array).labels, None
-
-
-def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
-    """Join a candidates' label image and the confidences of its table.
-
-    Candidates that were set aside, as siderosis or a vessel, are left out: they are never counted.
-
-    Raises:
-        InputError: If the table is missing or lacks a label or a column, or a confidence is not
-            from 0 to 1.
-    """
-    if not table.is_file():
-        raise InputError(f"expected the table {table.name} beside its label image")
-    rows = read_tsv(table)
-    try:
-        listed = {int(row["index"]): float(row["confidence"]) for row in rows}
-    except (KeyError, ValueError) as error:
-        raise InputError(f"expected index and confidence in {table.name}") from error
-    labels = labels.astype(np.int32)
-    present = np.unique(labels[labels > 0]).tolist()
-    for label in present:
-        if not 0 <= listed.get(label, np.nan) <= 1:
-            raise InputError(
-                f"expected a confidence from 0 to 1 for label {label}, "
-                f"got {listed.get(label, 'none')} in {table.name}"
-            )
-    confidence = np.zeros(max(present, default=0))
-    for label in present:
-        confidence[label - 1] = listed[label]
-    aside = [int(row["index"]) for row in rows if row.get("status") in SET_ASIDE]
-    return Instances(labels, confidence).without(aside)
 
 
 def without_rejected(labels: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -214,12 +190,15 @@ def _left_out(files: CaseFiles, truth: Volume, spacing_mm: float | None) -> Bool
     return ignore
 
 
-def read_case(files: CaseFiles, spacing_mm: float | None = None) -> Case:
+def read_case(
+    files: CaseFiles, spacing_mm: float | None = None, threshold: float = MASK_THRESHOLD
+) -> Case:
     """Read one scan's reference and prediction.
 
     Args:
         files: From `pair_files`.
         spacing_mm: Pixel size of pictures.
+        threshold: Where a predicted probability map without lesions of its own is cut.
 
     Raises:
         InputError: If there is no prediction, or it is not on the reference's grid.
@@ -228,8 +207,10 @@ def read_case(files: CaseFiles, spacing_mm: float | None = None) -> Case:
         raise InputError(f"no prediction for {files.name}")
     truth = read_image(files.reference, spacing_mm)
     truth = truth.like(without_rejected(truth.array, files.reference))
-    reference, _ = _lesions(truth.array)
-    predicted, probability = _read_prediction(files, truth, reference, spacing_mm)
+    reference, _ = _lesions(truth.array, MASK_THRESHOLD)
+    predicted, probability, from_map = _read_prediction(
+        files, truth, reference, spacing_mm, threshold
+    )
     candidates = _read_candidates(files, truth, reference, spacing_mm)
     warnings = _label_warnings(files, (reference, predicted), truth.spacing_mm)
     ignore = _left_out(files, truth, spacing_mm)
@@ -254,6 +235,7 @@ def read_case(files: CaseFiles, spacing_mm: float | None = None) -> Case:
         field_t=read_field_t(files.reference, files.name),
         thickness_mm=float("nan") if is_picture else truth.spacing_mm[axis],
         display=PICTURE_DISPLAY if is_picture else display_axes(truth.affine, axis),
+        from_map=from_map,
         warnings=warnings,
     )
 
@@ -283,8 +265,13 @@ def _read_candidates(
 
 
 def _read_prediction(
-    files: CaseFiles, truth: Volume, reference: Labels, spacing_mm: float | None
-) -> tuple[Labels, FloatArray | None]:
+    files: CaseFiles,
+    truth: Volume,
+    reference: Labels,
+    spacing_mm: float | None,
+    threshold: float,
+) -> tuple[Labels, FloatArray | None, bool]:
+    """Return the lesions, the map where there is one, and whether they were cut from it."""
     probability: FloatArray | None = None
     if files.probability is not None:
         array = _on_grid(files.probability, truth, spacing_mm)
@@ -292,7 +279,7 @@ def _read_prediction(
     if files.lesions is not None:
         labels = _on_grid(files.lesions, truth, spacing_mm)
         labels = without_uncounted(labels, files.lesions, reference)
-        predicted, own = _lesions(without_rejected(labels, files.lesions))
-        return predicted, own if probability is None else probability
+        predicted, own = _lesions(without_rejected(labels, files.lesions), threshold)
+        return predicted, own if probability is None else probability, own is not None
     assert probability is not None  # a case has one or the other
-    return ProbabilityMap(probability).at(MASK_THRESHOLD), probability
+    return ProbabilityMap(probability).at(threshold), probability, True

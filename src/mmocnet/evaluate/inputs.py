@@ -15,6 +15,17 @@ def input_names(predictions: Path, references: Path, files: Sequence[CaseFiles])
     return names | ({"model": ", ".join(made)} if made else {})
 
 
+def mask_names(
+    files: Sequence[CaseFiles], ignore: Path | None, window: Path | None
+) -> dict[str, str | int]:
+    """Return which masks of what is left out were given, and how many scans have one to ignore."""
+    given = {"ignore": ignore, "window": window}
+    names: dict[str, str | int] = {k: path.name for k, path in given.items() if path is not None}
+    if ignore is None:
+        return names
+    return names | {"scans_with_ignore": sum(one.ignore is not None for one in files)}
+
+
 def machine_warnings(files: Sequence[CaseFiles]) -> list[str]:
     """Say where references are what `mmocnet segment` found."""
     made = _models(one.reference for one in files)

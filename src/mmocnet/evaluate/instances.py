@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,9 @@ from scipy import ndimage
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.matching import Labels, components, objects
+from mmocnet.io.dataset import read_tsv
 from mmocnet.io.lesion_labels import numbered
+from mmocnet.io.tables import SET_ASIDE
 from mmocnet.types import FloatArray
 
 PROBABILITY_LEVELS = tuple(round(level / 50, 2) for level in range(1, 50))
@@ -84,6 +87,16 @@ class ProbabilityMap:
         return np.array(PROBABILITY_LEVELS)
 
 
+def check_threshold(threshold: float | None) -> None:
+    """Refuse what is no confidence or probability to cut at.
+
+    Raises:
+        InputError: If it is not above 0 and at most 1.
+    """
+    if threshold is not None and not 0 < threshold <= 1:
+        raise InputError(f"threshold must be above 0 and at most 1, got {threshold:g}")
+
+
 def is_scattered(labels: Labels, spacing_mm: tuple[float, ...], apart_mm: float) -> bool:
     """Return whether two pieces of one label have centroids farther apart than that along an axis.
 
@@ -112,3 +125,34 @@ def from_mask(mask: NDArray[Any]) -> Instances:
     """
     labels = numbered(mask)
     return Instances(labels, np.ones(int(labels.max(initial=0))))
+
+
+def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
+    """Join a candidates' label image and the confidences of its table.
+
+    Candidates that were set aside, as siderosis or a vessel, are left out: they are never counted.
+
+    Raises:
+        InputError: If the table is missing or lacks a label or a column, or a confidence is not
+            from 0 to 1.
+    """
+    if not table.is_file():
+        raise InputError(f"expected the table {table.name} beside its label image")
+    rows = read_tsv(table)
+    try:
+        listed = {int(row["index"]): float(row["confidence"]) for row in rows}
+    except (KeyError, ValueError) as error:
+        raise InputError(f"expected index and confidence in {table.name}") from error
+    labels = labels.astype(np.int32)
+    present = np.unique(labels[labels > 0]).tolist()
+    for label in present:
+        if not 0 <= listed.get(label, np.nan) <= 1:
+            raise InputError(
+                f"expected a confidence from 0 to 1 for label {label}, "
+                f"got {listed.get(label, 'none')} in {table.name}"
+            )
+    confidence = np.zeros(max(present, default=0))
+    for label in present:
+        confidence[label - 1] = listed[label]
+    aside = [int(row["index"]) for row in rows if row.get("status") in SET_ASIDE]
+    return Instances(labels, confidence).without(aside)

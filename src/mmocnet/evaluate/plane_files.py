@@ -6,8 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
-from mmocnet.evaluate.cases import as_probability, read_candidates, read_image
-from mmocnet.evaluate.instances import Instances, Prediction, ProbabilityMap, from_mask
+from mmocnet.evaluate.cases import as_probability, read_image
+from mmocnet.evaluate.instances import (
+    Instances,
+    Prediction,
+    ProbabilityMap,
+    from_mask,
+    read_candidates,
+)
 from mmocnet.evaluate.planes import ReferencePlane
 from mmocnet.io.picture import picture_array
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from mmocnet.errors import InputError
-from mmocnet.evaluate.cases import Case, read_case
-from mmocnet.evaluate.files import CaseFiles, pair_files
-from mmocnet.evaluate.inputs import input_names, machine_warnings
+from mmocnet.evaluate.cases import MASK_THRESHOLD, Case, read_case
+from mmocnet.evaluate.files import pair_files
+from mmocnet.evaluate.inputs import input_names, machine_warnings, mask_names
+from mmocnet.evaluate.instances import check_threshold
 from mmocnet.evaluate.lesions import Froc, ScanLesions, froc, outcome
 from mmocnet.evaluate.matching import BoolArray, Labels, Pairing, Rule, match, pairing, pairings
 from mmocnet.evaluate.pixels import (
@@ -46,6 +47,13 @@ class ScoreSettings:
     """Of the bootstrap."""
     draws: int = DRAWS
     """Bootstrap samples of subjects."""
+    threshold: float | None = None
+    """Where predicted probability maps without lesions of their own are cut; None takes 0.5."""
+
+    def __post_init__(self) -> None:
+        check_threshold(self.threshold)
+        if self.seed < 0:
+            raise InputError(f"expected a seed of at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ class Report:
         warnings: One sentence for each doubt about names, labels and intervals.
         masks: Which masks of what is left out were given, and how many scans have one to ignore.
         inputs: Names of both folders, and of the models as far as they are known.
+        maps: How many scans' lesions were cut from a probability map.
     """
 
     cases: tuple[CaseScore, ...]
@@ -120,6 +129,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     masks: Mapping[str, str | int] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    maps: int = 0
 
 
 def score_case(case: Case, read_image: Callable[[], FloatArray | None] | None = None) -> CaseScore:
@@ -209,13 +219,15 @@ def evaluate_folder(
     """
     settings = ScoreSettings() if settings is None else settings
     paired, unused = pair_files(predictions, references, ignore, window)
-    cases, missing = [], []
+    cut = MASK_THRESHOLD if settings.threshold is None else settings.threshold
+    cases, missing, maps = [], [], 0
     warnings: list[str] = []
     for done, files in enumerate(paired, 1):
         try:
             read_image = partial(read_scan, files.reference, files.name, settings.spacing_mm)
-            case = read_case(files, settings.spacing_mm)
+            case = read_case(files, settings.spacing_mm, cut)
             cases.append(score_case(case, read_image))
+            maps += case.from_map
             warnings += case.warnings
         except InputError as error:
             missing.append(_with_name(str(error), files.name))
@@ -234,8 +246,9 @@ def evaluate_folder(
         unused=unused,
         settings=settings,
         warnings=(*machine_warnings(paired), *warnings, *_subject_warnings(cases)),
-        masks=_masks(paired, ignore, window),
+        masks=mask_names(paired, ignore, window),
         inputs=input_names(predictions, references, paired),
+        maps=maps,
     )
 
 
@@ -260,16 +273,6 @@ def _subject_warnings(cases: Sequence[CaseScore]) -> list[str]:
     elif subjects < FEW_SUBJECTS:
         found.append(f"intervals over {subjects} subjects are likely to be too narrow")
     return found
-
-
-def _masks(
-    paired: Sequence[CaseFiles], ignore: Path | None, window: Path | None
-) -> dict[str, str | int]:
-    given = {"ignore": ignore, "window": window}
-    names: dict[str, str | int] = {k: path.name for k, path in given.items() if path is not None}
-    if ignore is None:
-        return names
-    return names | {"scans_with_ignore": sum(files.ignore is not None for files in paired)}
 
 
 def pixel_table(cases: Sequence[CaseScore]) -> dict[str, PixelScores]:

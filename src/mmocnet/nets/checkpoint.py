@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmocnet.config import CascadeSettings
-from mmocnet.errors import InputError, ModelError
+from mmocnet.errors import ModelError
 from mmocnet.nets.card import shipped_folder
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
@@ -167,7 +167,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise ModelError(told) from error
     _put(network, {key: value.float() for key, value in weights.items()}, told)
-    _check_finite(weights, f"{path.parent.name}/{path.name}")
+    check_finite(weights, f"{path.parent.name}/{path.name}")
 
 
 def _put(network: nn.Module, weights: dict[str, Tensor], told: str) -> None:
@@ -197,10 +197,10 @@ def start_from(network: nn.Module, path: Path) -> None:
             weights = {key: value.float() for key, value in load_file(path).items()}
         except (SafetensorError, OSError) as error:
             raise ModelError(f"expected weights to start from in {path.name}") from error
-        _check_finite(weights, f"{path.parent.name}/{path.name}")
+        check_finite(weights, f"{path.parent.name}/{path.name}")
         for key, value in weights.items():
             ours = wide.get(key)
-            if ours is not None and value.ndim == 4 and value.shape[1] < ours.shape[1]:
+            if ours is not None and _sees_less(value, ours):
                 # One slice is the middle one; of several channels new ones are the last.
                 first = ours.shape[1] // 2 if value.shape[1] == 1 else 0
                 weights[key] = torch.zeros_like(ours, dtype=torch.float32)
@@ -208,50 +208,11 @@ def start_from(network: nn.Module, path: Path) -> None:
         _put(network, weights, f"{path.name} does not fit the networks that start from it")
 
 
-def load_pretrained_encoder(detector: Detector, path: str | Path) -> tuple[str, ...]:
-    """Put ImageNet ResNet-34 weights into the detector's stages 2 to 5.
-
-    Stage 2's first convolution and projection have no counterpart (ResNet-34 has 64 input
-    channels there, the detector its 32 of the stem) and stay as they are, as do stem and decoder.
-
-    Args:
-        detector: With ResNet-34's widths (.., 64, 128, 256, 512) and blocks (3, 4, 6, 3).
-        path: Safetensors with torchvision's names, as `layer1.0.conv1.weight`.
-
-    Returns:
-        Names of the detector's tensors that were filled.
-
-    Raises:
-        InputError: If the file cannot be read or nothing in it fits.
-    """
-    path = Path(path)
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"expected a safetensors file, got {path.name}") from error
-    state = detector.state_dict()
-    filled = {}
-    for name, tensor in state.items():
-        source = weights.get(_resnet_name(name))
-        if source is not None and source.shape == tensor.shape:
-            filled[name] = source.to(tensor.dtype)
-    if not filled:
-        raise InputError(f"expected ResNet-34 weights (layer1.0.conv1.weight, ..), got {path.name}")
-    detector.load_state_dict(filled, strict=False)
-    return tuple(filled)
-
-
-def _resnet_name(name: str) -> str:
-    """Return torchvision's name of a tensor of the detector's stages, "" for others."""
-    kind, *words = name.split(".")
-    if kind != "stages":
-        return ""
-    stage, block, part, layer, tensor = words
-    prefix = f"layer{int(stage) + 1}.{block}"
-    if part == "shortcut":
-        return f"{prefix}.downsample.{layer}.{tensor}"
-    number = "1" if part == "first" else "2"
-    return f"{prefix}.{'conv' if layer == '0' else 'bn'}{number}.{tensor}"
+def _sees_less(weights: Tensor, wide: Tensor) -> bool:
+    """Return whether a convolution's weights are those of a like one with fewer input channels."""
+    if weights.ndim != 4 or weights.shape[1] >= wide.shape[1]:
+        return False
+    return weights.shape[0] == wide.shape[0] and weights.shape[2:] == wide.shape[2:]
 
 
 def file_sha256(path: Path) -> str:
@@ -266,11 +227,16 @@ def _half(network: nn.Module, file: str) -> dict[str, Tensor]:
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    _check_finite(halves, file)
+    check_finite(halves, file)
     return halves
 
 
-def _check_finite(weights: dict[str, Tensor], file: str) -> None:
+def check_finite(weights: dict[str, Tensor], file: str) -> None:
+    """Refuse weights of a file that are not finite.
+
+    Raises:
+        ModelError: If one is not; its tensor is named.
+    """
     bad = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
     if bad:
         raise ModelError(f"expected finite weights, got others in {bad[0]} of {file}")

@@ -159,6 +159,9 @@ def conclude(
     scan, volume, brain = staged.scan, staged.scan.volume, staged.brain
     limits, threshold = _thresholds(scan, settings, cascade)
     warnings = list(staged.warnings)
+    random = cascade.card.get("never_trained")
+    if random:
+        warnings.append(f"{' and '.join(random)} were never trained: what is found means nothing")
     if cascade.settings.classifier is not None and settings.engine == "openvino-int8":
         warnings.append(EIGHT_BITS)
     outlines = outline_candidates(staged.maps.outlines)

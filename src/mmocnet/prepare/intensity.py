@@ -10,7 +10,9 @@ MEDIAN_LEVEL = 0.5
 """Where the brain's median goes: tissue and CSF brighter than twice the median are cut off."""
 
 
-def normalise(array: Volume3D, mask: Mask3D | None, method: Normalisation) -> Volume3D:
+def normalise(
+    array: Volume3D, mask: Mask3D | None, method: Normalisation, name: str = "an image"
+) -> Volume3D:
     """Return an image scaled to 0..1.
 
     Args:
@@ -19,6 +21,7 @@ def normalise(array: Volume3D, mask: Mask3D | None, method: Normalisation) -> Vo
             uses it.
         method: "minmax": smallest value to 0, largest to 1 (the article's). "median": the
             brain's median to 0.5 and 0 to 0, cut at 0 and 1.
+        name: What errors call it.
 
     Returns:
         float32, same shape. A constant image is 0 by "minmax".
@@ -36,5 +39,5 @@ def normalise(array: Volume3D, mask: Mask3D | None, method: Normalisation) -> Vo
     inside = array[array > 0] if mask is None or not mask.any() else array[mask]
     median = float(np.median(inside)) if inside.size else 0.0
     if not median > 0:
-        raise InputError(f"expected a brain with a median above 0, got {median:g}")
+        raise InputError(f"expected a brain with a median above 0, got {median:g} in {name}")
     return np.clip(array * (MEDIAN_LEVEL / median), 0.0, 1.0).astype(np.float32)

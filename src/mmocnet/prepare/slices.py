@@ -55,7 +55,7 @@ def prepare_slices(
     working_brain = grid.to_working(inside, order=1) >= 0.5
     shown = _widened(working_brain, settings.margin_mm, grid.pixel_mm)
     if settings.normalisation == "median":
-        source = normalise(source, brain, "median")
+        source = normalise(source, brain, "median", volume.name)
     array = grid.to_working(source, order=3)
     if settings.strip_skull:
         array[~shown] = 0.0

@@ -17,11 +17,9 @@ from mmocnet.io.atomic import replacing
 from mmocnet.io.dataset import DatasetScan
 from mmocnet.nets.checkpoint import (
     Cascade,
-    classifier_of,
     file_sha256,
     load_cascade,
     load_weights,
-    start_from,
     weight_file,
 )
 from mmocnet.nets.classifier import Classifier, mean_logits
@@ -39,6 +37,7 @@ from mmocnet.train.classifier_data import (
 from mmocnet.train.folds import keep_or_check
 from mmocnet.train.loop import fit
 from mmocnet.train.scans import cache_name
+from mmocnet.train.start import start_classifier
 from mmocnet.train.thresholds import settle
 
 Told = Callable[[int, int], None]
@@ -85,9 +84,7 @@ def train_classifier(
     keep_or_check(folder / "candidates.json", _hits(sets), "the candidates")
     torch.manual_seed(settings.seed + 2)
     network = Classifier(settings.cascade.classifier).to(device)
-    before = classifier_of(settings.start_from)
-    if before is not None:
-        start_from(network, before)
+    started = start_classifier(network, settings)
     path = folder / weight_file("classifier")
     if path.exists():
         load_weights(network, path)
@@ -98,7 +95,7 @@ def train_classifier(
             f"expected candidates in the {len(validation)} scans and slices of the subjects that "
             "validate the classifier, got none"
         )
-    learned = None if before is None else network.eval()
+    learned = network.eval() if started else None
     data = CandidateData(train, validation, settings.cascade.classifier, settings, learned)
     data.device = next(network.parameters()).device
     fit(network, data.draw, data.validate, settings.classifier, folder)

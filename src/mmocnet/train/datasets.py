@@ -5,7 +5,9 @@ from pathlib import Path
 
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan, read_dataset, stem
+from mmocnet.io.references import loose_references, reference_doubts
 from mmocnet.train.finetune_data import count_lesions
+from mmocnet.train.log import warn
 
 LEAST_WITH_LESIONS = 2
 """Subjects with a microbleed that a dataset to decide on needs: one is held against others."""
@@ -13,6 +15,8 @@ LEAST_WITH_LESIONS = 2
 
 def check_datasets(learnt: Path, others: Mapping[str, Path]) -> None:
     """Refuse datasets that share scans, or hold too few microbleeds.
+
+    Scans without a reference, and references without a scan, are warned of.
 
     Args:
         learnt: BIDS folder to train on.
@@ -24,7 +28,7 @@ def check_datasets(learnt: Path, others: Mapping[str, Path]) -> None:
     """
     seen: dict[Path, str] = {}
     for name, folder in {"the training": learnt, **others}.items():
-        scans = [scan for scan in read_dataset(folder) if scan.labels is not None]
+        scans = labelled_scans(folder)
         for path in (scan.image.resolve() for scan in scans):
             if path in seen:
                 raise InputError(
@@ -39,6 +43,22 @@ def check_datasets(learnt: Path, others: Mapping[str, Path]) -> None:
                 f"expected {least} or more subjects with microbleeds in their references for "
                 f"{name}, got {found} in {folder.name}"
             )
+
+
+def labelled_scans(folder: Path) -> tuple[DatasetScan, ...]:
+    """Return the scans of a dataset that have a reference; warn of what lacks its other half.
+
+    Raises:
+        InputError: If it cannot be read, or no scan has a reference.
+    """
+    scans = read_dataset(folder)
+    found = tuple(scan for scan in scans if scan.labels is not None)
+    if not found:
+        told = f"expected scans with a reference, got none in {folder.name}"
+        raise InputError("; ".join((told, *loose_references(folder, scans))))
+    for doubt in reference_doubts(folder, scans):
+        warn(doubt)
+    return found
 
 
 def _with_lesions(scans: Sequence[DatasetScan], enough: int) -> int:

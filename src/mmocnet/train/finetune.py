@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mmocnet.config import LossKind, SegmentSettings, TrainPreset, TrainSettings, train_settings
+from mmocnet.config import SegmentSettings
 from mmocnet.errors import InputError
 from mmocnet.evaluate.lesions import ScanLesions, lesion_scores, outcome
 from mmocnet.evaluate.matching import pairing
@@ -26,8 +26,9 @@ from mmocnet.predict.pipeline import StagedScan, conclude, engine_of, run_stages
 from mmocnet.train.finetune_classifier import tune_classifier
 from mmocnet.train.finetune_confidence import find, fitted, has_confidence, with_scores
 from mmocnet.train.finetune_data import Labelled, Sides, split_for_tuning
-from mmocnet.train.finetune_networks import Material, Told, tune_networks
+from mmocnet.train.finetune_networks import Material, Told, training_of, tune_networks
 from mmocnet.train.finetune_settings import MOST_FORGOTTEN, FinetuneSettings
+from mmocnet.train.run_folder import MODEL
 from mmocnet.train.scans import prepare_training_scans
 
 CLOSE = 0.01
@@ -81,7 +82,7 @@ def finetune(
     """Fine-tune a model and write `model` and `finetune.json` into a run folder.
 
     Args:
-        start: The model that is tuned.
+        start: The model that is tuned; see `check_steps`.
         labelled: The user's scans.
         replay: Simulated scans, see `finetune_data.simulate_replay`.
         run: Made if missing; prepared scans are kept in it.
@@ -89,14 +90,14 @@ def finetune(
         told: For a progress bar.
 
     Raises:
-        InputError: If there are too few subjects or microbleeds, or nothing to tune.
+        InputError: If there are too few subjects or microbleeds.
     """
     sides = split_for_tuning(labelled.scans, settings.held_out_share, settings.seed)
     attempts = _attempts(start, (sides, replay), run, settings, told)
     judged = _judge(attempts, (sides, replay), settings, told)
     kept, better = choose(judged, settings.force)
     counts = [len({scan.subject for scan in side}) for side in (sides.learn, sides.judge)]
-    result = Outcome(run / "model", kept, better, judged, counts[0], counts[1])
+    result = Outcome(run / MODEL, kept, better, judged, counts[0], counts[1])
     _write(result, attempts[kept], start, labelled, settings)
     return result
 
@@ -117,9 +118,20 @@ def _attempts(
         if has_confidence(start.settings):
             *_, tuned = _with_confidence(tuned, sides, settings, told).values()
         attempts["networks"] = tuned
-    if len(attempts) == 1:
-        raise InputError("expected steps above 0 for a model without a confidence to fit, got 0")
     return attempts
+
+
+def check_steps(start: Cascade, settings: FinetuneSettings) -> None:
+    """Refuse settings by which nothing of a model would be tuned: to be said before the work.
+
+    Raises:
+        InputError: If stages 1 and 2 have no steps and the model has no confidence to fit.
+    """
+    if not any(settings.steps[:2]) and not has_confidence(start.settings):
+        raise InputError(
+            f"expected steps of stage 1 or 2 above 0, got {settings.steps[0]} and "
+            f"{settings.steps[1]}: {start.name} has no confidence to fit"
+        )
 
 
 def _with_confidence(
@@ -233,21 +245,6 @@ def _tuned(
     )
     material = Material(own, replay, training_of(start))
     return tune_networks(start, material, settings, told)
-
-
-def training_of(start: Cascade) -> TrainSettings:
-    """Return how patches of a model's scans are cut, as it reads them, and changed.
-
-    Stage 1 keeps the kind of loss that it was trained with, by the model's card: another gives
-    probabilities of another kind, and its candidate threshold would mean something else.
-    """
-    article = start.settings.preparation.pixel_mm is None
-    preset: TrainPreset = "standard" if start.classifier is not None else "compact"
-    training = replace(train_settings("paper" if article else preset), cascade=start.settings)
-    stage = start.card.get("training", {}).get("detector", {})
-    kind: LossKind = "marking" if stage.get("loss", {}).get("kind") == "marking" else "joint"
-    loss = replace(training.detector.loss, kind=kind)
-    return replace(training, detector=replace(training.detector, loss=loss))
 
 
 def _judge(

@@ -11,6 +11,7 @@ from mmocnet.io.dataset import DatasetScan, read_dataset, write_tsv
 from mmocnet.io.lesion_labels import read_reference
 from mmocnet.io.nifti import read_nifti, write_nifti
 from mmocnet.io.read import read_scan
+from mmocnet.io.references import loose_references, reference_doubts
 from mmocnet.io.reviewed import Review, find_review, review_path
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.refuse import check_scan
@@ -38,12 +39,14 @@ class Labelled:
         reviewed: How many of them come from a review.
         rejected: Candidates that readers rejected.
         unfinished: Names of scans whose review is not complete, which are left out.
+        doubts: A sentence on scans that have nothing, and one on references without a scan.
     """
 
     scans: tuple[DatasetScan, ...]
     reviewed: int
     rejected: int
     unfinished: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,12 @@ def read_labelled(dataset: Path, folder: Path) -> Labelled:
     Raises:
         InputError: If a review is not what it should be, or no scan has anything.
     """
-    scans, unfinished, reviewed, rejected = [], [], 0, 0
-    for scan in read_dataset(dataset):
+    found = read_dataset(dataset)
+    scans, unfinished, judged, reviewed, rejected = [], [], [], 0, 0
+    for scan in found:
         review = find_review(dataset, scan)
+        if review is not None:
+            judged.append(scan.image)
         if review is not None and review.complete:
             scans.append(_by_review(dataset, scan, review, folder))
             reviewed += 1
@@ -79,10 +85,10 @@ def read_labelled(dataset: Path, folder: Path) -> Labelled:
         elif scan.labels is not None:
             scans.append(scan)
     if not scans:
-        raise InputError(
-            f"expected scans with a reference or a complete review in {dataset.name}, got none"
-        )
-    return Labelled(tuple(scans), reviewed, rejected, tuple(unfinished))
+        told = f"expected scans with a reference or a complete review in {dataset.name}, got none"
+        raise InputError("; ".join((told, *loose_references(dataset, found))))
+    doubts = reference_doubts(dataset, found, judged)
+    return Labelled(tuple(scans), reviewed, rejected, tuple(unfinished), doubts)
 
 
 def _by_review(dataset: Path, scan: DatasetScan, review: Review, folder: Path) -> DatasetScan:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
-from mmocnet.config import PatchShares, StageSettings, TrainSettings
+from mmocnet.config import (
+    LossKind,
+    PatchShares,
+    StageSettings,
+    TrainPreset,
+    TrainSettings,
+    train_settings,
+)
 from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.candidates import find_candidates
 from mmocnet.predict.engine import Engine
@@ -167,3 +174,18 @@ def _second_places(
         places["found"] += as_places(found, number, slices)
         places["false"] += as_places(strongest(false, CANDIDATES_A_SLICE), number, slices)
     return places
+
+
+def training_of(start: Cascade) -> TrainSettings:
+    """Return how patches of a model's scans are cut, as it reads them, and changed.
+
+    Stage 1 keeps the kind of loss that it was trained with, by the model's card: another gives
+    probabilities of another kind, and its candidate threshold would mean something else.
+    """
+    article = start.settings.preparation.pixel_mm is None
+    preset: TrainPreset = "standard" if start.classifier is not None else "compact"
+    training = replace(train_settings("paper" if article else preset), cascade=start.settings)
+    stage = start.card.get("training", {}).get("detector", {})
+    kind: LossKind = "marking" if stage.get("loss", {}).get("kind") == "marking" else "joint"
+    loss = replace(training.detector.loss, kind=kind)
+    return replace(training, detector=replace(training.detector, loss=loss))

@@ -19,6 +19,7 @@ from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.train.calibrate import CrossFit, ScoredScan
 from mmocnet.train.distributed import world_size
 from mmocnet.train.patches import TrainingScan
+from mmocnet.train.start import never_trained
 
 MEANINGS = (
     "lesion_sensitivity",
@@ -42,9 +43,11 @@ def made(
     settings: TrainSettings,
     device: str,
 ) -> dict[str, Any]:
-    """Return on what, how and where a model was trained."""
+    """Return on what, how and where a model was trained, and what of it never was."""
+    random = never_trained(settings)
     return {
         "notice": "Research use only - not a medical device.",
+        **({"never_trained": list(random)} if random else {}),
         "version": __version__,
         "seed": settings.seed,
         "train_subjects": len({scan.subject for scan in train}),

@@ -1,12 +1,14 @@
-"""What a run folder was begun with: only the same training goes on in it."""
+"""What a run folder was begun with: only the same work goes on in it."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmocnet.config import StageSettings, TrainSettings
+from mmocnet.errors import InputError
+from mmocnet.io.atomic import check_folder
 from mmocnet.io.dataset import write_json
 from mmocnet.nets.settings_json import settings_from_json, settings_to_json
 from mmocnet.train.folds import check_same, keep_or_check, scan_digests
@@ -18,6 +20,36 @@ FINISHED = {
     "classifier": "classifier/classifier.safetensors",
 }
 """The file of a run folder that says that a stage is trained."""
+MODEL = "model"
+"""Where a run folder holds what the run made."""
+REPLAY = "replay"
+"""Where a run folder of `finetune` holds simulated scans."""
+MARKS = {"train": ("a training", "scans.json"), "finetune": ("a fine-tuning", REPLAY)}
+"""What a run of each command is called, and what its folder holds from early on."""
+
+
+def check_run_folder(
+    folder: Path, command: Literal["train", "finetune"], start: str | Path | None = None
+) -> None:
+    """Refuse a run folder whose model is another run's, or what is started from.
+
+    Args:
+        folder: Of the run; it need not be there.
+        command: Whose run.
+        start: Name or folder of the model that is started from.
+
+    Raises:
+        InputError: If it holds another run or another model, or cannot be written to.
+    """
+    check_folder(folder)
+    wanted = f"expected a run folder of its own for {MARKS[command][0]}, got {folder.name!r}, "
+    for name, mark in MARKS.values():
+        if mark != MARKS[command][1] and (folder / mark).exists():
+            raise InputError(f"{wanted}which holds {name}")
+    if start is not None and Path(start).resolve() == (folder / MODEL).resolve():
+        raise InputError(f"{wanted}which holds the model to start from")
+    if (folder / MODEL).exists() and not (folder / MARKS[command][1]).exists():
+        raise InputError(f"{wanted}which holds another model")
 
 
 def keep_run(

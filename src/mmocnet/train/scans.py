@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 from mmocnet.config import PreparationSettings
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
-from mmocnet.io.dataset import DatasetScan, read_dataset, read_tsv, stem
+from mmocnet.io.dataset import DatasetScan, nifti_ending, read_dataset, read_tsv, stem
 from mmocnet.io.lesion_labels import read_reference
-from mmocnet.io.nifti import read_nifti
+from mmocnet.io.read import read_scan
 from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.predict.provenance import read_mask
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.geometry import PAD_MULTIPLE, WorkingGrid, working_grid
+from mmocnet.prepare.refuse import check_scan
 from mmocnet.prepare.slices import prepare_slices
+from mmocnet.simulate.bids import RECORD
 from mmocnet.train.patches import TrainingScan
 from mmocnet.train.planes_across import placed, planes_across
 from mmocnet.types import FloatArray, Mask3D
 from mmocnet.volume import Volume
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Raised whenever what is cached of scans changes."""
 MICROBLEED = "microbleed"
 ACROSS = "-across"
@@ -77,7 +79,8 @@ def load_training_scans(
         across: Whether planes across its slices follow each scan.
 
     Raises:
-        InputError: If no scan has a reference, or a scan cannot be prepared.
+        InputError: If no scan has a reference, or a scan cannot be prepared or is one that
+            `segment` refuses.
     """
     scans = [scan for scan in read_dataset(dataset) if scan.labels is not None]
     if not scans:
@@ -108,7 +111,7 @@ def prepare_training_scans(
         across: Whether planes across its slices follow each scan, as a scan of their own.
 
     Raises:
-        InputError: If a scan cannot be prepared.
+        InputError: If a scan cannot be prepared or is one that `segment` refuses.
     """
     cache_folder.mkdir(parents=True, exist_ok=True)
     kinds = (False, True) if across else (False,)
@@ -137,8 +140,11 @@ def quantised(array: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[n
 
 def _prepare(job: tuple[DatasetScan, _Cached], settings: PreparationSettings) -> None:
     scan, files = job
-    volume = read_nifti(scan.image)
+    read = read_scan(scan.image)
+    volume = read.volume
     brain = brain_mask(volume) if scan.brain is None else read_mask(scan.brain, volume)
+    # A simulated protocol may be one that nobody would scan with.
+    check_scan(read, None if _is_simulated(scan.image) else brain)
     marked = _Marked(volume, brain, read_reference(scan, volume), _mimic_voxels(scan, volume))
     image, working, about = (_across if files.across else _along)(marked, settings)
     _save(files.image, image)
@@ -146,6 +152,15 @@ def _prepare(job: tuple[DatasetScan, _Cached], settings: PreparationSettings) ->
     _save(files.labels, working.astype(np.uint8 if working.max() <= 255 else np.int32))
     with replacing(files.about) as path:
         path.write_text(json.dumps(about), encoding="utf-8")
+
+
+def _is_simulated(image: Path) -> bool:
+    """Return whether the sidecar beside a scan says that this package simulated it."""
+    sidecar = image.with_name(image.name.removesuffix(nifti_ending(image.name)) + ".json")
+    try:
+        return RECORD in json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def _along(

@@ -15,12 +15,8 @@ from mmocnet.errors import InputError
 from mmocnet.io.dataset import plain
 from mmocnet.nets.checkpoint import (
     Cascade,
-    load_pretrained_encoder,
     load_weights,
-    model_folder,
     save_cascade,
-    start_from,
-    weight_file,
 )
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
@@ -40,9 +36,10 @@ from mmocnet.train.patches import (
     lesion_places,
     mimic_places,
 )
-from mmocnet.train.run_folder import keep_run
+from mmocnet.train.run_folder import MODEL, keep_run
 from mmocnet.train.split import Split, split_by_subject, warning_of
 from mmocnet.train.stage_data import StageData
+from mmocnet.train.start import never_trained, start_detector, start_segmenter
 from mmocnet.train.trainer import FitResult
 
 Stage = Literal["1", "2", "both"]
@@ -89,6 +86,8 @@ def train_cascade(
         told = warning_of(split, settings.validation_scans)
         if told is not None:
             warn(told)
+        if never_trained(settings):
+            warn(f"{' and '.join(never_trained(settings))} not trained: weights are random")
     settings = from_main(settings)
     if stage in ("1", "both"):
         train_first_stage(split, run_folder / "stage1", settings, device)
@@ -109,10 +108,10 @@ def train_cascade(
             "stage1": mined.scores,
             "seconds_this_run": round(time.monotonic() - started),
         }
-        save_cascade(run_folder / "model", cascade)
+        save_cascade(run_folder / MODEL, cascade)
 
     on_main(save)
-    return run_folder / "model"
+    return run_folder / MODEL
 
 
 def _check_lesions(split: Split) -> None:
@@ -163,10 +162,7 @@ def _first_stage(detector: Detector, split: Split, folder: Path, settings: Train
         return
     torch.manual_seed(settings.seed)
     detector.load_state_dict(Detector(settings.cascade.detector).state_dict())
-    if settings.pretrained_encoder is not None:
-        load_pretrained_encoder(detector, settings.pretrained_encoder)
-    if settings.start_from is not None:
-        start_from(detector, model_folder(settings.start_from) / weight_file("detector"))
+    start_detector(detector, settings)
     detector.checkpointing = settings.detector.gradient_checkpointing
     reach = (LESION_REACH * settings.crop_shape[0], LESION_REACH * settings.crop_shape[1])
     sides = [scans + across for scans, across in zip(split.sides, split.across, strict=True)]
@@ -219,8 +215,7 @@ def _second_stage(
         return
     torch.manual_seed(settings.seed + 1)
     segmenter.load_state_dict(Segmenter(settings.cascade.segmenter).state_dict())
-    if settings.start_from is not None:
-        start_from(segmenter, model_folder(settings.start_from) / weight_file("segmenter"))
+    start_segmenter(segmenter, settings)
     segmenter.checkpointing = settings.segmenter.gradient_checkpointing
     size = settings.cascade.roi_size
     jitter = ROI_JITTER * size
