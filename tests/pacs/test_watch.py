@@ -29,6 +29,7 @@ class CopyMaker:
     """Gives two objects a series, whose UIDs follow from the series': no networks, no SWI."""
 
     reads_phase: bool = False
+    swi: bool = True
     before: dict[int, object] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
     modes: list[int] = field(default_factory=list)
@@ -43,6 +44,8 @@ class CopyMaker:
         act = self.before.get(len(self.seen))
         if act is not None:
             act()
+        if not self.swi:
+            return None
         out.mkdir()
         source = pydicom.dcmread(files[0])
         series = {str(pydicom.dcmread(one).SeriesInstanceUID) for one in files}
@@ -278,6 +281,34 @@ def test_instances_that_come_after_the_result_change_nothing(
         watcher.look(threading.Event())
     assert maker.seen == [5]
     assert caplog.text.count("came after its result") == 1
+    # Each start says it again, and who asks for it alone is not told that all is well.
+    for told in (2, 3):
+        with pytest.raises(InputError, match="1 series have more instances than their result"):
+            watch(maker).run_once(threading.Event())
+        assert caplog.text.count("came after its result") == told
+    uid = str(pydicom.dcmread(files[0]).SeriesInstanceUID)
+    with pytest.raises(InputError, match="delete its SEG, SR and PDF"):
+        watcher.run_series(uid)
+    orthanc.empty()
+    orthanc.upload(files)
+    watcher.run_series(uid)
+    assert maker.seen == [5, 8]
+    watch(maker).run_once(threading.Event())
+
+
+def test_a_series_of_no_swi_is_looked_at_again_when_it_has_grown(
+    watch, orthanc, write_small, tmp_path, caplog
+):
+    files = write_small(tmp_path / "swi")
+    orthanc.upload(files[:5])
+    maker = CopyMaker(swi=False)
+    watch(maker).run_once(threading.Event())
+    watch(maker).run_once(threading.Event())
+    assert maker.seen == [5]
+    orthanc.upload(files[5:])
+    watch(maker).run_once(threading.Event())
+    assert maker.seen == [5, 8]
+    assert "came after" not in caplog.text
 
 
 def test_a_server_killed_in_the_middle_gets_the_results_once(

@@ -12,7 +12,7 @@ from typing import Literal
 
 from mmocnet.errors import InputError
 
-StateName = Literal["waiting", "done", "failed"]
+StateName = Literal["waiting", "done", "outgrown", "none", "failed"]
 
 TABLES = (
     """CREATE TABLE IF NOT EXISTS series (
@@ -36,7 +36,8 @@ class Row:
 
     Attributes:
         key: Names series, model and settings; a hash.
-        state: waiting, done (a result, or none to be made) or failed.
+        state: waiting, done, outgrown (done when there were fewer instances), none (no SWI) or
+            failed.
         instances: How many there were when last asked.
         counted: When this number was first seen, seconds since 1970.
         attempts: How often it was tried in vain, the try at hand among them.

@@ -17,13 +17,15 @@ from mmocnet.errors import InputError
 from mmocnet.pacs.dicomweb import DicomWeb, FoundSeries
 from mmocnet.pacs.errors import AccessError, ServerError, StillArrivingError
 from mmocnet.pacs.sources import PHASE_TRIES, Sources
-from mmocnet.pacs.state import Look, Row, State
+from mmocnet.pacs.state import Look, Row, State, StateName
 from mmocnet.pacs.tries import NEVER, after_failure, after_try, reason
 
 LOG = logging.getLogger("mmocnet.pacs")
 
 DESCRIPTIONS = ("*swi*", "*swan*", "*suscept*", "*ven*bold*", "*fsbb*")
 """What vendors call susceptibility-weighted series: Siemens, GE, Philips, Canon."""
+ENDED: tuple[StateName, ...] = ("done", "outgrown", "none")
+"""States of series that nothing is done with any more."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Watcher:
 
         Raises:
             ServerError: If the series cannot be listed.
-            InputError: If a series failed, now or before.
+            InputError: If a series failed, now or before, or has grown since its result.
         """
         rows = self._look(stop, at_once=True)
         if _number(rows, "waiting") and self.settings.settle_s and not stop.is_set():
@@ -125,10 +127,14 @@ class Watcher:
             rows = rows if stop.is_set() else self._look(stop)
         if _number(rows, "waiting"):
             LOG.info("%d series are still arriving", _number(rows, "waiting"))
-        if _number(rows, "failed"):
-            raise InputError(
-                f"{_number(rows, 'failed')} series could not be processed: see the lines above"
-            )
+        bad = _number(rows, "failed"), _number(rows, "outgrown")
+        told = (
+            f"{bad[0]} series could not be processed",
+            f"{bad[1]} series have more instances than their result is of",
+        )
+        if any(bad):
+            said = " and ".join(text for text, count in zip(told, bad, strict=True) if count)
+            raise InputError(f"{said}: see the lines above")
 
     def run_series(self, uid: str) -> None:
         """Work on one series, however it is named and whatever was tried before.
@@ -142,6 +148,12 @@ class Watcher:
             raise InputError("expected --series of a series in the archive, got none of this UID")
         # The only try: it does not fail for a phase that cannot be fetched.
         tries, count = PHASE_TRIES - 1, self.sources.count(found)
+        grown = self._counted(found, count).state == "outgrown"
+        if grown and self._has_result(found, self.sources.phases(found)):
+            raise InputError(
+                "expected a series with a result of all its instances, got one with more: delete "
+                "its SEG, SR and PDF from the archive first"
+            )
         row = Row(self.key(found), "waiting", count, time.time(), attempts=tries)
         row = self._process(found, row, named=True)
         if row.state == "waiting":
@@ -182,7 +194,7 @@ class Watcher:
                 return rows
             row = self._take(found, known, asked, at_once=at_once)
             rows.append(row)
-            if row.state == "done" or row.next_try == NEVER:
+            if row.state in ENDED or row.next_try == NEVER:
                 self._open.pop(found.uid, None)
             else:
                 self._open.setdefault(found.uid, since)
@@ -205,7 +217,9 @@ class Watcher:
 
     def _take(self, found: FoundSeries, row: Row, asked: float, *, at_once: bool) -> Row:
         """Work on a series if it is its time; return what is known of it then."""
-        if row.state == "done":
+        if row.state == "outgrown" and (row.counted >= asked or not self._has_looked):
+            LOG.warning("series %s: instances came after its result, which stays", found.name)
+        if row.state in ENDED:
             return row
         if row.next_try == NEVER:
             if at_once:
@@ -257,9 +271,10 @@ class Watcher:
         row = self.state.get(key)
         if row is not None and row.instances == instances:
             return row
-        if row is not None and row.state == "done":
-            LOG.warning("series %s: instances came after its result, which stays", found.name)
-            row = replace(row, instances=instances)
+        if row is not None and row.state in ("done", "outgrown"):
+            if instances < row.instances:
+                return row
+            row = replace(row, state="outgrown", instances=instances, counted=time.time())
         else:
             row = Row(key, "waiting", instances, time.time())
         self.state.put(row)
@@ -270,8 +285,8 @@ class Watcher:
         # Before the work: what ends the process must not be the first thing it does again.
         self.state.put(after_try(row, self.settings, fault=True))
         try:
-            self._make(found, row, named)
-            row = replace(row, state="done", attempts=0, faults=0, next_try=0.0)
+            state = self._make(found, row, named)
+            row = replace(row, state=state, attempts=0, faults=0, next_try=0.0)
         except StillArrivingError:
             LOG.info("series %s: still arriving", found.name)
             row = replace(row, state="waiting", counted=time.time())
@@ -284,11 +299,11 @@ class Watcher:
         self.state.put(row)
         return row
 
-    def _make(self, found: FoundSeries, row: Row, named: bool) -> None:
+    def _make(self, found: FoundSeries, row: Row, named: bool) -> StateName:
         name, phases = found.name, self.sources.phases(found)
         if self._has_result(found, phases):
             LOG.info("series %s: its result is there already", name)
-            return
+            return "done"
         with tempfile.TemporaryDirectory(prefix="work-", dir=self.folder) as work:
             source, out = Path(work) / "dicom", Path(work) / "out"
             source.mkdir()
@@ -297,13 +312,14 @@ class Watcher:
             objects = self.maker.make(found.uid, source, out, named=named)
             if objects is None:
                 LOG.info("series %s: no SWI", name)
-                return
+                return "none"
             # The last object says that all are there: it must not come before the others.
             *others, last = objects.items()
             for group in (dict(others), dict([last])):
                 if group:
                     self.archive.store(found.study_uid, group)
             LOG.info("series %s: stored %d objects", name, len(objects))
+            return "done"
 
     def _has_result(self, found: FoundSeries, phases: Sequence[FoundSeries]) -> bool:
         """Return whether the archive has a result of a series, with whatever phase or none."""
