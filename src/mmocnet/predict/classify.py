@@ -153,15 +153,17 @@ def _planes(
     for patch, (s, row, col) in zip(planes, centres.tolist(), strict=True):
         r0, c0 = max(row - half, 0), max(col - half, 0)
         r1, c1 = min(row - half + side, height), min(col - half + side, width)
-        target = patch[:, r0 - row + half : r1 - row + half, c0 - col + half : c1 - col + half]
-        for number, at in enumerate(s + steps):
-            if not 0 <= at <= count - 1:
-                continue
-            low = int(at)
-            share = at - low
-            target[number] = (1 - share) * array[low, r0:r1, c0:c1]
-            if share > 0:
-                target[number] += share * array[low + 1, r0:r1, c0:c1]
+        rows, cols = (
+            slice(r0 - row + half, r1 - row + half),
+            slice(c0 - col + half, c1 - col + half),
+        )
+        inside = np.flatnonzero((s + steps >= 0) & (s + steps <= count - 1))
+        at = (s + steps)[inside]
+        low = at.astype(np.intp)
+        # Of a plane on a slice the next one counts nothing, and need not be there.
+        high, share = np.minimum(low + 1, count - 1), (at - low).astype(np.float32)[:, None, None]
+        box = array[:, r0:r1, c0:c1]
+        patch[inside, rows, cols] = (1 - share) * box[low] + share * box[high]
     return planes
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from mmocnet.nets.classifier import PLACE_CHANNELS
 
@@ -52,7 +53,7 @@ def _in_slice(
 ) -> NDArray[np.float64]:
     """Return the four numbers of places (N, 2) in a slice that has a brain."""
     edge = np.argwhere(ndimage.binary_dilation(plane) & ~plane)
-    away = np.linalg.norm((at[:, None] - edge[None]) * pixel_mm, axis=2).min(axis=1)
+    away, _ = KDTree(edge * pixel_mm).query(at * pixel_mm)
     depth = np.where(plane[at[:, 0], at[:, 1]], away, 0.0)
     middle = np.argwhere(plane).mean(axis=0)
     side, front = ((at - middle) * pixel_mm).T
