@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 # A busy machine is no failure, and what fails once fails again.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+# Who runs the tests by nohup would have the commands that they start ignore it, too.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _KINDS = {
     "swi": (["ORIGINAL", "PRIMARY", "M", "SWI"], "t2_swi3d_tra", 3),
