@@ -151,19 +151,18 @@ def _planes(
     half = side // 2
     count, height, width = array.shape
     for patch, (s, row, col) in zip(planes, centres.tolist(), strict=True):
-        r0, c0 = max(row - half, 0), max(col - half, 0)
-        r1, c1 = min(row - half + side, height), min(col - half + side, width)
-        rows, cols = (
-            slice(r0 - row + half, r1 - row + half),
-            slice(c0 - col + half, c1 - col + half),
-        )
-        inside = np.flatnonzero((s + steps >= 0) & (s + steps <= count - 1))
-        at = (s + steps)[inside]
-        low = at.astype(np.intp)
+        top, left = row - half, col - half
+        r0, c0 = max(top, 0), max(left, 0)
+        r1, c1 = min(top + side, height), min(left + side, width)
+        at = s + steps
+        inside = np.flatnonzero((at >= 0) & (at <= count - 1))
+        low = at[inside].astype(np.intp)
+        share = (at[inside] - low).astype(np.float32)[:, None, None]
         # Of a plane on a slice the next one counts nothing, and need not be there.
-        high, share = np.minimum(low + 1, count - 1), (at - low).astype(np.float32)[:, None, None]
+        high = np.minimum(low + 1, count - 1)
         box = array[:, r0:r1, c0:c1]
-        patch[inside, rows, cols] = (1 - share) * box[low] + share * box[high]
+        target = patch[:, r0 - top : r1 - top, c0 - left : c1 - left]
+        target[inside] = (1 - share) * box[low] + share * box[high]
     return planes
 
 
