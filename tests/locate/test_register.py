@@ -89,7 +89,11 @@ def test_the_map_lies_in_mni_space():
     np.testing.assert_array_equal(regions.array[::-1], regions.array)
 
 
-def test_a_head_whose_header_swaps_front_and_back_is_not_believed(toy_head):
-    swapped = Volume(toy_head.array, np.diag([1.0, -1.0, 1.0, 1.0]) @ toy_head.affine)
+@pytest.mark.parametrize(
+    ("signs", "ends"), [((1, -1, 1), "front and back"), ((1, 1, -1), "top and bottom")]
+)
+def test_a_head_whose_header_exchanges_ends_is_not_believed_and_told(toy_head, signs, ends):
+    swapped = Volume(toy_head.array, np.diag([*signs, 1.0]) @ toy_head.affine)
     found = register_to_mni(swapped, swapped.array > 0)
     assert not found.ok
+    assert found.why == f"the header seems to exchange {ends}, so left and right are in doubt, too"

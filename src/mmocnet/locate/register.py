@@ -5,7 +5,7 @@ and size first, then all twelve parameters. What comes out is checked before it 
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,8 @@ SURE_INFORMATION = 0.7
 START_TURN_DEG = 25.0
 """Of those starts, about each axis, to either side."""
 MINIMUM_COVERAGE = 0.25
+WHOLE_COVERAGE = 0.5
+"""A scan that covers less of the target, as a slab, is not tried in a mirror."""
 SCALES = (0.75, 1.3)
 MAXIMUM_STRETCH = 1.35
 MAXIMUM_TURN_DEG = 40.0
@@ -108,12 +110,32 @@ def register_to_mni(volume: Volume, brain: Mask3D) -> Registration:
     if millilitres < MINIMUM_BRAIN_ML:
         return failed(f"only {millilitres:.0f} ml of brain, expected {MINIMUM_BRAIN_ML:.0f} ml")
     head = resampled(volume, brain)
+    found = _registered(head)
+    return found if found.ok else _or_mirrored(found, head)
+
+
+def _registered(head: Head) -> Registration:
     try:
         matrix, information = _best(head)
     except RuntimeError:
         # SimpleITK's way to say that scan and target came apart.
         return failed("the registration did not converge")
     return _checked(matrix, information, head)
+
+
+def _or_mirrored(found: Registration, head: Head) -> Registration:
+    """Return a registration that is not to be relied on, and whether the header's axes are why.
+
+    Left and right are too alike to be told, and as doubtful then.
+    """
+    if not found.coverage >= WHOLE_COVERAGE:
+        return found
+    for ends, axis in (("front and back", 1), ("top and bottom", 2)):
+        image, brain, seen = (np.flip(one, axis) for one in (head.image, head.brain, head.seen))
+        if _registered(Head(image, brain, seen, head.low_mm)).ok:
+            why = f"the header seems to exchange {ends}, so left and right are in doubt, too"
+            return replace(found, why=why)
+    return found
 
 
 def _best(head: Head) -> tuple[FloatArray, float]:
