@@ -26,6 +26,11 @@ DESCRIPTIONS = ("*swi*", "*swan*", "*suscept*", "*ven*bold*", "*fsbb*")
 """What vendors call susceptibility-weighted series: Siemens, GE, Philips, Canon."""
 ENDED: tuple[StateName, ...] = ("done", "outgrown", "none")
 """States of series that nothing is done with any more."""
+AMISS: dict[StateName, str] = {
+    "failed": "could not be processed",
+    "outgrown": "have more instances than their result is of",
+}
+"""States that a run which ends must not pass over."""
 
 
 @dataclass(frozen=True)
@@ -127,21 +132,21 @@ class Watcher:
             rows = rows if stop.is_set() else self._look(stop)
         if _number(rows, "waiting"):
             LOG.info("%d series are still arriving", _number(rows, "waiting"))
-        bad = _number(rows, "failed"), _number(rows, "outgrown")
-        told = (
-            f"{bad[0]} series could not be processed",
-            f"{bad[1]} series have more instances than their result is of",
-        )
-        if any(bad):
-            said = " and ".join(text for text, count in zip(told, bad, strict=True) if count)
-            raise InputError(f"{said}: see the lines above")
+        left = [
+            f"{_number(rows, state)} series {what}"
+            for state, what in AMISS.items()
+            if _number(rows, state)
+        ]
+        if left:
+            raise InputError(f"{' and '.join(left)}: see the lines above")
 
     def run_series(self, uid: str) -> None:
         """Work on one series, however it is named and whatever was tried before.
 
         Raises:
             ServerError: If the server cannot be reached.
-            InputError: If it has no such series, or the series has no result in the end.
+            InputError: If it has no such series, or the series has no result in the end, or one
+                from when it had fewer instances.
         """
         found = self.archive.series(uid)
         if found is None:
