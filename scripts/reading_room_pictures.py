@@ -204,7 +204,7 @@ def export(page: Page, out: Path) -> None:
 
 def list_studies(page: Page, folder: Path, out: Path) -> None:
     """Add the slab; picture of the work list while it runs."""
-    page.reload()
+    page.go_back()
     part(page, "pick-files").set_input_files(folder / "slab.nii.gz")
     until(page, "document.querySelector('tr progress')?.position > 0.2")
     picture(page, out / "reading-room-list.png")

@@ -105,6 +105,14 @@ def test_a_macrohaemorrhage_is_not_counted():
     )
 
 
+@pytest.mark.parametrize(
+    ("count", "name"), [(0, "microbleeds"), (1, "microbleed"), (2, "microbleeds")]
+)
+def test_the_card_of_the_total_names_one_in_the_singular(count, name):
+    page = _report(tuple(_lesion(index + 1) for index in range(count)))
+    assert f"<b>{count}</b><span>{name}</span>" in page
+
+
 def test_sizes_are_a_range_only_where_they_differ():
     assert "4.0 mm" in _report((_lesion(1),))
     assert "\u2013" not in _report((_lesion(1), _lesion(2, diameter_mm=4.04)))

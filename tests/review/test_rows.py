@@ -49,6 +49,18 @@ def test_thick_slices_alone_make_nothing_too_large(finding: Finding) -> None:
     assert certainty_and_source(finding, size, LIMITS)[0] == "definite"
 
 
+@pytest.mark.parametrize("radius_mm", [4.0, 6.0])
+def test_the_page_is_told_what_is_too_large_to_count(
+    kit: SimpleNamespace, radius_mm: float
+) -> None:
+    grid = Grid((30, 30, 30), np.eye(4), 2)
+    reading = Reading(grid, (), kit.events(kit.add(kit.ball(grid, (15, 15, 15), radius_mm))))
+    (row,) = reviewed_rows(reading, LIMITS)
+    too_large = row.lesion.certainty is Certainty.MACROHAEMORRHAGE
+    assert finding_json(reading.findings[0], grid)["macrohaemorrhage"] is too_large
+    assert too_large is (2 * radius_mm > 10)
+
+
 def test_what_counts_is_numbered_from_one_and_the_rest_not_at_all(
     made: Any, kit: SimpleNamespace
 ) -> None:

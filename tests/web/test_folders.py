@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_be_read_and_names_that_are_no_text_stop_nothing(
     (study,) = server.listed()
     (root / "closed").chmod(0o700)
     assert study["name"] == "caf.nii.gz"
-    server.client.post("/api/studies/run", json={"ids": "all"})
+    server.client.post("/api/studies/run", json={"ids": [study["id"]]})
     assert server.wait(study["id"])["state"] == "ready"
     assert server.client.get("/api/studies").json()["folder"]["state"] == "done"
 

@@ -172,7 +172,7 @@ def test_a_job_is_cancelled_and_can_be_run_again(serve, head):
     assert server.client.post(path).status_code == 409
     assert server.study(study["id"])["result"] is None
     assert _results(server) == []
-    again = server.client.post("/api/studies/run", json={"ids": "all"}).json()["studies"]
+    again = server.client.post("/api/studies/run", json={"ids": [study["id"]]}).json()["studies"]
     assert [one["id"] for one in again] == [study["id"]]
     assert server.wait(study["id"])["state"] == "ready"
 

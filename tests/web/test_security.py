@@ -213,8 +213,8 @@ def test_an_error_is_one_sentence(desk):
         (desk.client.post("/api/readers", content=b"\xff\xfe"), 400),
         (desk.client.post("/api/studies/run", json={"ids": ["nobody"]}), 404),
         (desk.client.post("/api/studies/run", json={"ids": "some"}), 400),
-        (desk.client.post("/api/studies/run", json={"ids": "all", "model": "/etc"}), 400),
-        (desk.client.post("/api/studies/run", json={"ids": "all", "threshold": 2}), 400),
+        (desk.client.post("/api/studies/run", json={"ids": [], "model": "/etc"}), 400),
+        (desk.client.post("/api/studies/run", json={"ids": [], "threshold": 2}), 400),
         (desk.client.put("/api/room"), 405),
         (desk.client.get("/api/studies/nobody"), 404),
     ):

@@ -167,7 +167,7 @@ def facts(report: Report) -> list[tuple[str, str, str]]:
     span = "\u2013".join(ends) + " mm" if sizes else "n/a"
     volume_mm3 = math.fsum(one.volume_mm3 for one in small)
     cards = [
-        ("total", str(len(small)), "microbleeds"),
+        ("total", str(len(small)), "microbleed" if len(small) == 1 else "microbleeds"),
         ("definite", str(number[Certainty.DEFINITE]), "definite"),
         ("possible", str(number[Certainty.POSSIBLE]), "possible"),
         ("size", span, "largest diameter"),

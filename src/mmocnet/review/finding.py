@@ -194,6 +194,8 @@ def finding_json(finding: Finding, grid: Grid) -> dict[str, Any]:
         "confidence": _number(finding.confidence),
         "machine_certainty": None if lesion is None else lesion.certainty.value,
         "status": finding.status,
+        # Such a one does not count, whatever the reader says of it.
+        "macrohaemorrhage": size.sure_diameter_mm > MAXIMUM_MM,
         "centre_mm": [_number(value) for value in size.centre_mm],
         "centre_voxel": list(size.centre_voxel),
         "volume_mm3": _number(size.volume_mm3),

@@ -20,7 +20,7 @@ def open_study(context: Context, study: str) -> dict[str, Any]:
     answer = list_studies(context.store, [study])[0]
     # With a result the scan is shown as it was segmented, until the next import has ended well.
     seen = row["imported"] or row["result"] is not None
-    about = read_about(context.room, study) if seen else None
+    about = read_about(context.room.view(study)) if seen else None
     more: dict[str, Any] = {"about": about, "model": None, "thresholds": None, "threshold": None}
     if row["result"] is not None:
         machine = context.readings.result(study, row["result"])

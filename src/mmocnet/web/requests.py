@@ -1,6 +1,6 @@
 """What the page may send: checked here and nowhere else."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,7 +39,7 @@ class ReaderRequest(_Strict):
 class RunRequest(_Strict):
     """Which studies to segment, and how."""
 
-    ids: list[Id] | Literal["all"]
+    ids: list[Id]
     model: str | None = None
     point: OperatingPoint | None = None
     threshold: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -20,10 +20,10 @@ ABOUT = "about.json"
 PROBABILITY = "probability.npy"
 
 
-def read_about(room: Room, study: str) -> dict[str, Any] | None:
+def read_about(view: Path) -> dict[str, Any] | None:
     """Return what the import found out about a study; None where it left nothing to be read."""
     try:
-        about = json.loads((room.view(study) / ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((view / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None
@@ -74,13 +74,13 @@ def open_probability(room: Room, study: str, result: str, grid: Grid) -> NDArray
     return array
 
 
-def view_is_whole(room: Room, study: str, about: dict[str, Any]) -> bool:
+def view_is_whole(view: Path, about: dict[str, Any]) -> bool:
     """Return whether the display copies are there as the import wrote them."""
     names = ["image.nii", *(["phase.nii"] if about.get("has_phase") else [])]
     try:
         i, j, k = about["shape"]
         for name in names:
-            open_view(room.view(study) / name, (i, j, k))
+            open_view(view / name, (i, j, k))
     except (OSError, InputError, KeyError, ValueError, TypeError):
         return False
     return True

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from fastapi import APIRouter
 from starlette.responses import FileResponse, Response
@@ -14,6 +15,7 @@ from mmocnet.web.problems import NotFoundError
 from mmocnet.web.requests import RunRequest
 from mmocnet.web.studies import (
     cancel_study,
+    cancel_waiting,
     delete_study,
     folder_state,
     list_studies,
@@ -44,6 +46,11 @@ def routes(context: Context) -> APIRouter:
         opened = open_study(context, study)
         return json_response(as_told(context.store, [opened], reader)[0])
 
+    @router.post("/studies/cancel")
+    def cancel_all() -> Response:
+        ids = cancel_waiting(context.store)
+        return json_response({"studies": list_studies(context.store, ids)})
+
     @router.post("/studies/{study}/cancel")
     def cancel(study: str) -> Response:
         cancel_study(context.store, study)
@@ -54,13 +61,9 @@ def routes(context: Context) -> APIRouter:
         _delete(context, study)
         return Response(status_code=204)
 
-    @router.api_route("/studies/{study}/image.nii", methods=["GET", "HEAD"])
-    def image(study: str) -> Response:
-        return _view(context, study, "image.nii")
-
-    @router.api_route("/studies/{study}/phase.nii", methods=["GET", "HEAD"])
-    def phase(study: str) -> Response:
-        return _view(context, study, "phase.nii")
+    @router.api_route("/studies/{study}/{kind}.nii", methods=["GET", "HEAD"])
+    def view(study: str, kind: Literal["image", "phase"]) -> Response:
+        return _view(context, study, f"{kind}.nii")
 
     return router
 

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -84,14 +84,12 @@ def read_study(store: Store, study: str) -> Row:
     return row
 
 
-def queue_studies(
-    store: Store, ids: Sequence[str] | Literal["all"], settings: dict[str, Any]
-) -> list[str]:
+def queue_studies(store: Store, ids: Sequence[str], settings: dict[str, Any]) -> list[str]:
     """Queue studies to be imported where they are not yet, and segmented.
 
     Args:
         store: The room's.
-        ids: Of studies; "all" takes those that are new, failed or cancelled.
+        ids: Of studies.
         settings: model, point, threshold; of the import spacing_mm and series.
 
     Returns:
@@ -102,9 +100,6 @@ def queue_studies(
         BusyError: If one waits or runs already.
     """
     with store.transaction() as base:
-        if ids == "all":
-            query = "SELECT id FROM studies WHERE state IN ('new', 'failed', 'cancelled')"
-            ids = [row["id"] for row in base.execute(query + " ORDER BY added, rowid").fetchall()]
         wanted = list(dict.fromkeys(ids))
         for study in wanted:
             queue_study(base, study, settings)
@@ -127,15 +122,11 @@ def queue_study(base: sqlite3.Connection, study: str, settings: dict[str, Any]) 
         raise InputError("only a picture takes spacing_mm: this study has its own")
     if given["series"] is not None and row["source"] != "dicom":
         raise InputError("only DICOM has series to choose from")
-    base.execute(
-        "UPDATE studies SET state = 'waiting', reason = NULL, needs = NULL, "
-        "spacing_mm = COALESCE(?, spacing_mm), wanted = COALESCE(?, wanted), "
-        "imported = imported AND NOT ? WHERE id = ?",
-        (given["spacing_mm"], given["series"], changed, study),
-    )
-    run = {key: value for key, value in settings.items() if key not in given}
+    query = "UPDATE studies SET state = 'waiting', reason = NULL, needs = NULL WHERE id = ?"
+    base.execute(query, (study,))
     ready = row["imported"] and not changed
-    add_job(base, "segment" if ready else "import", study, {"run": True} | run)
+    # Pixel size and series stay the job's until it has come to something.
+    add_job(base, "segment" if ready else "import", study, {"run": True} | settings)
 
 
 def cancel_study(store: Store, study: str) -> list[str]:
@@ -148,11 +139,25 @@ def cancel_study(store: Store, study: str) -> list[str]:
     with store.transaction() as base:
         if base.execute("SELECT 1 FROM studies WHERE id = ?", (study,)).fetchone() is None:
             raise NotFoundError("there is no such study")
-        jobs = _cancel_jobs(base, study, ("import", "segment"))
+        jobs = _cancel(base, study)
         if not jobs:
             raise BusyError("nothing of this study waits or runs")
-        base.execute("UPDATE studies SET state = 'cancelled', reason = NULL WHERE id = ?", (study,))
     return jobs
+
+
+def cancel_waiting(store: Store) -> list[str]:
+    """Cancel all that waits, and nothing that runs; return the ids of the studies."""
+    with store.transaction() as base:
+        rows = base.execute("SELECT id FROM studies WHERE state = 'waiting'").fetchall()
+        for row in rows:
+            _cancel(base, row["id"])
+    return [row["id"] for row in rows]
+
+
+def _cancel(base: sqlite3.Connection, study: str) -> list[str]:
+    """Cancel what waits or runs of a study inside a transaction; return the ids of its jobs."""
+    base.execute("UPDATE studies SET state = 'cancelled', reason = NULL WHERE id = ?", (study,))
+    return _cancel_jobs(base, study, ("import", "segment"))
 
 
 def delete_study(store: Store, study: str) -> list[str]:
@@ -211,8 +216,7 @@ def detach_file(store: Store, study: str, role: Literal["phase", "mask"]) -> str
     return os.fsdecode(row[role])
 
 
-def _cancel_jobs(base: sqlite3.Connection, study: str, kinds: Iterable[str]) -> list[str]:
-    kinds = tuple(kinds)
+def _cancel_jobs(base: sqlite3.Connection, study: str, kinds: tuple[str, ...]) -> list[str]:
     where = (
         f"study = ? AND state IN ('waiting', 'running') AND kind IN ({','.join('?' * len(kinds))})"
     )
@@ -264,6 +268,7 @@ def _as_json(
         "name": row["name"],
         "source": row["source"],
         "origin": row["origin"],
+        "spacing_mm": row["spacing_mm"],
         "added": row["added"],
         "state": row["state"],
         "reason": row["reason"],

@@ -1,6 +1,7 @@
 """The export job: one file of a reader's reading, as it was when it was asked for."""
 
 from mmocnet.errors import InputError
+from mmocnet.review.candidates import MachineResult
 from mmocnet.review.exports import ReviewedStudy, export
 from mmocnet.review.reading import Reading
 from mmocnet.web.queue import is_mine
@@ -18,8 +19,8 @@ def export_study(task: Task) -> None:
     row = read_study(task.store, task.study)
     folder = task.room.exports / task.job.id
     folder.mkdir(mode=0o700, exist_ok=True)
-    study = _files(task, row)
     machine = read_result(task.room, row["id"], settings["result"])
+    study = _files(task, row, machine)
     key = (row["id"], settings["result"], settings["reader"])
     events = [one for one in read_events(task.store, key) if one.number <= settings["last"]]
     reading = Reading(machine.grid, machine.findings, events)
@@ -36,14 +37,16 @@ def export_study(task: Task) -> None:
             )
 
 
-def _files(task: Task, row: Row) -> ReviewedStudy:
+def _files(task: Task, row: Row, machine: MachineResult) -> ReviewedStudy:
     path = source_path(task, row)
+    # Pixel size and series of what was read: the study may have others by now.
+    given = machine.provenance["Input"]
     return ReviewedStudy(
         scan=path,
         result=task.room.result(row["id"], task.job.settings["result"]),
         name=scan_name(row),
-        spacing_mm=row["spacing_mm"],
-        series=row["wanted"],
+        spacing_mm=given.get("SpacingMm"),
+        series=given.get("SeriesInstanceUID"),
         phase=beside(task, row, "phase"),
     )
 

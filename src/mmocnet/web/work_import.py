@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import sqlite3
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,12 @@ def beside(task: Task, row: Row, key: str) -> Path | None:
     return task.room.input(row["id"]) / os.fsdecode(row[key])
 
 
+def asked_of(task: Task, row: Row) -> tuple[float | None, str | None]:
+    """Return the pixel size and series that a job takes: those given with it, else the study's."""
+    given = task.job.settings
+    return given.get("spacing_mm") or row["spacing_mm"], given.get("series") or row["wanted"]
+
+
 def source_stamp(task: Task, row: Row, path: Path) -> str:
     """Return what changes with the files that an import reads, as text."""
     return json.dumps([stamp_of(path), stamp_of(beside(task, row, "phase"))])
@@ -93,27 +100,36 @@ def _size_time(path: Path) -> list[int]:
 def import_study(task: Task) -> None:
     """Read a study, or say what must be chosen first; then queue its segmentation.
 
-    What was shown before stays until all of the new is on the disk.
+    What was shown before stays until all of the new is on the disk; where another pixel size or
+    series is asked for, until that is segmented.
     """
     row = read_study(task.store, task.study)
-    if row["source"] == "picture" and row["spacing_mm"] is None:
+    spacing_mm, wanted = asked_of(task, row)
+    if row["source"] == "picture" and spacing_mm is None:
         _ask(task, "spacing", None)
         return
     path = source_path(task, row)
-    listed = _series(path, row["wanted"]) if row["source"] == "dicom" else None
+    listed = _series(path, wanted) if row["source"] == "dicom" else None
     if listed is not None and not any(one["chosen"] for one in listed):
         _ask(task, "series", listed)
         return
     # Taken first: what changes while it is read differs from it afterwards.
     stamp = source_stamp(task, row, path)
-    scan = read_scan(path, row["spacing_mm"], row["wanted"])
+    scan = read_scan(path, spacing_mm, wanted)
     partial = _partial(task.room.view(row["id"]))
     try:
         window = view_of(scan.volume, partial / "image.nii")
         scan, phase_window = _phase_view(task, row, scan, partial / "phase.nii")
         write_json(partial / ABOUT, _about(scan, window, phase_window))
         to_disk(partial)
-        _finish(task, scan, listed, stamp)
+        found = {
+            "spacing_mm": spacing_mm,
+            "wanted": wanted,
+            "size": json.dumps(scan.volume.shape),
+            "series": None if listed is None else json.dumps(listed),
+            "stamp": stamp,
+        }
+        _finish(task, row, scan, found)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -123,19 +139,32 @@ def _partial(view: Path) -> Path:
     partial, old = view.with_name("view.partial"), view.with_name("view.old")
     if old.exists() and not view.exists():
         old.rename(view)
-    for left in (partial, old):
+    for left in (partial, old, waiting_view(view)):
         shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(mode=0o700, parents=True)
     return partial
 
 
-def _show(view: Path) -> None:
-    """Put what was just made in the place of what was shown before."""
-    partial, old = view.with_name("view.partial"), view.with_name("view.old")
+def waiting_view(view: Path) -> Path:
+    """Return where a view of another pixel size or series waits until that is segmented."""
+    return view.with_name("view.next")
+
+
+def show_import(base: sqlite3.Connection, task: Task, made: Path, found: dict[str, Any]) -> None:
+    """Put what an import made in the place of what was shown before.
+
+    Inside a transaction, so that no cancelling comes between the files and what is said of them.
+    """
+    view = task.room.view(task.study)
+    old = view.with_name("view.old")
     if view.exists():
         view.rename(old)
-    partial.rename(view)
+    made.rename(view)
     shutil.rmtree(old, ignore_errors=True)
+    names = ", ".join(f"{name} = ?" for name in found)
+    base.execute(
+        f"UPDATE studies SET imported = 1, {names} WHERE id = ?", (*found.values(), task.study)
+    )
 
 
 def _about(
@@ -225,29 +254,30 @@ def _ask(task: Task, needs: str, series: list[dict[str, Any]] | None) -> None:
             finish(base, task.job.id)
 
 
-def _finish(task: Task, scan: Scan, series: list[dict[str, Any]] | None, stamp: str) -> None:
-    run = bool(task.job.settings.get("run"))
-    result = _result_of(task, scan)
+def _finish(task: Task, row: Row, scan: Scan, found: dict[str, Any]) -> None:
+    settings = task.job.settings
+    run = bool(settings.get("run"))
+    seen = row["imported"] or row["result"] is not None
+    other = any(found[key] != row[key] for key in ("spacing_mm", "wanted"))
+    view = task.room.view(task.study)
+    made = view.with_name("view.partial")
+    waits = run and seen and other
+    result = row["result"] if waits else _result_of(task, scan)
     with task.store.transaction() as base:
         if not is_mine(base, task.job):
             return
-        # In here, so that no cancelling comes between the files and what is said of them.
-        _show(task.room.view(task.study))
+        if waits:
+            made.rename(waiting_view(view))
+            settings = settings | {"found": found}
+        else:
+            show_import(base, task, made, found)
         base.execute(
-            "UPDATE studies SET state = ?, imported = 1, size = ?, series = ?, needs = NULL, "
-            "reason = NULL, stamp = ?, result = ? WHERE id = ?",
-            (
-                "waiting" if run else "new",
-                json.dumps(scan.volume.shape),
-                None if series is None else json.dumps(series),
-                stamp,
-                result,
-                task.study,
-            ),
+            "UPDATE studies SET state = ?, needs = NULL, reason = NULL, result = ? WHERE id = ?",
+            ("waiting" if run else "new", result, task.study),
         )
         finish(base, task.job.id)
         if run:
-            add_job(base, "segment", task.study, task.job.settings)
+            add_job(base, "segment", task.study, settings)
 
 
 def _result_of(task: Task, scan: Scan) -> str | None:

@@ -29,7 +29,16 @@ from mmocnet.web.results import (
 )
 from mmocnet.web.store import Row, now
 from mmocnet.web.studies import read_study
-from mmocnet.web.work_import import beside, scan_name, source_path, source_stamp, stamp_of
+from mmocnet.web.work_import import (
+    asked_of,
+    beside,
+    scan_name,
+    show_import,
+    source_path,
+    source_stamp,
+    stamp_of,
+    waiting_view,
+)
 from mmocnet.web.worker import Task
 
 TELL_S = 0.4
@@ -75,10 +84,14 @@ def segment_study(task: Task) -> None:
 
 def _imported(task: Task, row: Row, path: Path) -> dict[str, Any] | None:
     """Return what the import found out; None where files have changed or were lost since."""
-    about = read_about(task.room, row["id"])
-    if about is None or row["stamp"] != source_stamp(task, row, path):
+    view, found = task.room.view(task.study), task.job.settings.get("found")
+    if found is not None:
+        view = waiting_view(view)
+    about = read_about(view)
+    stamp = row["stamp"] if found is None else found["stamp"]
+    if about is None or stamp != source_stamp(task, row, path):
         return None
-    return about if view_is_whole(task.room, row["id"], about) else None
+    return about if view_is_whole(view, about) else None
 
 
 def _is_there(task: Task, result: str, about: dict[str, Any]) -> bool:
@@ -113,14 +126,15 @@ def _import_again(task: Task) -> None:
 def result_id(task: Task, row: Row, about: dict[str, Any]) -> str:
     """Return what makes two runs of a study the same, as a hash."""
     settings = task.job.settings
+    spacing_mm, series = asked_of(task, row)
     extras = [beside(task, row, key) for key in ("phase", "mask")]
     parts = [
         __version__,
         settings["stamp"],
         settings["point"],
         settings["threshold"],
-        row["spacing_mm"],
-        row["wanted"],
+        spacing_mm,
+        series,
         [about[key] for key in ("sha256", "shape", "affine")],
         [stamp_of(one) for one in extras],
     ]
@@ -136,6 +150,7 @@ def _run(task: Task, row: Row, path: Path, out: Path) -> tuple[Segmentation, dic
     cascade = load_cascade(settings["model_path"])
     phase = beside(task, row, "phase") if cascade.settings.reads_phase else None
     mask = beside(task, row, "mask")
+    spacing_mm, series = asked_of(task, row)
     done = segment_file(
         path,
         out,
@@ -146,11 +161,11 @@ def _run(task: Task, row: Row, path: Path, out: Path) -> tuple[Segmentation, dic
             threshold=settings["threshold"],
         ),
         options=FileOptions(
-            row["spacing_mm"],
+            spacing_mm,
             mask,
             overwrite=True,
             phase=phase,
-            series=row["wanted"],
+            series=series,
             name=scan_name(row),
         ),
         cascade=cascade,
@@ -202,11 +217,15 @@ def _keep(task: Task, result: str, found: Segmentation, used: dict[str, Any]) ->
 
 
 def _use(task: Task, result: str) -> None:
-    """Make a result the study's."""
+    """Make a result the study's, with the pixel size and series that it is of."""
+    found = task.job.settings.get("found")
     with task.store.transaction() as base:
-        if is_mine(base, task.job):
-            base.execute(
-                "UPDATE studies SET state = 'ready', reason = NULL, result = ? WHERE id = ?",
-                (result, task.study),
-            )
-            finish(base, task.job.id)
+        if not is_mine(base, task.job):
+            return
+        if found is not None:
+            show_import(base, task, waiting_view(task.room.view(task.study)), found)
+        base.execute(
+            "UPDATE studies SET state = 'ready', reason = NULL, result = ? WHERE id = ?",
+            (result, task.study),
+        )
+        finish(base, task.job.id)

@@ -23,6 +23,16 @@
     return [...over.filter((pixels) => pixels > 0), ...this.brief(out)];
   },
 
+  /** What reaches out of the window to the right, or out of the bar of tools. */
+  beside() {
+    const bar = document.querySelector("#toolbar").getBoundingClientRect();
+    const out = this.visible("header, main, section, aside, nav, button, input, select").filter((element) => {
+      const box = element.getBoundingClientRect();
+      return box.right > innerWidth + 1 || (element.closest("#toolbar") && (box.right > bar.right || box.bottom > bar.bottom));
+    });
+    return this.brief(out);
+  },
+
   nameless() {
     const named = (element) => element.ariaLabel || element.textContent.trim() || element.labels?.length;
     return this.brief(this.visible("button, input, select, canvas[tabindex]").filter((element) => !named(element)));

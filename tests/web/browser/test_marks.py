@@ -198,6 +198,58 @@ def test_minip_hides_marks_and_shows_the_minimum(reader, scan):
         assert got == expected.ravel(order="F")[::4999].tolist()
 
 
+def test_a_projection_has_two_slices_at_least_and_names_its_thickness(sit_down, desk_room):
+    one = sit_down(desk_room).enter("thin").open()
+    spacing = one.page.evaluate("room.view.grid.spacing[2]")
+    one.page.evaluate(
+        """() => {
+          globalThis.asked = [];
+          const minimum = room.view.slab.minimum;
+          room.view.slab.minimum = function (slices) {
+            asked.push(slices);
+            return minimum.call(this, slices);
+          };
+        }"""
+    )
+    # Thinner than two slices, in between, and thicker than the scan.
+    for wish, slices in ((2, 2), (4, 2), (10, 3), (20, 6)):
+        one.find("slab").fill(str(wish))
+        one.until(lambda wish=wish: one.page.evaluate("room.view.slab.shownMm") == wish)
+        thickness = f"{slices * spacing:g} mm"
+        assert one.page.evaluate("asked.at(-1)") == slices
+        assert one.find("slab-mm").inner_text() == thickness
+        names, _ = one.page.evaluate(WRITTEN)
+        assert f"minIP {thickness} - no marks" in [words for words, _ in names]
+
+
+TURNED = """([turns, place]) => {
+  const [clientX, clientY] = place;
+  const marks = document.querySelector("#marks");
+  return turns.map(([deltaY, deltaMode]) => {
+    const before = room.view.cross[2];
+    const turn = { deltaY, deltaMode, clientX, clientY, bubbles: true, cancelable: true };
+    marks.dispatchEvent(new WheelEvent("wheel", turn));
+    return room.view.cross[2] - before;
+  });
+}"""
+
+
+def test_a_notch_of_the_wheel_is_one_slice(reader):
+    middle = [n // 2 for n in reader.shape]
+    place = reader.place(middle)
+
+    def turned(*turns):
+        reader.page.evaluate("(voxel) => room.moveTo(voxel)", middle)
+        return [abs(step) for step in reader.page.evaluate(TURNED, [turns, place])]
+
+    # Pixels, lines and pages, as browsers tell a notch.
+    assert turned((100, 0), (120, 0), (-300, 0), (3, 1), (1, 2), (40, 0)) == [1] * 6
+    # The small steps of a trackpad add up.
+    assert turned(*[(10, 0)] * 8) == [0, 0, 0, 1] * 2
+    assert turned((30, 0), (30, 0), (-30, 0), (100, 0)) == [0, 1, 0, 1]
+    assert turned((0, 0), (39, 0), (1, 0)) == [0, 0, 1]
+
+
 def test_the_slider_gives_the_keys_back_to_the_slices(reader):
     box = reader.find("confidence").bounding_box()
     reader.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 8)

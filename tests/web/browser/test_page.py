@@ -21,6 +21,32 @@ def test_nothing_is_cut_off(sit_down, read_room, size):
     assert check(one, "outside") == []
 
 
+@pytest.mark.parametrize("size", [(1152, 700), (1024, 640), (853, 480)])
+def test_a_small_window_leaves_all_usable(sit_down, desk_room, size):
+    name = "sub-01_ses-01_acq-swi_run-01_T2starw.nii.gz"
+    desk_room.change(name=name, state="failed", reason="expected a mask on the scan's grid")
+    one = sit_down(desk_room, *size).enter("small")
+    cell = one.find(f"study-{desk_room.study}").locator("td.name").bounding_box()
+    assert cell["width"] >= 150
+    assert cell["height"] < 120
+    assert one.page.locator(".studies").bounding_box()["height"] >= 240
+    assert check(one, "beside") == []
+    one.find("read-" + desk_room.study).scroll_into_view_if_needed()
+    one.open()
+    one.page.evaluate("room.view.hasPhase = true")
+    one.key("e")
+    one.find("phase-on").wait_for()
+    assert check(one, "beside") == []
+    assert one.find("findings").bounding_box()["height"] >= 150
+    assert one.page.locator("#marks").bounding_box()["height"] >= 250
+    one.key("Escape")
+    # What lies below the edge of the panel is scrolled to.
+    one.find("accept").click()
+    one.saved()
+    one.find("back").click()
+    one.find("search").wait_for()
+
+
 def test_the_notice_is_always_there(sit_down, read_room):
     one = sit_down(read_room).enter("notice")
     words = "Research use only - not a medical device"
@@ -90,6 +116,50 @@ def test_long_names_and_all_live_keys_leave_what_matters_in_sight(sit_down, read
     one.find("back").click()
     one.find(f"study-{read_room.study}").get_by_text("Dr Unusually").wait_for()
     assert check(one, "outside") == []
+
+
+def test_the_address_names_the_open_study_and_nothing_else(sit_down, desk_room):
+    one = sit_down(desk_room).enter("address").open()
+    page, here = one.page, f"{desk_room.base}/#{desk_room.study}"
+    assert page.url == here
+    page.reload()
+    one.until(lambda: page.evaluate("globalThis.room?.ready"))
+    page.go_back()
+    one.find("search").wait_for()
+    assert page.url == f"{desk_room.base}/"
+    assert one.state()["study"] is None
+    page.go_forward()
+    one.until(lambda: page.evaluate("room.ready"))
+    # The link past the head of the page leaves the address as it is.
+    page.locator(".skip").focus()
+    one.key("Enter")
+    assert page.evaluate("document.activeElement.id") == "marks"
+    assert page.url == here
+    one.find("back").click()
+    assert page.url == f"{desk_room.base}/"
+    session = page.context.new_cdp_session(page)
+    visited = [each["url"] for each in session.send("Page.getNavigationHistory")["entries"]]
+    assert here in visited
+    assert not any(desk_room.token in url or "?" in url for url in visited)
+
+
+def test_going_back_closes_what_asks_of_the_study_that_is_left(sit_down, desk_room):
+    one = sit_down(desk_room).enter("back and forth").open()
+    one.key("g")
+    one.find("dialog-confirm").wait_for()
+    one.page.go_back()
+    one.find("dialog-confirm").wait_for(state="detached")
+    one.find("search").wait_for()
+    assert desk_room.rows("SELECT * FROM events") == []
+
+
+def test_an_address_of_no_study_leads_to_the_list(sit_down, desk_room):
+    one = sit_down(desk_room).enter("no study")
+    one.page.goto(f"{desk_room.base}/#ffffffffffffffff")
+    one.find("toast").get_by_text("there is no such study").wait_for()
+    assert one.page.url == f"{desk_room.base}/"
+    assert one.find("search").is_visible()
+    one.allow("404")
 
 
 def test_nothing_is_said_to_be_saved_in_a_study_where_nothing_was(sit_down, read_room):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmocnet.web.studies import NewStudy, add_study
+
 
 @pytest.fixture
 def picture(tmp_path, scan, own_room):
@@ -196,6 +198,13 @@ def test_the_threshold_that_was_given_is_shown_and_chosen_again(sit_down, desk_r
     assert "tiny, threshold 0.80;" in one.page.locator(".technique").inner_text()
 
 
+def asked(room):
+    """Return what waits to be done, with the pixel size and the series that it is asked for."""
+    jobs = room.rows("SELECT kind, settings FROM jobs WHERE state = 'waiting'")
+    given = [(kind, json.loads(settings)) for kind, settings in jobs]
+    return [(kind, one["spacing_mm"], one["series"]) for kind, one in given]
+
+
 def test_the_pixel_size_of_a_picture_can_be_put_right(sit_down, desk_room):
     desk_room.change(source="picture", spacing_mm=2.0)
     one = sit_down(desk_room).enter("pixel size")
@@ -206,8 +215,7 @@ def test_the_pixel_size_of_a_picture_can_be_put_right(sit_down, desk_room):
     one.find("dialog-run").get_by_text("0.02 to 20").wait_for()
     one.find("run-spacing").fill("0.4")
     one.find("run-ok").click()
-    one.until(lambda: desk_room.rows("SELECT spacing_mm FROM studies") == [(0.4,)])
-    assert desk_room.rows("SELECT kind FROM jobs") == [("import",)]
+    one.until(lambda: asked(desk_room) == [("import", 0.4, None)])
 
 
 def test_a_pixel_size_that_is_left_as_it_was_is_not_sent(sit_down, desk_room):
@@ -217,6 +225,33 @@ def test_a_pixel_size_that_is_left_as_it_was_is_not_sent(sit_down, desk_room):
     with one.page.expect_request("**/studies/run") as sent:
         one.find("run-ok").click()
     assert "spacing_mm" not in sent.value.post_data_json
+
+
+def test_a_pixel_size_that_was_cancelled_is_neither_shown_nor_run(sit_down, desk_room):
+    desk_room.change(source="picture", spacing_mm=0.58)
+    one = sit_down(desk_room).enter("cancelled size")
+    row = one.find(f"study-{desk_room.study}")
+    one.find(f"run-{desk_room.study}").click()
+    assert one.find("run-spacing").input_value() == "0.58"
+    one.find("run-spacing").fill("0.7")
+    one.find("run-ok").click()
+    one.until(lambda: asked(desk_room) == [("import", 0.7, None)])
+    row.get_by_role("button", name="Cancel").click()
+    one.until(lambda: "cancelled" in row.inner_text())
+    one.find(f"run-{desk_room.study}").click()
+    assert one.find("run-spacing").input_value() == "0.58"
+    one.find("run-ok").click()
+    one.until(lambda: asked(desk_room) == [("segment", None, None)])
+
+
+def test_a_picture_is_not_run_without_its_pixel_size(sit_down, desk_room):
+    desk_room.change(source="picture", state="cancelled", result=None, imported=0)
+    one = sit_down(desk_room).enter("no size")
+    one.find(f"run-{desk_room.study}").click()
+    assert one.find("run-spacing").input_value() == ""
+    one.find("run-ok").click()
+    one.find("dialog-run").get_by_text("0.02 to 20").wait_for()
+    assert asked(desk_room) == []
 
 
 def test_another_series_can_be_chosen(sit_down, desk_room):
@@ -231,7 +266,31 @@ def test_another_series_can_be_chosen(sit_down, desk_room):
     assert one.find("run-series").inner_text().split("\n") == ["SWI", "series 4"]
     one.find("run-series").select_option("4")
     one.find("run-ok").click()
-    one.until(lambda: desk_room.rows("SELECT wanted FROM studies") == [("4",)])
+    one.until(lambda: asked(desk_room) == [("import", None, "4")])
+    # It is the study's own only when it is segmented.
+    row = one.find(f"study-{desk_room.study}")
+    row.get_by_role("button", name="Cancel").click()
+    one.until(lambda: "cancelled" in row.inner_text())
+    one.find(f"run-{desk_room.study}").click()
+    assert one.find("run-series").input_value() == "3"
+    one.find("run-ok").click()
+    one.until(lambda: asked(desk_room) == [("segment", None, None)])
+
+
+@pytest.mark.parametrize("role", ["phase", "mask"])
+def test_a_phase_or_mask_with_two_scans_is_not_lost_in_silence(sit_down, desk_room, tmp_path, role):
+    one = sit_down(desk_room).enter("two scans")
+    paths = [tmp_path / name for name in ("one.nii", "two.nii", "beside.nii")]
+    for path in paths:
+        path.write_bytes(b"content")
+    one.page.get_by_text("Phase or mask for the next scan").click()
+    one.find(f"new-{role}").set_input_files(paths[2])
+    one.find("pick-files").set_input_files(paths[:2])
+    one.find("toast").get_by_text("belong to one study, got 2 studies").wait_for()
+    # It still stands there for one of them.
+    assert one.find(f"new-{role}").evaluate("(input) => input.files.length") == 1
+    assert desk_room.rows("SELECT id FROM studies") == [(desk_room.study,)]
+    one.allow("400")
 
 
 def test_phase_and_mask_count_for_the_size_of_an_upload(sit_down, desk_room, tmp_path):
@@ -292,6 +351,36 @@ def test_the_list_is_searched_and_filtered(sit_down, read_room):
     assert not row.is_visible()
     one.find("filter").select_option("unread")
     assert row.is_visible()
+
+
+def test_what_is_shown_is_run_and_all_that_waits_is_cancelled(sit_down, desk_room):
+    one = sit_down(desk_room).enter("run shown")
+    states = ["new", "failed", "cancelled", "new", "waiting"]
+    with desk_room.desk.store.transaction() as base:
+        for number, state in enumerate(states):
+            add_study(base, NewStudy(f"s{number}", f"sub-{number}.nii", "nifti", "upload"), state)
+        base.execute("UPDATE studies SET needs = 'series' WHERE id = 's3'")
+    button = one.find("run-shown")
+
+    def found():
+        return desk_room.rows("SELECT id, state FROM studies WHERE id LIKE 's%' ORDER BY id")
+
+    # One that is read, one that has a question, and one that waits cannot be run.
+    one.until(lambda: button.inner_text() == "Run 3 shown")
+    one.find("search").fill("sub-1")
+    assert button.inner_text() == "Run 1 shown"
+    button.click()
+    one.until(lambda: found()[1] == ("s1", "waiting"))
+    assert [state for _, state in found()] == ["new", "waiting", "cancelled", "new", "waiting"]
+    one.until(button.is_disabled)
+    assert button.inner_text() == "Run 0 shown"
+    one.find("search").fill("")
+    one.find("filter").select_option("cancelled")
+    assert button.inner_text() == "Run 1 shown"
+    one.find("cancel-waiting").get_by_text("Cancel all 2 waiting").click()
+    one.find("cancel-waiting").wait_for(state="hidden")
+    assert [state for _, state in found()] == ["new", "cancelled", "cancelled", "new", "cancelled"]
+    assert desk_room.rows("SELECT state FROM jobs") == [("cancelled",)]
 
 
 def test_without_the_token_there_is_nothing(sit_down, read_room):

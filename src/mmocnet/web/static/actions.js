@@ -2,13 +2,25 @@
 
 import { confirm } from "./dialogs.js";
 import { number } from "./dom.js";
-import { loadReading, pending, send } from "./events.js";
-import { emit, state } from "./state.js";
-import { fit, moveTo, view } from "./viewer.js";
-import { encode } from "./voxels.js";
+import { loadReading, madeBy, pending, send } from "./events.js";
+import { emit, keyed, state } from "./state.js";
+import { fit, moveTo, redrawMarks, view } from "./viewer.js";
+import { VoxelSet, encode, flat } from "./voxels.js";
 
 /** @returns {?Object} The selected finding. */
 export const selected = () => state.reading?.findings.get(state.selected) ?? null;
+
+/** The one added last, until it has a name or another is selected: what is done meanwhile is meant for it. */
+let adding = null;
+/** All that the server has not named yet. @type {Set<Object>} */
+const unnamed = new Set();
+
+const isOpen = ({ study, reader }) => Boolean(state.reading) && state.study === study && state.reader === reader;
+
+const beingAdded = () => (adding && isOpen(adding) ? adding : null);
+
+/** @returns {?Object} What verdicts and strokes are meant for: the finding that is being added, else the selected one. */
+export const target = () => beingAdded() ?? selected();
 
 /** Show one sentence to the reader. @param {string} words @param {"info"|"problem"} [kind] */
 export function tell(words, kind = "info") {
@@ -18,6 +30,7 @@ export function tell(words, kind = "info") {
 
 /** Select a finding. @param {?string} id @param {boolean} [jump] - Also bring it into all panes. */
 export function select(id, jump = true) {
+  adding = null;
   state.selected = id;
   state.awaitingReason = false;
   const finding = selected();
@@ -50,20 +63,27 @@ function guarded(promise) {
   return promise;
 }
 
+/** Send what is done to a finding; the answer to its `add` names one that has no name yet. */
+function sendOf(kind, finding, payload = {}) {
+  guarded(send(kind, { finding: finding.id, ...payload }, finding.sent));
+}
+
+const tellToSelect = () => tell(`Select a finding first: click it${keyed("next", ", or press ")}.`);
+
 function judge(change, advance) {
-  const finding = selected();
+  const finding = target();
   if (!finding) {
-    tell("Select a finding first: click it, or press N.");
+    tellToSelect();
     return;
   }
   const wasOpen = !finding.verdict;
   const verdict = { verdict: finding.verdict, reason: finding.reason, certainty: finding.certainty, ...change };
   // Shown at once; the server's answer comes after and is what counts.
   Object.assign(finding, verdict);
-  guarded(send("verdict", { finding: finding.id, ...verdict }));
+  sendOf("verdict", finding, verdict);
   state.awaitingReason = false;
   if (advance && wasOpen) {
-    if (!go(1, true)) tell("All shown findings are judged. Press G when the reading is complete.");
+    if (!go(1, true)) tell(`All shown findings are judged.${keyed("complete", " Press ", " when the reading is complete.")}`);
   }
   emit("reading");
   emit("selection");
@@ -77,9 +97,10 @@ export const acceptAs = (certainty) => judge({ verdict: "accept", reason: null, 
 
 /** Take the verdict on the selected finding back. */
 export function clearVerdict() {
-  const finding = selected();
+  const finding = target();
   if (finding?.origin === "reader") {
-    guarded(send("remove", { finding: finding.id }));
+    adding = null;
+    sendOf("remove", finding);
   } else if (finding) {
     judge({ verdict: null, reason: null, certainty: null }, false);
   }
@@ -87,8 +108,8 @@ export function clearVerdict() {
 
 /** Start a rejection: the next key gives the reason. */
 export function reject() {
-  if (!selected()) {
-    tell("Select a finding first: click it, or press N.");
+  if (!target()) {
+    tellToSelect();
     return;
   }
   state.awaitingReason = true;
@@ -98,12 +119,13 @@ export function reject() {
 /** Reject the selected finding. @param {?string} reason */
 export const rejectFor = (reason) => judge({ verdict: "reject", reason, certainty: null }, true);
 
-/** Leave what was begun: a rejection, a tool. */
+/** Leave what was begun: a rejection, a tool, else the selected finding. */
 export function leave() {
   if (state.awaitingReason) {
     state.awaitingReason = false;
     emit("selection");
   } else {
+    if (state.tool === "navigate") select(null);
     setTool("navigate");
   }
 }
@@ -114,9 +136,11 @@ export function leave() {
  */
 export async function add(seed = view.cross) {
   if (!state.reading) return;
+  const at = flat(seed, state.reading.shape);
+  if ([...unnamed].some((one) => isOpen(one) && one.set.has(at))) return;
   const holder = state.reading.holder(seed);
   if (holder) take(holder);
-  else await added(send("add", { seed }));
+  else await make({ seed }, [at]);
 }
 
 /** Take what is there already as what was meant. @param {Object} finding */
@@ -133,27 +157,64 @@ function take(finding) {
   }
 }
 
-async function added(promise) {
+/**
+ * Make a finding, which is selected when the server has named it; until then, or where it is refused, none is.
+ * @param {Object} payload - Of the event.
+ * @param {Iterable<number>} voxels - What is known of its outline.
+ */
+async function make(payload, voxels) {
+  const { study, reader, reading } = state;
+  const set = new VoxelSet(Uint32Array.from(voxels).sort(), reading.shape);
+  const made = { id: null, origin: "reader", verdict: "accept", reason: null, certainty: null, set, strokes: [], study, reader };
+  made.sent = send("add", payload);
+  unnamed.add(made);
+  adding = made;
+  Object.assign(state, { selected: null, awaitingReason: false });
+  showFresh();
+  emit("selection");
   try {
-    const answer = await promise;
-    const found = answer?.changed.find((finding) => finding.origin === "reader");
-    if (found) select(found.id, false);
+    name(made, madeBy(await made.sent).id);
   } catch (problem) {
+    // Where one is being drawn, it is a finding of its own.
+    for (const stroke of made.strokes) stroke.target = null;
     tell(problem.message, "problem");
   }
+  unnamed.delete(made);
+  showFresh();
+  if (made !== beingAdded()) return;
+  adding = null;
+  state.selected = made.id;
+  state.awaitingReason &&= made.id !== null;
+  emit("selection");
 }
 
-/** Send a stroke on a finding. @param {Iterable<number>} voxels @param {string} id @param {boolean} erase */
-export function repaint(voxels, id, erase) {
-  guarded(send("paint", { finding: id, voxels: encode(voxels), erase }));
+/** Give a finding its name, and show on it what was done before it had one. */
+function name(made, id) {
+  made.id = id;
+  const finding = isOpen(made) && state.reading.findings.get(id);
+  if (!finding) return;
+  const { verdict, reason, certainty } = made;
+  Object.assign(finding, { verdict, reason, certainty });
+  for (const stroke of made.strokes) stroke.show();
+  emit("reading");
+}
+
+/** Show the voxels that are no finding's yet. @param {Iterable<number>} [voxels] - Of a stroke that is being drawn. */
+export function showFresh(voxels = []) {
+  if (!view.grid) return;
+  const none = new VoxelSet(new Uint32Array(), view.grid.shape);
+  const held = [...unnamed].filter(isOpen).flatMap(({ set }) => [...set.indices]);
+  view.fresh = none.changed([...held, ...voxels], []);
+  redrawMarks();
+}
+
+/** Send a stroke on a finding. @param {Iterable<number>} voxels @param {Object} finding @param {boolean} erase */
+export function repaint(voxels, finding, erase) {
+  sendOf("paint", finding, { voxels: encode(voxels), erase });
 }
 
 /** Send a stroke that is a finding of its own; it is shown before it is sent. @param {Iterable<number>} voxels */
-export async function draw(voxels) {
-  await added(send("add", { voxels: encode(voxels) }));
-  view.fresh = null;
-  emit("view");
-}
+export const draw = (voxels) => make({ voxels: encode(voxels) }, voxels);
 
 /** Take the last event back, or do it again. @param {"undo"|"redo"} kind */
 export async function history(kind) {
@@ -165,7 +226,7 @@ export async function history(kind) {
   try {
     const answer = await send(kind, {});
     const changed = answer?.changed[0];
-    if (changed && !answer.changed.some((finding) => finding.id === state.selected)) select(changed.id);
+    if (changed && !beingAdded() && !answer.changed.some((finding) => finding.id === state.selected)) select(changed.id);
   } catch (problem) {
     tell(problem.message, "problem");
   }

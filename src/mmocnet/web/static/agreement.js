@@ -12,6 +12,10 @@ const MACHINE = "machine";
 let first;
 let second;
 let found;
+/** The last event of the open reading when it was compared. */
+let compared;
+/** Number of the comparison that was asked for last: its answer alone counts. */
+let turn = 0;
 
 const nameOf = (id) => (id === MACHINE ? "the machine" : (state.room.readers.find((reader) => reader.id === id)?.name ?? "a reader"));
 
@@ -27,18 +31,30 @@ export async function open() {
 }
 
 async function compare() {
-  found = null;
+  const asked = ++turn;
+  const { study, reader, reading } = state;
+  compared = reading.revision;
+  let answer = null;
   let problem = "";
   try {
-    found = await api.agreement(state.study.id, state.study.result, first, second);
+    answer = await api.agreement(study.id, study.result, first, second);
   } catch (failure) {
     problem = failure.message;
     if (failure.status === 409) emit("outdated");
   }
+  // It was closed, or asked for anew; or the study was left, or handed to another reader.
+  if (asked !== turn || state.study !== study || state.reader !== reader || !state.reading) return;
+  found = answer;
   showInstead(() => draw(problem));
 }
 
+function close() {
+  turn++;
+  showInstead(null);
+}
+
 function draw(problem) {
+  if (state.reading.revision !== compared) compare();
   const who = [[MACHINE, "the machine"], ...state.room.readers.map((reader) => [reader.id, reader.name])];
   const pick = (test, value, set) =>
     choice(who, value, { test, onchange: (event) => {
@@ -48,7 +64,7 @@ function draw(problem) {
   const top = h(
     "div",
     { class: "block", test: "agreement-panel" },
-    h("div", { class: "row" }, h("h2", { class: "grow", text: "Agreement" }), h("button", { type: "button", class: "quiet", test: "agreement-close", onclick: () => showInstead(null), text: "Back to findings" })),
+    h("div", { class: "row" }, h("h2", { class: "grow", text: "Agreement" }), h("button", { type: "button", class: "quiet", test: "agreement-close", onclick: close, text: "Back to findings" })),
     h(
       "div",
       { class: "row" },
@@ -66,8 +82,8 @@ function draw(problem) {
 
 function figures() {
   const rows = [
-    [`Microbleeds of ${nameOf(first)}`, found.n_first],
-    [`Microbleeds of ${nameOf(second)}`, found.n_second],
+    [`Microbleeds of ${nameOf(found.first)}`, found.n_first],
+    [`Microbleeds of ${nameOf(found.second)}`, found.n_second],
     ["Marked by both", found.matched],
     ["Kappa over judged places", number(found.kappa, 2)],
     ["Dice of all voxels", number(found.voxel_dice, 2)],
@@ -83,6 +99,7 @@ function list() {
 
 function item(one) {
   const words = (verdict) => ({ accept: "microbleed", reject: "not one" })[verdict] ?? verdict ?? "no mark";
+  const own = finding(one);
   const mm = one.centre_mm.map((value) => value.toFixed(0)).join(", ");
   return h(
     "li",
@@ -90,17 +107,25 @@ function item(one) {
     h(
       "button",
       { type: "button", class: "place", onclick: () => jump(one) },
-      h("span", { text: `${nameOf(first)}: ${words(one.first)}` }),
-      h("span", { text: `${nameOf(second)}: ${words(one.second)}` }),
-      h("span", { class: "small num", text: `${state.reading.findings.has(one.id) ? `finding ${state.reading.label(state.reading.findings.get(one.id))}, ` : ""}at ${mm} mm` }),
+      h("span", { text: `${nameOf(found.first)}: ${words(one.first)}` }),
+      h("span", { text: `${nameOf(found.second)}: ${words(one.second)}` }),
+      h("span", { class: "small num", text: `${own ? `finding ${state.reading.label(own)}, ` : ""}at ${mm} mm` }),
     ),
   );
 }
 
+/** What is meant of the open reading; another reader's own findings are not in it, though they have the same names. */
+function finding(one) {
+  const whose = found[one.side];
+  const known = one.id.startsWith("m") || whose === state.reader.id;
+  return known ? state.reading.findings.get(one.id) : undefined;
+}
+
 function jump(one) {
-  if (state.reading.findings.has(one.id)) select(one.id);
-  else if (one.centre_voxel) moveTo(one.centre_voxel, true);
-  else moveTo(voxelOf(one.centre_mm), true);
+  const own = finding(one);
+  // With none selected, the next verdict is not for one that is elsewhere.
+  select(own?.id ?? null);
+  if (!own) moveTo(voxelOf(one.centre_mm), true);
 }
 
 /** The voxel at a place of the world, by the inverse of the scan's affine. */

@@ -51,6 +51,7 @@ export const agreement = (id, result, first, second) =>
 export const attach = (id, form) => request("POST", `/studies/${id}/files`, { form });
 export const audit = (id, reader) => get(`/studies/${id}/audit?reader=${reader}`);
 export const cancel = (id) => post(`/studies/${id}/cancel`);
+export const cancelWaiting = () => post("/studies/cancel");
 export const detach = (id, role) => request("DELETE", `/studies/${id}/files/${role}`);
 export const exportFile = (job) => `/api/exports/${job}/file`;
 export const exportState = (job) => get(`/exports/${job}`);

@@ -11,6 +11,8 @@ const OFFLINE = {
   locked: "The server was started anew. Open the address that it printed, in this browser: this page then goes on by itself.",
 };
 let timer = 0;
+/** What `saved` said last, so that it is said once. */
+let said = "";
 
 function toast() {
   const element = byId("toast");
@@ -19,6 +21,8 @@ function toast() {
   element.className = kind === "problem" ? "toast bad" : "toast";
   element.hidden = false;
   clearTimeout(timer);
+  // Why work was lost stands until another sentence comes, or something is saved.
+  if (saved.state === "refused" && saved.message === words) return;
   timer = setTimeout(() => {
     element.hidden = true;
   }, TOAST_MS);
@@ -44,8 +48,13 @@ function drawSaved() {
   };
   element.textContent = words[saved.state];
   element.className = `saved ${saved.state}`;
+  element.title = saved.message;
+  // The page's head is drawn anew each time that the list is: that is no news.
+  if (saved.message === said) return;
+  if (byId("toast").textContent === said) byId("toast").hidden = true;
+  said = saved.message;
   if (saved.state === "refused") {
-    state.message = { words: saved.message, kind: "problem" };
+    state.message = { words: said, kind: "problem" };
     toast();
   }
 }

@@ -1,12 +1,10 @@
 /** A round brush in millimetres, in the plane of the pane where it is used. */
 
-import { draw, repaint, select } from "./actions.js";
+import { draw, repaint, select, showFresh, target } from "./actions.js";
 import { PLANES } from "./geometry.js";
 import { emit, state } from "./state.js";
 import { redrawMarks, view } from "./viewer.js";
-import { VoxelSet, flat } from "./voxels.js";
-
-const FAR_MM = 10;
+import { flat } from "./voxels.js";
 
 /**
  * Voxels whose centres lie in a disc; the one under its middle always counts.
@@ -45,23 +43,26 @@ export class Stroke {
     Object.assign(this, { pane, erase, last: start });
     this.voxels = new Set();
     this.radius = state.brushMm / 2;
-    const under = disc(view.grid, pane.plane, start, this.radius);
-    this.target = this.choose(under, start);
-    this.before = this.target?.set;
-    this.paint(under);
+    this.target = null;
+    if (erase) this.belongTo(this.erased(start));
+    this.paint(start);
   }
 
-  /** The finding that the stroke belongs to: the selected one if near, else for erasing the one under it. */
-  choose(under, start) {
-    const chosen = state.reading.findings.get(state.selected);
+  /** The finding that the eraser is on: the selected one, else the one under it. */
+  erased(start) {
+    const under = disc(view.grid, this.pane.plane, start, this.radius);
     const holds = (finding) => under.some((voxel) => finding.set.has(voxel));
-    if (this.erase) {
-      if (chosen && holds(chosen)) return chosen;
-      const hit = state.reading.visible(state.threshold).find(holds) ?? null;
-      if (hit) select(hit.id, false);
-      return hit;
-    }
-    return chosen && distance(chosen, start) <= FAR_MM ? chosen : null;
+    const chosen = target();
+    if (chosen && holds(chosen)) return chosen;
+    const hit = state.reading.visible(state.threshold).find(holds) ?? null;
+    if (hit) select(hit.id, false);
+    return hit;
+  }
+
+  /** @param {?Object} finding - What the stroke changes; one that has no name yet shows it when it has. */
+  belongTo(finding) {
+    this.target = finding;
+    finding?.strokes?.push(this);
   }
 
   /** @param {number[]} to - Voxel with decimals. */
@@ -71,27 +72,38 @@ export class Stroke {
     const steps = Math.max(1, Math.ceil(mm / Math.max(0.25, this.radius / 2)));
     for (let n = 1; n <= steps; n++) {
       const between = to.map((value, axis) => this.last[axis] + ((value - this.last[axis]) * n) / steps);
-      this.paint(disc(grid, this.pane.plane, between, this.radius));
+      this.paint(between);
     }
     this.last = to;
   }
 
-  paint(voxels) {
-    for (const voxel of voxels) this.voxels.add(voxel);
-    if (this.target) this.target.set = this.erase ? this.before.changed([], this.voxels) : this.before.changed(this.voxels, []);
-    else if (!this.erase) view.fresh = new VoxelSet(Uint32Array.from(this.voxels), view.grid.shape);
-    redrawMarks();
+  paint(middle) {
+    for (const voxel of disc(view.grid, this.pane.plane, middle, this.radius)) this.voxels.add(voxel);
+    if (!this.target && !this.erase && reaches(target(), middle)) this.belongTo(target());
+    if (this.target) this.show();
+    showFresh(this.target ? [] : this.voxels);
+  }
+
+  /** Show it on the finding; an answer of the server's may have replaced that meanwhile. */
+  show() {
+    const finding = state.reading?.findings.get(this.target.id) ?? this.target;
+    finding.set = this.erase ? finding.set.changed([], this.voxels) : finding.set.changed(this.voxels, []);
   }
 
   /** Send what was drawn. */
   end() {
-    if (this.target) repaint(this.voxels, this.target.id, this.erase);
+    if (this.target) repaint(this.voxels, this.target, this.erase);
     else if (!this.erase) draw(this.voxels);
     emit("reading");
   }
 }
 
-function distance(finding, voxel) {
+/** Whether a brush there extends a finding: it touches its outline or is within its own width of it. */
+function reaches(finding, middle) {
+  if (!finding || finding.verdict === "reject") return false;
   const { spacing } = view.grid;
-  return Math.hypot(...finding.centre_voxel.map((n, axis) => (n - voxel[axis]) * spacing[axis]));
+  // Between the sides of voxels: those that touch are 0 mm apart.
+  const gap = (n, axis) => Math.max(0, Math.abs(n - Math.round(middle[axis])) - 1) * spacing[axis];
+  const near = (voxel) => Math.hypot(...voxel.map(gap)) <= state.brushMm;
+  return [...finding.set.bySlice(0).values()].some((voxels) => voxels.some(near));
 }

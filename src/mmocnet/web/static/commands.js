@@ -8,7 +8,7 @@ import * as viewer from "./viewer.js";
 const { view } = viewer;
 const open = () => Boolean(view.grid);
 const reading = () => Boolean(state.reading);
-const chosen = () => Boolean(actions.selected());
+const chosen = () => Boolean(actions.target());
 const asking = () => state.awaitingReason;
 const deep = () => open() && view.grid.shape[state.study.about.slice_axis] > 1;
 
@@ -84,7 +84,7 @@ export const COMMANDS = [
   { id: "eraser", name: "Eraser", keys: ["x"], group: "Edit", when: reading, bar: () => !asking() && reading(), run: () => actions.setTool(state.tool === "eraser" ? "navigate" : "eraser") },
   { id: "smaller", name: "Smaller", long: "Smaller brush", keys: ["["], group: "Edit", when: reading, bar: () => state.tool === "brush" || state.tool === "eraser", run: () => actions.resizeBrush(-1), repeat: true },
   { id: "larger", name: "Larger", long: "Larger brush", keys: ["]"], group: "Edit", when: reading, bar: () => state.tool === "brush" || state.tool === "eraser", run: () => actions.resizeBrush(1), repeat: true },
-  { id: "leave", name: "Leave", long: "Leave the tool, or the question for a reason", keys: ["Escape"], group: "Edit", when: () => true, bar: () => asking() || state.tool !== "navigate", run: actions.leave },
+  { id: "leave", name: "Leave", long: "Leave the tool, or the question for a reason; else select nothing", keys: ["Escape"], group: "Edit", when: () => true, bar: () => asking() || state.tool !== "navigate", run: actions.leave },
   { id: "marks", name: "Marks", long: "Hide or show marks; hold to peek", keys: ["h"], group: "View", when: open, bar: () => !asking() && open(), run: marks },
   { id: "minip", name: "minIP", long: "Minimum projection on or off", keys: ["s"], group: "View", when: deep, bar: () => !asking(), run: slab },
   { id: "phase", name: "Phase", long: "Phase beside the scan", keys: ["f"], group: "View", when: () => view.hasPhase, bar: () => !asking() && view.hasPhase, run: () => viewer.toggle("phase") },

@@ -13,8 +13,10 @@ const PASSING = [0, 401, 503, 507];
 export const AGAIN =
   "This scan was analysed again: the new result is the one to read. Marks that were saved stay with the earlier result; one not saved yet is not taken over.";
 
-/** @type {{state: "idle"|"saving"|"saved"|"failed", at: ?Date, message: string}} */
+/** @type {{state: "idle"|"saving"|"saved"|"failed"|"refused", at: ?Date, message: string}} */
 export const saved = { state: "idle", at: null, message: "" };
+/** What `saved` said last of events that are done with. */
+let settled = { state: "idle", message: "" };
 const queue = [];
 let busy = false;
 
@@ -42,14 +44,24 @@ export function forgetSaved() {
 
 /** Say that an event is durable; of a study that was left nothing is said. */
 function markDone(item) {
+  mark(isOpen(item) ? "saved" : "idle");
   if (queue.length > 1) mark("saving");
-  else mark(isOpen(item) ? "saved" : "idle");
 }
 
 function mark(kind, message = "") {
-  saved.state = kind;
-  saved.message = message;
   if (kind === "saved") saved.at = new Date();
+  if (kind !== "saving" && kind !== "failed") settled = { state: kind, message };
+  say({ state: kind, message });
+}
+
+/** Say what was said before an event with which nothing was lost. */
+function unmark(item) {
+  if (!isOpen(item)) mark("idle");
+  say(queue.length > 1 ? { state: "saving", message: "" } : settled);
+}
+
+function say(words) {
+  Object.assign(saved, words);
   emit("saved");
 }
 
@@ -57,17 +69,22 @@ function mark(kind, message = "") {
  * Send an event.
  * @param {string} kind
  * @param {Object} payload
+ * @param {?Promise<Object>} [adds] - What `send` returned for the `add` that makes the finding which is meant.
  * @returns {Promise<Object>} The server's answer, when it is durable; refused events reject.
  */
-export function send(kind, payload) {
-  return new Promise((resolve, reject) => {
-    const { study, reader, reading } = state;
-    const of = { study: study.id, reader: reader.id, result: reading.result, revision: reading.revision };
-    queue.push({ id: newId(), ...of, kind, payload, resolve, reject, tries: 0, failures: 0 });
-    mark("saving");
-    work();
-  });
+export function send(kind, payload, adds = null) {
+  const { study, reader, reading } = state;
+  const of = { study: study.id, reader: reader.id, result: reading.result, revision: reading.revision };
+  const item = { id: newId(), ...of, kind, payload, adds, tries: 0, failures: 0 };
+  item.answer = new Promise((resolve, reject) => Object.assign(item, { resolve, reject }));
+  queue.push(item);
+  mark("saving");
+  work();
+  return item.answer;
 }
+
+/** @param {Object} answer - To an `add`. @returns {Object} The finding that it made; others that lost voxels to it come before. */
+export const madeBy = (answer) => answer.changed.findLast((finding) => finding.origin === "reader");
 
 /** @returns {boolean} Whether this reader begins every study blind. */
 export const blindFirst = () => recall(`blind.${state.reader?.id}`, false);
@@ -120,6 +137,7 @@ async function work() {
 /** Go on without an event, as one of a study that is deleted; those of others must still be sent. */
 function giveUp(item, problem) {
   mark("refused", problem.message);
+  dropMeant(item, problem);
   item.reject(problem);
   return "done";
 }
@@ -139,7 +157,8 @@ function passes(item, { status }) {
 
 async function attempt(item) {
   item.tries++;
-  const { study, id, reader, result, revision, kind, payload } = item;
+  const { study, id, reader, result, revision, kind, payload, adds } = item;
+  if (adds) payload.finding = madeBy(await adds).id;
   try {
     const answer = await api.sendEvent(study, { id, reader, result, revision, kind, payload });
     await take(item, answer);
@@ -170,10 +189,10 @@ async function take(item, answer) {
 async function refuse(item, problem) {
   if (problem.status === 409) return outdated(item, problem);
   if (problem.status >= 500) problem.message = `The server failed at this mark ${MOST_FAILURES} times, and it is not saved; those after it are. It says: ${problem.message}`;
-  mark("refused", problem.message);
-  // An undo that was meant for this mark must not take back the one before it.
-  const [next] = laterOf(item);
-  if (next?.kind === "undo") drop(next, problem);
+  const lost = losesWork(item);
+  dropMeant(item, problem);
+  if (lost) mark("refused", problem.message);
+  else unmark(item);
   await reload(item);
   item.reject(problem);
   return "done";
@@ -191,6 +210,26 @@ async function outdated(item, problem) {
   item.reject(problem);
   if (again) emit("outdated");
   return "done";
+}
+
+/** Whether work is lost with an event: not where it asked for what may not be there, a dark spot or what can be undone. */
+function losesWork(item) {
+  const asks = item.kind === "undo" || item.kind === "redo" || (item.kind === "add" && !item.payload.voxels);
+  const drawn = laterOf(item).some((later) => later.adds === item.answer && later.payload.voxels);
+  return !asks || drawn;
+}
+
+/** Drop what was done to a finding that is not made, and undos that were meant for this: they must not take back what was before. */
+function dropMeant(item, problem) {
+  let undos = 1;
+  for (const later of laterOf(item)) {
+    const meant = later.adds === item.answer;
+    const undoes = later.kind === "undo" && undos > 0;
+    if (meant || undoes) drop(later, problem);
+    if (meant) undos++;
+    else if (undoes) undos--;
+    else undos = 0;
+  }
 }
 
 function drop(item, problem) {

@@ -49,7 +49,8 @@ export function open() {
 function warn() {
   if (!warning || !state.reading) return;
   warning.hidden = state.reading.complete;
-  warning.textContent = `This reading is not marked complete. Findings not judged are listed as not judged, never as microbleeds. Accepted so far: ${state.reading.counts(0).accepted}.`;
+  const { accepted, added } = state.reading.counts(0);
+  warning.textContent = `This reading is not marked complete. Findings not judged are listed as not judged, never as microbleeds. Accepted or added so far: ${accepted + added}.`;
 }
 
 function row([kind, name, words]) {

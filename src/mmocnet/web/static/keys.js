@@ -33,13 +33,20 @@ export function bind(id, key) {
   }
   changed[id] = [key];
   keep("keys", changed);
-  emit("keys");
+  nameKeys();
 }
 
 /** Take all default keys again. */
 export function resetKeys() {
   changed = {};
   keep("keys", changed);
+  nameKeys();
+}
+
+/** Have the page name the keys as they are now. */
+function nameKeys() {
+  const first = (command) => keysOf(command).map(keyName)[0] ?? "";
+  state.keys = Object.fromEntries(COMMANDS.map((command) => [command.id, first(command)]));
   emit("keys");
 }
 
@@ -89,7 +96,7 @@ function drawBar() {
     h(
       "button",
       { class: "key", type: "button", title: command.long ?? command.name, test: `key-${command.id}`, tabindex: "-1", onclick: command.run },
-      h("kbd", { text: keyName(keysOf(command)[0]) }),
+      h("kbd", { text: state.keys[command.id] }),
       command.name,
     );
   const last = live.filter((command) => command.id === "help");
@@ -106,6 +113,7 @@ function handBack(event) {
 
 /** Listen to the keyboard and keep the bar of live keys current. */
 export function listen() {
+  nameKeys();
   addEventListener("keydown", down);
   addEventListener("keyup", up);
   addEventListener("pointerup", handBack);

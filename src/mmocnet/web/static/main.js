@@ -76,7 +76,7 @@ function drawTop() {
     byId("top-study"),
     ...(reading
       ? [
-          h("button", { type: "button", test: "back", onclick: leave, text: "‹ Work list" }),
+          h("button", { type: "button", test: "back", onclick: goToList, text: "‹ Work list" }),
           h("b", { test: "study-name", title: state.study.name, text: state.study.name }),
           h("span", { class: "small num technique", title: technique(), text: technique() }),
         ]
@@ -113,8 +113,38 @@ function loading(words) {
   byId("loading").hidden = !words;
 }
 
+/** @returns {string} The id of the study that the address names, "" for the list. */
+const addressed = () => location.hash.match(/^#([0-9a-f]{16})$/)?.[1] ?? "";
+
+/**
+ * Name a study in the address, and nothing else: no key that the page was opened with.
+ * @param {string} id - "" for the list. @param {"pushState"|"replaceState"} [how]
+ */
+function address(id, how = "pushState") {
+  if (addressed() !== id) history[how](null, "", id ? `/#${id}` : "/");
+}
+
+/** Show what the address names: it was gone back to, or loaded again. */
+function follow() {
+  const id = addressed();
+  if (id === (state.wanted ?? "")) return;
+  // What a dialog asks is of the study that is left.
+  for (const open of document.querySelectorAll("dialog")) open.close();
+  if (!id) leave();
+  else {
+    state.wanted = id;
+    openStudy();
+  }
+}
+
+function goToList() {
+  leave();
+  address("");
+}
+
 async function openStudy() {
   const id = state.wanted;
+  address(id);
   if (!state.reader) await readers.choose(true);
   state.ready = false;
   state.reading = null;
@@ -144,6 +174,7 @@ async function openStudy() {
   } catch (problem) {
     if (left()) return;
     leave();
+    address("", "replaceState");
     tell(problem.message, "problem");
   }
 }
@@ -205,8 +236,14 @@ async function begin() {
   keys.listen();
   pointer.listen();
   guardLeaving();
+  addEventListener("popstate", follow);
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    // The address goes on naming the study.
+    event.preventDefault();
+    byId("marks").focus();
+  });
   on("open", openStudy);
-  on("leave", leave);
+  on("leave", goToList);
   on("outdated", worklist.refresh);
   on("reveal", () => reveal().catch((problem) => tell(problem.message, "problem")));
   on("export", exporting.open);
@@ -224,6 +261,7 @@ async function begin() {
   await readers.enter();
   await Promise.all([worklist.refresh(), viewer.start()]);
   state.started = true;
+  follow();
 }
 
 begin().catch((problem) => {

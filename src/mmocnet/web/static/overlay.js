@@ -198,7 +198,7 @@ function drawFrame(ctx, view, pane) {
   const what = pane.source === "phase" ? "Phase" : picture ? "Picture, side unknown" : name;
   text(ctx, view, `${what}${slice}`, left + 8 * s, top + 8 * s, "left", "top");
   if (isSlab(view, pane)) {
-    text(ctx, view, `minIP ${state.slabMm} mm - no marks`, left + 8 * s, top + 26 * s, "left", "top", "#f0e442");
+    text(ctx, view, `minIP ${view.slab.thickness} - no marks`, left + 8 * s, top + 26 * s, "left", "top", "#f0e442");
   } else if (!marksVisible(view, pane) && state.reading) {
     text(ctx, view, "Marks hidden", left + 8 * s, top + 26 * s, "left", "top", "#f0e442");
   }

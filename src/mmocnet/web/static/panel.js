@@ -4,7 +4,7 @@ import * as actions from "./actions.js";
 import { byId, fill, glyph, h, number, plural } from "./dom.js";
 import { blindFirst, keepBlindFirst } from "./events.js";
 import { look } from "./reading.js";
-import { emit, on, state } from "./state.js";
+import { emit, keyed, on, state } from "./state.js";
 import { redraw, view } from "./viewer.js";
 
 const WORDS = { undecided: "to judge", accept: "accepted", reject: "rejected", added: "added by you" };
@@ -66,7 +66,7 @@ function draw() {
 }
 
 function drawSide() {
-  if (instead) {
+  if (instead && state.reading) {
     fill(byId("side"), ...instead());
     return;
   }
@@ -150,12 +150,13 @@ function drawFindings() {
   parts.slider.setAttribute("aria-valuetext", number(state.threshold, 2));
   if (document.activeElement !== parts.slider || fromPlace(Number(parts.slider.value)) !== state.threshold) parts.slider.value = toPlace(state.threshold);
   parts.openOnly.checked = state.toJudgeOnly;
-  const added = counts.added ? ` (${counts.added} added)` : "";
+  const added = counts.added ? `, ${counts.added} added` : "";
   if (state.reading.hidden) parts.counts.textContent = `${plural(counts.shown, "mark")} of yours; the machine's are hidden`;
-  else parts.counts.textContent = `${counts.shown} shown of ${counts.all}, ${counts.accepted} accepted${added}, ${counts.rejected} rejected, ${counts.open} to judge`;
+  else parts.counts.textContent = `${counts.shown} shown of ${counts.all}, ${counts.accepted} accepted, ${counts.rejected} rejected${added}, ${counts.open} to judge`;
   const shown = state.reading.visible(state.threshold);
   const rows = shown.map(row);
-  fill(parts.list, ...(rows.length ? rows : [h("li", { class: "empty", text: state.reading.hidden ? "No marks of yours yet. M adds one at the crosshair." : "No finding at this confidence." })]));
+  const none = state.reading.hidden ? `No marks of yours yet.${keyed("add", " ", " adds one at the crosshair.")}` : "No finding at this confidence.";
+  fill(parts.list, ...(rows.length ? rows : [h("li", { class: "empty", text: none })]));
   drawVerdict();
   // After the verdict's buttons took their height, so that the selected row is not behind them.
   const chosen = parts.list.querySelector("[aria-selected=true]");
@@ -173,10 +174,10 @@ function extent({ volume_mm3: volume }) {
 
 function row(finding) {
   const kind = look(finding);
-  const verdict = [finding.verdict ? WORDS[finding.verdict] : WORDS[kind], finding.certainty, finding.reason].filter(Boolean);
-  if (kind === "added") verdict[0] = WORDS.added;
+  const verdict = [WORDS[kind], finding.certainty, finding.reason].filter(Boolean);
   if (finding.edited) verdict.push("edited");
-  if (finding.found_blind && state.reading.revealed) verdict.push(kind === "added" ? "machine has it not" : "found blind too");
+  if (finding.found_blind && state.reading.revealed) verdict.push(finding.origin === "reader" ? "machine has it not" : "found blind too");
+  if (finding.verdict === "accept" && finding.macrohaemorrhage) verdict.push("over 10 mm, not counted");
   const score = finding.origin === "machine" ? number(finding.confidence, 2) : "reader";
   const size = `${number(finding.diameter_mm)} mm, ${extent(finding)}`;
   return h(
@@ -197,20 +198,21 @@ function row(finding) {
 
 const note = (finding) => (["siderosis", "vessel"].includes(finding.status) ? `, possible ${finding.status}` : "");
 
-const act = (key, name, glyphName, run, test) =>
-  h("button", { type: "button", test, onclick: run }, glyphName ? glyph(glyphName) : null, h("kbd", { text: key }), name);
+/** A button of a command, with its key. */
+const act = (id, name, glyphName, run) =>
+  h("button", { type: "button", test: id, onclick: run }, glyphName ? glyph(glyphName) : null, state.keys[id] ? h("kbd", { text: state.keys[id] }) : null, name);
 
 function drawVerdict() {
   const finding = actions.selected();
   if (!finding) {
-    const tip = state.reading.visible(state.threshold).length ? "No finding selected. N goes to the next one." : "Nothing selected.";
-    fill(parts.verdict, h("p", { class: "small", text: tip }));
+    const next = state.reading.visible(state.threshold).length ? keyed("next", " ", " goes to the next one.") : "";
+    fill(parts.verdict, h("p", { class: "small", text: actions.target() ? "Your finding is being added." : `No finding selected.${next}` }));
     return;
   }
   const head = h("p", { class: "small" }, h("b", { text: `Finding ${state.reading.label(finding)}` }), ` ${finding.origin === "machine" ? `by the machine, confidence ${number(finding.confidence, 2)}` : "by you"}`);
   if (state.awaitingReason) {
-    const reasons = state.room.reasons.map((reason, n) => act(String(n + 1), reason, null, () => actions.rejectFor(reason), `reason-${reason}`));
-    fill(parts.verdict, head, h("p", { class: "warn small", text: "Why is it not a microbleed? Enter: no reason" }), h("div", { class: "verdicts three" }, ...reasons));
+    const reasons = state.room.reasons.map((reason) => act(`reason-${reason}`, reason, null, () => actions.rejectFor(reason)));
+    fill(parts.verdict, head, h("p", { class: "warn small", text: `Why is it not a microbleed?${keyed("no-reason", " ", ": no reason")}` }), h("div", { class: "verdicts three" }, ...reasons));
     return;
   }
   fill(
@@ -219,22 +221,23 @@ function drawVerdict() {
     h(
       "div",
       { class: "verdicts" },
-      act("A", "Accept", "accept", actions.accept, "accept"),
-      finding.origin === "machine" ? act("R", "Reject", "reject", actions.reject, "reject") : act("Del", "Remove", null, actions.clearVerdict, "remove"),
-      act("D", "Definite", null, () => actions.acceptAs("definite"), "definite"),
-      act("P", "Possible", null, () => actions.acceptAs("possible"), "possible"),
+      act("accept", "Accept", "accept", actions.accept),
+      finding.origin === "machine" ? act("reject", "Reject", "reject", actions.reject) : act("clear", "Remove", null, actions.clearVerdict, "remove"),
+      act("definite", "Definite", null, () => actions.acceptAs("definite")),
+      act("possible", "Possible", null, () => actions.acceptAs("possible")),
     ),
   );
 }
 
 function drawFoot() {
   const { complete } = state.reading;
+  const title = `${complete ? "The reading is complete; open it again" : "Mark the reading complete"}${keyed("complete", " (", ")")}`;
   fill(
     parts.foot,
     h(
       "div",
       { class: "row" },
-      h("button", { type: "button", class: complete ? "" : "primary", test: "complete", onclick: actions.complete, title: complete ? "The reading is complete; open it again (G)" : "Mark the reading complete (G)", text: complete ? "Open again" : "Complete" }),
+      h("button", { type: "button", class: complete ? "" : "primary", test: "complete", onclick: actions.complete, title, text: complete ? "Open again" : "Complete" }),
       h("button", { type: "button", test: "export", onclick: () => emit("export"), text: "Export" }),
       h("button", { type: "button", test: "agreement", onclick: () => emit("agreement"), text: "Agreement" }),
     ),
@@ -251,9 +254,11 @@ function arrows(event) {
 /** Keep the panel current. */
 export function start() {
   byId("side").addEventListener("keydown", arrows);
-  on("study reading selection", draw);
-  on("study", () => {
+  on("study reader", () => {
     instead = null;
+  });
+  on("study", () => {
     if (state.study && view.grid === null) state.toJudgeOnly = false;
   });
+  on("study reading selection keys", draw);
 }

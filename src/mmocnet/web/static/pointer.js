@@ -9,7 +9,8 @@ import { emit, state } from "./state.js";
 import { moveTo, pan, redraw, redrawMarks, scroll, view, windowBy, zoom } from "./viewer.js";
 import { flat } from "./voxels.js";
 
-const WHEEL_PIXELS = 40;
+/** A notch of a mouse's wheel turns it at least so far; a trackpad's small steps add up to as much. */
+const NOTCH_PIXELS = 40;
 let drag = null;
 let wheel = 0;
 
@@ -46,12 +47,21 @@ function turn(event) {
     zoom(pane, Math.exp(-event.deltaY / 400), pixel);
     return;
   }
-  wheel += event.deltaMode === 0 ? event.deltaY : event.deltaY * WHEEL_PIXELS;
-  const steps = Math.trunc(wheel / WHEEL_PIXELS);
-  if (!steps) return;
-  wheel -= steps * WHEEL_PIXELS;
   // Down the wheel goes down the body, as in most viewers.
-  scroll(pane, -steps);
+  const step = wheelStep(event);
+  if (step) scroll(pane, -step);
+}
+
+/** One slice at a time, however far the wheel turns: a lesion may be on that slice alone. */
+function wheelStep({ deltaMode, deltaY }) {
+  if (deltaMode !== 0 || Math.abs(deltaY) >= NOTCH_PIXELS) {
+    wheel = 0;
+    return Math.sign(deltaY);
+  }
+  wheel += deltaY;
+  const step = Math.trunc(wheel / NOTCH_PIXELS);
+  wheel -= step * NOTCH_PIXELS;
+  return step;
 }
 
 function activate(pane) {

@@ -4,7 +4,7 @@ import { VoxelSet, around, decode, flat } from "./voxels.js";
 
 /** How a finding is drawn. @param {Object} finding @returns {"added"|"accept"|"reject"|"undecided"} */
 export function look(finding) {
-  if (finding.origin === "reader") return "added";
+  if (finding.origin === "reader" && finding.verdict === "accept") return "added";
   return finding.verdict ?? "undecided";
 }
 
@@ -67,16 +67,20 @@ export class Reading {
     return String(this.ranks.get(finding.id) ?? finding.id.replace(/\D/g, ""));
   }
 
-  /** @param {number} threshold @returns {{shown: number, all: number, accepted: number, rejected: number, added: number, open: number}} */
+  /**
+   * As the report counts: accepted of the machine's, added of the reader's own, rejected of either.
+   * @param {number} threshold
+   * @returns {{shown: number, all: number, accepted: number, rejected: number, added: number, open: number}}
+   */
   counts(threshold) {
     const shown = this.visible(threshold);
     const count = (test) => shown.filter(test).length;
     return {
       shown: shown.length,
       all: this.findings.size,
-      accepted: count((finding) => finding.verdict === "accept"),
+      accepted: count((finding) => look(finding) === "accept"),
       rejected: count((finding) => finding.verdict === "reject"),
-      added: count((finding) => finding.origin === "reader"),
+      added: count((finding) => look(finding) === "added"),
       open: count((finding) => !finding.verdict),
     };
   }

@@ -18,7 +18,7 @@ export const seriesName = (one) => one.description ?? `series ${one.number}`;
  */
 export async function runDialog(study) {
   const form = settingsForm("run", study.settings?.model ? study.settings : null);
-  const fields = [await spacingField(study), seriesField(study)].filter(Boolean);
+  const fields = [spacingField(study), seriesField(study)].filter(Boolean);
   const extras = EXTRAS.map((one) => extraField(study, one));
   const again = study.result ? [h("p", { class: "small", text: "A new result is made. Readings of the old one are kept, but belong to it." })] : [];
   const settings = await dialog(`Segment ${study.name}`, "run", (close, problem) => {
@@ -40,17 +40,14 @@ export async function runDialog(study) {
 }
 
 /** The pixel size of a picture, as it was given; only another one is sent. */
-async function spacingField(study) {
+function spacingField(study) {
   if (study.source !== "picture") return null;
-  // One whose result is damaged must be run again, and cannot be asked.
-  const about = await api.study(study.id).then((found) => found.about, () => null);
-  const known = about ? String(Number(about.spacing_mm[0].toPrecision(6))) : "";
+  const known = String(study.spacing_mm ?? "");
   const input = h("input", { type: "number", min: 0.02, max: 20, step: 0.001, value: known, test: "run-spacing" });
-  const changed = () => input.value !== known;
   return {
     nodes: [field("Side of a pixel in mm", input)],
-    wrong: () => (changed() && !isSpacing(Number(input.value)) ? WRONG_SPACING : ""),
-    values: () => (changed() ? { spacing_mm: Number(input.value) } : {}),
+    wrong: () => (isSpacing(Number(input.value)) ? "" : WRONG_SPACING),
+    values: () => (input.value !== known ? { spacing_mm: Number(input.value) } : {}),
   };
 }
 

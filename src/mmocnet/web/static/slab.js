@@ -6,6 +6,8 @@ export class Slab {
     this.worker = null;
     this.asked = 0;
     this.shownMm = 0;
+    /** Of the slices that were asked for, in words. */
+    this.thickness = "";
   }
 
   /**

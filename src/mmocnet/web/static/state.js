@@ -25,6 +25,7 @@ export const state = {
   awaitingReason: false,
   tool: "navigate",
   brushMm: 3,
+  /** @type {Object<string, string>} each command's first key as it is printed, "" where it has none */ keys: {},
   slabMm: 0,
 };
 
@@ -40,6 +41,12 @@ export function on(topics, listener) {
 export function emit(topic) {
   for (const listener of listeners.get(topic) ?? []) listener();
 }
+
+/**
+ * A part of a sentence that names a command's key, empty where it has none.
+ * @param {string} id - Of the command. @param {string} before @param {string} [after]
+ */
+export const keyed = (id, before, after = "") => (state.keys[id] ? `${before}${state.keys[id]}${after}` : "");
 
 /** Read a setting kept in this browser. @param {string} name @param {*} otherwise */
 export function recall(name, otherwise) {

@@ -2,7 +2,7 @@
 
 import { resizeBrush, setTool } from "./actions.js";
 import { byId, fill, h } from "./dom.js";
-import { emit, on, state } from "./state.js";
+import { emit, keyed, on, state } from "./state.js";
 import { fit, resetWindow, setSlab, toggle, view, windowOf } from "./viewer.js";
 
 let slabLabel;
@@ -11,6 +11,9 @@ let windowLabel;
 
 const pressed = (name, test, run, title) =>
   h("button", { type: "button", "aria-pressed": "false", test, title, onclick: run, text: name });
+
+/** A title with the key that does the same. */
+const titled = (words, id) => `${words}${keyed(id, " (", ")")}`;
 
 const part = (...children) => h("div", { class: "part" }, ...children);
 
@@ -22,27 +25,27 @@ function draw() {
     return;
   }
   slabLabel = h("output", { test: "slab-mm" });
-  slabSlider = h("input", { type: "range", min: 0, max: 20, step: 2, value: state.slabMm, test: "slab", "aria-label": "Thickness of the minimum projection in mm", oninput: slide });
+  slabSlider = h("input", { type: "range", min: 0, max: 20, step: 2, value: state.slabMm, test: "slab", "aria-label": "Thickness of the minimum projection in mm", oninput: (event) => setSlab(Number(event.target.value)) });
   windowLabel = h("output", { test: "window", class: "num", title: "Level and width: drag with the right button" });
   const flat = view.grid && view.grid.shape[state.study.about.slice_axis] === 1;
   const views = [
     pressed("Marks", "marks-on", () => {
       state.marksShown = !state.marksShown;
       emit("view");
-    }, "Show marks (H)"),
-    pressed("Cross", "crosshair-on", () => toggle("crosshair"), "Show the crosshair (C)"),
-    pressed("Scale", "ruler-on", () => toggle("ruler"), "Show the scale bar (L)"),
-    pressed("Smooth", "linear-on", () => toggle("linear"), "Smooth between pixels (I)"),
+    }, titled("Show marks", "marks")),
+    pressed("Cross", "crosshair-on", () => toggle("crosshair"), titled("Show the crosshair", "crosshair")),
+    pressed("Scale", "ruler-on", () => toggle("ruler"), titled("Show the scale bar", "ruler")),
+    pressed("Smooth", "linear-on", () => toggle("linear"), titled("Smooth between pixels", "linear")),
   ];
-  if (view.hasPhase) views.push(pressed("Phase", "phase-on", () => toggle("phase"), "Phase beside the scan (F)"));
-  if (!flat) views.push(pressed("3D", "render-on", () => toggle("render"), "3D rendering (T)"));
+  if (view.hasPhase) views.push(pressed("Phase", "phase-on", () => toggle("phase"), titled("Phase beside the scan", "phase")));
+  if (!flat) views.push(pressed("3D", "render-on", () => toggle("render"), titled("3D rendering", "render")));
   fill(
     byId("toolbar"),
     part(...tools()),
     part(
       windowLabel,
-      h("button", { type: "button", test: "window-reset", title: "The study's own window (W)", onclick: resetWindow, text: "Reset" }),
-      h("button", { type: "button", test: "fit", title: "Whole slices (0)", onclick: fit, text: "Fit" }),
+      h("button", { type: "button", test: "window-reset", title: titled("The study's own window", "window-reset"), onclick: resetWindow, text: "Reset" }),
+      h("button", { type: "button", test: "fit", title: titled("Whole slices", "fit"), onclick: fit, text: "Fit" }),
     ),
     flat ? null : part(h("label", {}, "minIP", slabSlider), slabLabel),
     part(...views),
@@ -58,17 +61,11 @@ function tools() {
     onchange: (event) => resizeBrush(2 * (Number(event.target.value) - state.brushMm)),
   });
   return [
-    pressed("Add", "tool-add", choose("add"), "A click adds a missed lesion (M adds one at the crosshair)"),
-    pressed("Brush", "tool-brush", choose("brush"), "Paint voxels (E)"),
-    pressed("Eraser", "tool-eraser", choose("eraser"), "Erase voxels (X)"),
+    pressed("Add", "tool-add", choose("add"), `A click adds a missed lesion${keyed("add", " (", " adds one at the crosshair)")}`),
+    pressed("Brush", "tool-brush", choose("brush"), titled("Paint voxels", "brush")),
+    pressed("Eraser", "tool-eraser", choose("eraser"), titled("Erase voxels", "eraser")),
     painting ? h("label", {}, size, "mm") : null,
   ];
-}
-
-function slide(event) {
-  const mm = Number(event.target.value);
-  // Thinner than two slices of most scans is no projection.
-  setSlab(mm > 0 && mm < 4 ? 4 : mm);
 }
 
 function isOn(test) {
@@ -82,7 +79,7 @@ function update() {
   const slope = view.volume.hdr.scl_slope || 1;
   const [low, high] = windowOf().map((value) => value * slope + (view.volume.hdr.scl_inter || 0));
   windowLabel.textContent = `L ${Math.round((low + high) / 2)} W ${Math.round(high - low)}`;
-  slabLabel.textContent = state.slabMm ? `${state.slabMm} mm` : "off";
+  slabLabel.textContent = state.slabMm ? view.slab.thickness : "off";
   if (document.activeElement !== slabSlider) slabSlider.value = state.slabMm;
   byId("marks").className = state.tool;
   byId("toolbar").dataset.tool = state.tool;
@@ -90,6 +87,6 @@ function update() {
 
 /** Keep the bar current. */
 export function start() {
-  on("study view tool", draw);
+  on("study view tool keys", draw);
   on("window", update);
 }

@@ -14,7 +14,6 @@ export const WRONG_SPACING = "Give the side of a pixel in millimetres, 0.02 to 2
 export const isSpacing = (mm) => mm >= 0.02 && mm <= 20;
 
 const PICTURE = /\.(png|tiff?)$/i;
-const VOLUME = /\.nii(\.gz)?$/i;
 let progress;
 let words;
 let form;
@@ -97,8 +96,7 @@ async function add(files) {
     if (!spacing) return;
     body.set("spacing_mm", String(spacing));
   }
-  const single = files.filter(({ path }) => VOLUME.test(path)).length <= 1;
-  const given = Object.entries(extras).filter(([, input]) => single && input.files.length);
+  const given = Object.entries(extras).filter(([, input]) => input.files.length);
   const beside = given.map(([name, input]) => [name, input.files[0]]);
   const all = [...files.map(({ file }) => file), ...beside.map(([, file]) => file)];
   const total = all.reduce((sum, { size }) => sum + size, 0);

@@ -306,15 +306,17 @@ export async function toggle(name) {
 
 /**
  * Show the minimum over a slab in the large pane, or its slices again.
- * @param {number} mm - 0 for single slices.
+ * @param {number} mm - 0 for single slices; else of two slices at least, and of no more than there are.
  */
 export async function setSlab(mm) {
-  state.slabMm = mm;
-  emit("view");
   if (!view.grid) return;
+  state.slabMm = mm;
+  const axis = state.study.about.slice_axis;
+  const slices = Math.min(view.grid.shape[axis], Math.max(2, Math.round(mm / view.grid.spacing[axis])));
+  view.slab.thickness = `${Number((slices * view.grid.spacing[axis]).toFixed(1))} mm`;
+  emit("view");
   const { volume } = view;
-  const spacing = view.grid.spacing[state.study.about.slice_axis];
-  const values = mm > 0 ? await view.slab.minimum(Math.max(1, Math.round(mm / spacing))) : null;
+  const values = mm > 0 ? await view.slab.minimum(slices) : null;
   if (volume !== view.volume || mm !== state.slabMm || (mm > 0 && !values)) return;
   if (values) view.nv.upload("slab", values);
   else view.nv.release("slab");

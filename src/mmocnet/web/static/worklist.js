@@ -19,10 +19,13 @@ let search = "";
 let only = "all";
 let timer = 0;
 let drawn = "";
+let runShown;
+let cancelWaiting;
 /** Whether the mouse is down on the list: a row that is replaced between down and up is not clicked. */
 let held = false;
 
 const works = ({ state: now }) => now === "running" || now === "waiting";
+const waiting = () => state.studies.filter((study) => study.state === "waiting").length;
 const busy = () => state.studies.some(works) || (state.folder && works(state.folder));
 
 /** Ask for the studies now, and again later. @returns {Promise<void>} */
@@ -76,8 +79,9 @@ export function build() {
       draw();
     } },
   );
-  const runAll = h("button", { type: "button", test: "run-all", onclick: () => attempt(api.run({ ids: "all", ...formSettings() })), text: "Run all" });
-  fill(byId("list-tools"), h("h2", { class: "grow", text: "Studies" }), find, filter, runAll);
+  runShown = h("button", { type: "button", test: "run-shown", onclick: () => attempt(api.run({ ids: startable().map((study) => study.id), ...formSettings() })) });
+  cancelWaiting = h("button", { type: "button", test: "cancel-waiting", onclick: () => attempt(api.cancelWaiting()) });
+  fill(byId("list-tools"), h("h2", { class: "grow", text: "Studies" }), find, filter, runShown, cancelWaiting);
   byId("list").addEventListener("pointerdown", () => {
     held = true;
   });
@@ -105,7 +109,15 @@ function matches(study) {
   return only === "all" || study.state === only;
 }
 
+/** The studies that are shown and can be run at once: one that has a question is asked first. */
+const startable = () => state.studies.filter((study) => matches(study) && !study.needs && ["new", "failed", "cancelled"].includes(study.state));
+
 function draw() {
+  const ready = startable().length;
+  runShown.textContent = `Run ${ready} shown`;
+  runShown.disabled = !ready;
+  cancelWaiting.textContent = `Cancel all ${waiting()} waiting`;
+  cancelWaiting.hidden = !waiting();
   // The list is redrawn only when it changed, so that the focus stays where it is.
   const now = JSON.stringify([state.studies, state.folder, state.reader?.id, blindFirst(), search, only]);
   if (now === drawn || held) return;
@@ -212,6 +224,5 @@ async function giveSeries(study) {
 /** @returns {string} What runs now, for the head of the page. */
 export function activity() {
   const running = state.studies.filter((study) => study.state === "running").length;
-  const waiting = state.studies.filter((study) => study.state === "waiting").length;
-  return [running ? `${running} running` : "", waiting ? `${waiting} waiting` : ""].filter(Boolean).join(", ");
+  return [running ? `${running} running` : "", waiting() ? `${waiting()} waiting` : ""].filter(Boolean).join(", ");
 }
