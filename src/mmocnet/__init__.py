@@ -4,23 +4,31 @@ Research use only - not a medical device.
 
 >>> import mmocnet
 >>> sorted(mmocnet.__all__)[:4]
-['FileOptions', 'Lesion', 'SegmentSettings', 'Segmentation']
+['FileOptions', 'InputError', 'Lesion', 'Scan']
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmocnet.commands.compare import compare_scans
+    from mmocnet.commands.compare import VisitFiles, compare_scans
     from mmocnet.commands.evaluate import score_folder
     from mmocnet.commands.experiment import run_experiment
     from mmocnet.commands.finetune import finetune_model
     from mmocnet.commands.simulate import simulate_dataset
-    from mmocnet.commands.train import train_model
+    from mmocnet.commands.train import TrainData, train_model
     from mmocnet.config import SegmentSettings
+    from mmocnet.errors import InputError
+    from mmocnet.io.read import Scan
     from mmocnet.lesion import Lesion
     from mmocnet.nets.checkpoint import load_cascade
-    from mmocnet.predict.pipeline import load_volume, segment, segment_file
+    from mmocnet.predict.pipeline import (
+        SegmentedFile,
+        load_scan,
+        load_volume,
+        segment,
+        segment_file,
+    )
     from mmocnet.predict.provenance import FileOptions
     from mmocnet.predict.segmentation import Segmentation
     from mmocnet.volume import Volume
@@ -30,13 +38,19 @@ __version__ = "0.1.0"
 # Imported at first use, so that `import mmocnet` brings in neither torch nor nibabel.
 _HOMES = {
     "FileOptions": "mmocnet.predict.provenance",
+    "InputError": "mmocnet.errors",
     "Lesion": "mmocnet.lesion",
+    "Scan": "mmocnet.io.read",
     "SegmentSettings": "mmocnet.config",
     "Segmentation": "mmocnet.predict.segmentation",
+    "SegmentedFile": "mmocnet.predict.pipeline",
+    "TrainData": "mmocnet.commands.train",
+    "VisitFiles": "mmocnet.commands.compare",
     "Volume": "mmocnet.volume",
     "compare_scans": "mmocnet.commands.compare",
     "finetune_model": "mmocnet.commands.finetune",
     "load_cascade": "mmocnet.nets.checkpoint",
+    "load_scan": "mmocnet.predict.pipeline",
     "load_volume": "mmocnet.predict.pipeline",
     "run_experiment": "mmocnet.commands.experiment",
     "score_folder": "mmocnet.commands.evaluate",
@@ -48,13 +62,19 @@ _HOMES = {
 
 __all__ = [
     "FileOptions",
+    "InputError",
     "Lesion",
+    "Scan",
     "SegmentSettings",
     "Segmentation",
+    "SegmentedFile",
+    "TrainData",
+    "VisitFiles",
     "Volume",
     "compare_scans",
     "finetune_model",
     "load_cascade",
+    "load_scan",
     "load_volume",
     "run_experiment",
     "score_folder",

@@ -18,9 +18,14 @@ class Volume:
     """A 3D array with its geometry.
 
     Attributes:
-        array: Shape (I, J, K); any dtype. A slice has one voxel along its slice axis.
+        array: Shape (I, J, K); any dtype of real numbers. A slice has one voxel along its slice
+            axis.
         affine: Shape (4, 4), voxel index to world RAS+ mm.
         name: What errors call it: a file's name without its folder, never a patient's.
+
+    Raises:
+        InputError: If the array has another number of dimensions or no real numbers, or the
+            affine cannot be one.
     """
 
     array: NDArray[Any]
@@ -28,6 +33,11 @@ class Volume:
     name: str = "volume"
 
     def __post_init__(self) -> None:
+        # Lists, and arrays of other libraries.
+        for name in ("array", "affine"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name)))
+        if self.array.dtype.kind not in "biuf":
+            raise InputError(f"expected real numbers, got {self.array.dtype} in {self.name}")
         if self.array.ndim != 3:
             raise InputError(f"expected 3 dimensions, got shape {self.array.shape} in {self.name}")
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():

@@ -7,6 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from mmocnet import load_scan
+from mmocnet import segment as call
 from mmocnet.cli import main
 from mmocnet.config import (
     CascadeSettings,
@@ -14,11 +16,13 @@ from mmocnet.config import (
     DetectorSettings,
     PreparationSettings,
     SegmenterSettings,
+    SegmentSettings,
 )
 from mmocnet.nets.checkpoint import Cascade, save_cascade
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter
+from mmocnet.predict.provenance import beside_in_memory
 from mmocnet.volume import Volume
 
 SHAPE, SPACING_MM = (72, 88, 12), np.array([2.0, 2.0, 4.0])
@@ -70,6 +74,27 @@ def segment(path, out, model, *more):
 
 def provenance(out, stem="study"):
     return json.loads((out / f"{stem}_desc-cmb_dseg.json").read_text())["Provenance"]
+
+
+def test_a_study_that_was_loaded_brings_its_phase(study, volumes, model):
+    scan = load_scan(study)
+    found = beside_in_memory(scan, None, None, reads_phase=True)
+    # As it was stored: in the scanner's units.
+    stored = found.phase.array * np.pi / np.abs(found.phase.array).max()
+    np.testing.assert_allclose(stored, volumes[1].array, atol=0.01)
+    assert beside_in_memory(scan, None, None, reads_phase=False).phase is None
+    said = call(scan, SegmentSettings(model=model, location=False)).warnings
+    assert not any("phase" in text for text in said)
+
+
+def test_the_phase_of_a_loaded_study_that_cannot_be_used_is_told(
+    tmp_path, volumes, model, write_dicom_series
+):
+    write_dicom_series(tmp_path / "study", volumes[0])
+    write_dicom_series(tmp_path / "study", volumes[0], kind="phase")
+    found = call(load_scan(tmp_path / "study"), SegmentSettings(model=model, location=False))
+    assert "the phase beside it is not used: expected" in found.warnings[0]
+    assert sum("phase" in text for text in found.warnings) == 1
 
 
 def test_a_study_is_segmented_with_its_phase(study, model, tmp_path, capsys):

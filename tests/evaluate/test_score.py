@@ -324,3 +324,47 @@ def test_files_hold_nan_as_na_and_null(tmp_path):
     (row,) = csv.DictReader(lines)
     assert row["overlap_matched_dice"] == "n/a"
     assert "Research use only" in (tmp_path / "out" / "scores.md").read_text()
+
+
+def test_small_reference_lesions_count_for_and_against_nobody(tmp_path):
+    # Cubes of one voxel measure 1.5 mm, of two 2.5 mm in 3D.
+    truth = cube(2, 2, 1) + cube(10, 10, 3, size=1, value=2) + cube(16, 16, 3, size=1, value=3)
+    called = cube(2, 2, 1) + cube(9, 9, 3, size=4, value=2) + cube(4, 18, 4, size=1, value=3)
+    save(tmp_path / "reference/sub-01_desc-cmb_dseg.nii.gz", truth)
+    save(tmp_path / "found/sub-01_desc-cmb_dseg.nii.gz", called)
+    folders = tmp_path / "found", tmp_path / "reference"
+
+    def scores(least):
+        report = evaluate_folder(*folders, ScoreSettings(min_diameter_mm=least))
+        (case,) = report.cases
+        return report, case.lesions[Rule.OVERLAP], case.pixels
+
+    _, whole, _ = scores(None)
+    assert (whole.references, whole.found, whole.false_positives) == (3, 2, 1)
+    report, large, pixels = scores(2.0)
+    # The call of sixteen voxels on a left-out lesion is no false positive, that of one voxel is.
+    assert (large.references, large.found, large.false_positives) == (1, 1, 1)
+    assert (pixels.tp, pixels.fn, pixels.fp) == (4, 0, 1)
+    assert "Reference lesions under 2 mm are left out." in score_markdown(summarise(report))
+    # At 2.5 mm exactly a lesion is not smaller.
+    exact = float(np.cbrt(6 * 4 * 0.8 * 0.8 * 3 / np.pi))
+    assert scores(exact)[1].references == 1
+    assert scores(exact + 0.001)[1].references == 0
+
+
+def test_a_call_on_a_small_and_a_large_lesion_counts(tmp_path):
+    truth = cube(2, 2, 1) + cube(6, 2, 1, size=1, value=2)
+    called = np.zeros(SHAPE, np.int16)
+    called[2:7, 2, 1] = 1
+    save(tmp_path / "reference/sub-01_desc-cmb_dseg.nii.gz", truth)
+    save(tmp_path / "found/sub-01_desc-cmb_dseg.nii.gz", called)
+    folders = tmp_path / "found", tmp_path / "reference"
+    (case,) = evaluate_folder(*folders, ScoreSettings(min_diameter_mm=2.0)).cases
+    large = case.lesions[Rule.OVERLAP]
+    assert (large.references, large.found, large.false_positives) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("least", [0.0, -1.0, float("nan")])
+def test_a_least_diameter_is_above_0(least):
+    with pytest.raises(InputError, match="min_diameter_mm must be above 0"):
+        ScoreSettings(min_diameter_mm=least)

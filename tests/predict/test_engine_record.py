@@ -23,6 +23,13 @@ def test_results_of_an_exact_engine_stand_for_those_of_the_other(done):
     assert is_done(done, {"Engine": "openvino"})
 
 
+def test_results_without_the_words_of_the_technique_stand_for_those_with_them(done):
+    words = {"Manufacturer": "Siemens", "ScanningSequence": "GR"}
+    assert is_done(done, {"Input": {"Acquisition": words}})
+    with pytest.raises(InputError, match="another input"):
+        is_done(done, {"Input": {"Acquisition": words | {"EchoTime": 0.02}}})
+
+
 def test_results_in_8_bits_are_others(done):
     with pytest.raises(InputError, match="another engine"):
         is_done(done, {"Engine": "openvino-int8"})

@@ -321,16 +321,16 @@ def test_what_another_process_wrote_meanwhile_stays(
     elsewhere.mkdir()
     spheres = SPHERES if other == "the same" else SPHERES[:1]
     rival = _save(elsewhere, "scan.nii.gz", phantom(head_affine, SHAPE, spheres))
-    segment = pipeline.segment
+    segmented = pipeline._segmented
 
     def while_the_other_writes(*args, **options):
         if not taken:
             taken.append(rival)
             segment_file(rival, out, QUICK, cascade=dark_spots)
             taken.append({one.name: one.read_bytes() for one in out.iterdir()})
-        return segment(*args, **options)
+        return segmented(*args, **options)
 
-    monkeypatch.setattr(pipeline, "segment", while_the_other_writes)
+    monkeypatch.setattr(pipeline, "_segmented", while_the_other_writes)
     if other == "the same":
         assert segment_file(scan, out, QUICK, cascade=dark_spots).result is None
     else:

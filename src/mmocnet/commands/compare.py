@@ -9,6 +9,7 @@ from mmocnet.compare.comparison import Comparison, compare_visits
 from mmocnet.compare.outputs import CompareFiles, check_inputs, write_comparison
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.config import SegmentSettings
+from mmocnet.config.checked import Checked
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import check_folder
 from mmocnet.io.nifti import read_nifti
@@ -29,7 +30,7 @@ from mmocnet.volume import Volume
 
 
 @dataclass(frozen=True)
-class VisitFiles:
+class VisitFiles(Checked):
     """The files of a visit.
 
     Attributes:

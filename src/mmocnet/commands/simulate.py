@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmocnet.io.atomic import check_folder
+from mmocnet.nets.device import check_device
 from mmocnet.simulate.dataset import SubjectResult, WriteSettings, write_subjects
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.testset import plan_subjects
@@ -40,6 +41,8 @@ def simulate_dataset(
         InputError: If the folder holds another dataset or cannot be written to, or a setting is
             impossible.
     """
+    write = WriteSettings() if write is None else write
+    check_device(write.device)
     check_folder(Path(out))
     plans = plan_subjects(subjects, seed, settings, visits)
     results = []

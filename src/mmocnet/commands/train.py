@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mmocnet.config import Thresholds, TrainSettings, train_settings
+from mmocnet.config import Thresholds, TrainPreset, TrainSettings, train_settings
+from mmocnet.config.checked import Checked, check_choice
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import check_folder
 from mmocnet.io.dataset import DatasetScan, read_dataset
+from mmocnet.nets.device import check_device
 from mmocnet.train.classifier_stage import ClassifierScans, add_classifier
 from mmocnet.train.datasets import check_datasets
 from mmocnet.train.distributed import on_main, process_group
@@ -20,12 +22,13 @@ from mmocnet.train.stages import train_cascade
 from mmocnet.train.start import check_start
 from mmocnet.train.thresholds import calibrate, is_simulated
 
+StageName = Literal["1", "2", "both"]
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done and how much there is to do."""
 
 
 @dataclass(frozen=True)
-class TrainData:
+class TrainData(Checked):
     """The datasets of a training, BIDS folders with references.
 
     Attributes:
@@ -59,9 +62,9 @@ class Trained:
 def train_model(
     data: TrainData | Path | str,
     out: Path | str,
-    settings: TrainSettings | None = None,
+    settings: TrainSettings | TrainPreset = "compact",
     *,
-    stage: Literal["1", "2", "both"] = "both",
+    stage: StageName = "both",
     workers: int = 1,
     device: str = "cpu",
     command: str = "mmocnet.train_model",
@@ -72,7 +75,7 @@ def train_model(
     Args:
         data: The dataset, or all of them.
         out: Folder of the run: states, logs, and at the end `model`.
-        settings: How to train; None takes the compact preset.
+        settings: How to train: a preset, or one with changes.
         stage: Which stage; 2 needs a run folder with a finished stage 1.
         workers: Processes that prepare scans.
         device: cpu or cuda.
@@ -81,11 +84,13 @@ def train_model(
 
     Raises:
         ModelError: If weights to start from do not fit.
-        InputError: If datasets share scans, hold too little, or the folder was begun with others
-            or cannot be written to.
+        InputError: If datasets share scans, hold too little, the folder was begun with others
+            or cannot be written to, or an argument is none of its choices.
     """
     data = data if isinstance(data, TrainData) else TrainData(Path(data))
-    settings = train_settings("compact") if settings is None else settings
+    settings = train_settings(settings) if isinstance(settings, str) else settings
+    check_choice("stage", stage, StageName)
+    check_device(device)
     _check(data, settings)
     check_run_folder(Path(out), "train", settings.start_from)
     check_folder(data.cache or Path(out))

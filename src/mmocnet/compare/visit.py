@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from mmocnet.compare.coverage import Coverage
+from mmocnet.config.checked import Checked
 from mmocnet.lesion import Lesion
 from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
@@ -63,7 +64,7 @@ class Visit:
 
 
 @dataclass(frozen=True)
-class CompareSettings:
+class CompareSettings(Checked):
     """When two lesions are one, and when one has grown."""
 
     tolerance_mm: float = 2.0

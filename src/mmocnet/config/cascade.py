@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mmocnet.config.checked import Checked
+
 Normalisation = Literal["minmax", "median"]
 OperatingPoint = Literal["screening", "balanced", "report"]
 EngineName = Literal["torch", "openvino", "openvino-int8"]
@@ -96,8 +98,8 @@ class ClassifierSettings:
     blocks: int = 2
     """Residual blocks a level."""
     mirrored: bool = False
-    """Whether the logit of a candidate that may be one is the mean over its mirror images along two
-    axes."""
+    """Whether the logit of a candidate that may be one is the mean over four views: as it lies, and
+    turned by 180 degrees about each axis."""
     slope: float = 1.0
     """Calibration, fitted on data of its own: what the logit is multiplied with."""
     intercept: float = 0.0
@@ -189,7 +191,7 @@ class CascadeSettings:
 
 
 @dataclass(frozen=True)
-class SegmentSettings:
+class SegmentSettings(Checked):
     """How a scan is segmented."""
 
     model: str | None = None

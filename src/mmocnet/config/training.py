@@ -10,6 +10,7 @@ from mmocnet.config.cascade import (
     PreparationSettings,
     SegmenterSettings,
 )
+from mmocnet.config.checked import Checked, check_choice
 
 LossReduction = Literal["batch", "image"]
 LossKind = Literal["joint", "marking"]
@@ -18,7 +19,7 @@ TrainPreset = Literal["compact", "standard", "paper"]
 
 
 @dataclass(frozen=True)
-class LossSettings:
+class LossSettings(Checked):
     """The loss of a stage."""
 
     sensitivity_weight: float = 1.0
@@ -34,7 +35,7 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
-class AugmentationSettings:
+class AugmentationSettings(Checked):
     """Random changes of training patches; the defaults are the article's."""
 
     rotation_deg: float = 180.0
@@ -64,7 +65,7 @@ class AugmentationSettings:
 
 
 @dataclass(frozen=True)
-class StageSettings:
+class StageSettings(Checked):
     """How one stage is trained."""
 
     optimiser: OptimiserName = "adamw"
@@ -102,7 +103,7 @@ class StageSettings:
 
 
 @dataclass(frozen=True)
-class PatchShares:
+class PatchShares(Checked):
     """How often a training patch is centred on what; a kind that does not occur is left out."""
 
     lesion: float = 0.5
@@ -120,7 +121,7 @@ class PatchShares:
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class TrainSettings(Checked):
     """How a cascade is trained."""
 
     cascade: CascadeSettings = field(default_factory=CascadeSettings)
@@ -169,9 +170,13 @@ class TrainSettings:
 def train_settings(preset: TrainPreset) -> TrainSettings:
     """Return how a preset is trained: the article's way, narrow and fast, or that with context.
 
+    Raises:
+        InputError: If there is no such preset.
+
     >>> train_settings("paper").detector.loss.sensitivity_weight
     10.0
     """
+    check_choice("preset", preset, TrainPreset)
     if preset == "paper":
         article = StageSettings(
             optimiser="adam",

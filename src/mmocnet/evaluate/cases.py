@@ -190,8 +190,55 @@ def _left_out(files: CaseFiles, truth: Volume, spacing_mm: float | None) -> Bool
     return ignore
 
 
+def equivalent_diameter_mm(voxels: Labels, spacing_mm: Triple, across: int | None) -> FloatArray:
+    """Return the diameter of the sphere of each volume; on a single slice, of the disc.
+
+    Args:
+        voxels: How many each lesion has.
+        spacing_mm: Voxel size along each axis.
+        across: Axis across a single slice; None of a volume.
+    """
+    if across is not None:
+        in_plane = [mm for axis, mm in enumerate(spacing_mm) if axis != across]
+        return np.asarray(2 * np.sqrt(voxels * np.prod(in_plane) / np.pi))
+    return np.asarray(np.cbrt(6 * voxels * np.prod(spacing_mm) / np.pi))
+
+
+def _small(reference: Labels, truth: Volume, min_diameter_mm: float | None) -> BoolArray | None:
+    """Return where reference lesions are smaller than what counts."""
+    if min_diameter_mm is None:
+        return None
+    axis = slice_axis(truth)
+    across = axis if truth.shape[axis] == 1 else None
+    ids, voxels = np.unique(reference, return_counts=True)
+    mm = equivalent_diameter_mm(voxels, truth.spacing_mm, across)
+    return np.isin(reference, ids[(ids != 0) & (mm < min_diameter_mm)])
+
+
+def _aside(
+    ignore: BoolArray | None, small: BoolArray | None, labels: Labels, reference: Labels
+) -> BoolArray | None:
+    """Return where a label image is not scored, None where it is everywhere.
+
+    Args:
+        ignore: What masks leave out.
+        small: Reference lesions that are too small; what is predicted of them alone goes too,
+            however much larger it is.
+        labels: What is scored.
+        reference: Of the same shape, without the small ones.
+    """
+    if small is not None:
+        alone = np.setdiff1d(labels[small], labels[reference != 0])
+        small = small | np.isin(labels, alone[alone != 0])
+        ignore = small if ignore is None else ignore | small
+    return None if ignore is None else with_rims(ignore, labels, reference)
+
+
 def read_case(
-    files: CaseFiles, spacing_mm: float | None = None, threshold: float = MASK_THRESHOLD
+    files: CaseFiles,
+    spacing_mm: float | None = None,
+    threshold: float = MASK_THRESHOLD,
+    min_diameter_mm: float | None = None,
 ) -> Case:
     """Read one scan's reference and prediction.
 
@@ -199,6 +246,8 @@ def read_case(
         files: From `pair_files`.
         spacing_mm: Pixel size of pictures.
         threshold: Where a predicted probability map without lesions of its own is cut.
+        min_diameter_mm: Reference lesions of a smaller equivalent diameter are left out, and
+            what is predicted of them alone; None leaves out none.
 
     Raises:
         InputError: If there is no prediction, or it is not on the reference's grid.
@@ -213,12 +262,15 @@ def read_case(
     )
     candidates = _read_candidates(files, truth, reference, spacing_mm)
     warnings = _label_warnings(files, (reference, predicted), truth.spacing_mm)
-    ignore = _left_out(files, truth, spacing_mm)
-    if ignore is not None:
-        if candidates is not None:
-            rims = with_rims(ignore, candidates.labels, reference)
-            candidates = Instances(restrict(candidates.labels, rims), candidates.confidence)
-        ignore = with_rims(ignore, predicted, reference)
+    regions = _named_regions(files, truth.array, reference)
+    left_out = _left_out(files, truth, spacing_mm)
+    small = _small(reference, truth, min_diameter_mm)
+    if small is not None:
+        reference = np.where(small, 0, reference)
+    if candidates is not None:
+        rims = _aside(left_out, small, candidates.labels, reference)
+        candidates = Instances(restrict(candidates.labels, rims), candidates.confidence)
+    ignore = _aside(left_out, small, predicted, reference)
     axis = slice_axis(truth)
     is_picture = not files.reference.name.lower().endswith(nifti.SUFFIXES)
     return Case(
@@ -231,7 +283,7 @@ def read_case(
         candidates=candidates,
         probability=probability,
         valid=None if ignore is None else ~ignore,
-        regions=_named_regions(files, truth.array, reference),
+        regions=regions,
         field_t=read_field_t(files.reference, files.name),
         thickness_mm=float("nan") if is_picture else truth.spacing_mm[axis],
         display=PICTURE_DISPLAY if is_picture else display_axes(truth.affine, axis),

@@ -113,7 +113,6 @@ LESION_FORMULAS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "matched_volume_error_mm3": lambda s: ratio(s[..., 8], s[..., 9]),
 }
 """Each score of the sums over scans of the columns of `lesion_table`."""
-LESION_SCORE_NAMES = tuple(LESION_FORMULAS)
 LESION_COLUMNS = 10
 
 

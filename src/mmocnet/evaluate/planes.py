@@ -9,7 +9,7 @@ rows run against the second.
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,8 +39,6 @@ MIN_LESION_PX = 6
 """Smaller reference components are neither counted nor held against a prediction."""
 MIMIC_MM = 2.0
 """A mimic is taken for a microbleed when a predicted lesion is centred within this distance."""
-
-Predict = Callable[["ReferencePlane"], Prediction]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mmocnet.config.checked import Checked
 from mmocnet.errors import InputError
-from mmocnet.evaluate.cases import MASK_THRESHOLD, Case, read_case
+from mmocnet.evaluate.cases import MASK_THRESHOLD, Case, equivalent_diameter_mm, read_case
 from mmocnet.evaluate.files import pair_files
 from mmocnet.evaluate.inputs import input_names, machine_warnings, mask_names
 from mmocnet.evaluate.instances import check_threshold
 from mmocnet.evaluate.lesions import Froc, ScanLesions, froc, outcome
-from mmocnet.evaluate.matching import BoolArray, Labels, Pairing, Rule, match, pairing, pairings
+from mmocnet.evaluate.matching import BoolArray, Pairing, Rule, match, pairing, pairings
 from mmocnet.evaluate.pixels import (
     Counts,
     PixelSample,
@@ -36,7 +37,7 @@ MAX_NAMED = 10
 
 
 @dataclass(frozen=True)
-class ScoreSettings:
+class ScoreSettings(Checked):
     """How predictions are scored."""
 
     spacing_mm: float | None = None
@@ -50,8 +51,16 @@ class ScoreSettings:
     threshold: float | None = None
     """Where predicted probability maps without lesions of their own are cut; None takes 0.5."""
 
+    min_diameter_mm: float | None = None
+    """Reference lesions of a smaller equivalent diameter are left out, and what is predicted of
+    them alone; None leaves out none."""
+
     def __post_init__(self) -> None:
+        """Refuse what cannot be scored with."""
+        super().__post_init__()
         check_threshold(self.threshold)
+        if self.min_diameter_mm is not None and not self.min_diameter_mm > 0:
+            raise InputError(f"min_diameter_mm must be above 0, got {self.min_diameter_mm:g}")
         if self.seed < 0:
             raise InputError(f"expected a seed of at least 0, got {self.seed}")
 
@@ -141,6 +150,7 @@ def score_case(case: Case, read_image: Callable[[], FloatArray | None] | None = 
         sample = sample_pixels(case.reference > 0, case.probability, case.valid)
     candidates, confidence, is_lesion = _candidates(case)
     truth = pairs[FROC_RULE].reference
+    across = case.slice_axis if case.reference.shape[case.slice_axis] == 1 else None
     found = np.zeros(len(truth.ids), dtype=bool)
     found[match(pairs[FROC_RULE]).pairs[:, 0]] = True
     return CaseScore(
@@ -152,7 +162,7 @@ def score_case(case: Case, read_image: Callable[[], FloatArray | None] | None = 
         },
         pixels=count_pixels(case.reference > 0, case.predicted > 0, case.valid),
         slices=_lesion_slices(case),
-        diameter_mm=equivalent_diameter_mm(truth.sizes, case),
+        diameter_mm=equivalent_diameter_mm(truth.sizes, case.spacing_mm, across),
         regions=tuple(case.regions.get(int(number), "n/a") for number in truth.ids),
         found=found,
         valdo=valdo_case(case.reference, case.predicted, case.spacing_mm),
@@ -164,14 +174,6 @@ def score_case(case: Case, read_image: Callable[[], FloatArray | None] | None = 
         is_lesion=is_lesion,
         crops=worst_crops(case, read_image=read_image, pair=pairs[Rule.OVERLAP]),
     )
-
-
-def equivalent_diameter_mm(voxels: Labels, case: Case) -> FloatArray:
-    """Return the diameter of the sphere of each volume; on a single slice, of the disc."""
-    if case.reference.shape[case.slice_axis] == 1:
-        in_plane = [mm for axis, mm in enumerate(case.spacing_mm) if axis != case.slice_axis]
-        return np.asarray(2 * np.sqrt(voxels * np.prod(in_plane) / np.pi))
-    return np.asarray(np.cbrt(6 * voxels * np.prod(case.spacing_mm) / np.pi))
 
 
 def _candidates(case: Case) -> tuple[Pairing | None, FloatArray, BoolArray]:
@@ -225,7 +227,7 @@ def evaluate_folder(
     for done, files in enumerate(paired, 1):
         try:
             read_image = partial(read_scan, files.reference, files.name, settings.spacing_mm)
-            case = read_case(files, settings.spacing_mm, cut)
+            case = read_case(files, settings.spacing_mm, cut, settings.min_diameter_mm)
             cases.append(score_case(case, read_image))
             maps += case.from_map
             warnings += case.warnings

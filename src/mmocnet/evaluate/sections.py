@@ -198,11 +198,13 @@ def score_sections(summary: Mapping[str, Any]) -> list[Section]:
 
 
 def _about(summary: Mapping[str, Any]) -> str:
+    least = summary["settings"]["min_diameter_mm"]
+    aside = "" if least is None else f" Reference lesions under {least:g} mm are left out."
     return (
         f"{NOTICE} {counted(summary['scans'], 'scan')} of "
         f"{counted(summary['subjects'], 'subject')}, "
         f"{summary['lesion_free_scans']} without a lesion; "
-        f"{counted(summary['reference_lesions'], 'reference lesion')}."
+        f"{counted(summary['reference_lesions'], 'reference lesion')}.{aside}"
     )
 
 

@@ -74,13 +74,3 @@ SIDE_CODES = {
     "left": Code("7771000", "SCT", "Left"),
     "right": Code("24028007", "SCT", "Right"),
 }
-
-
-def group_of(region: str) -> str:
-    """Return a region's group, "n/a" of what is no region.
-
-    >>> group_of("insula"), group_of("n/a")
-    ('lobar', 'n/a')
-    """
-    found = REGION_BY_NAME.get(region)
-    return UNKNOWN if found is None else found.group

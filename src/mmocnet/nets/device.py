@@ -6,10 +6,13 @@ from mmocnet.errors import InputError
 
 
 def check_device(device: str | torch.device) -> None:
-    """Refuse a GPU that is not there.
+    """Refuse what is no device, and a GPU that is not there.
 
     Raises:
-        InputError: If it is cuda, and torch finds no NVIDIA GPU.
+        InputError: If it is neither cpu nor cuda, or cuda and torch finds no NVIDIA GPU.
     """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+    kind = str(device).partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise InputError(f"expected device cpu or cuda, got {str(device)!r}")
+    if kind == "cuda" and not torch.cuda.is_available():
         raise InputError("expected an NVIDIA GPU for device cuda, got none: use --device cpu")

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from mmocnet.config import CascadeSettings, PhaseSign, SegmentSettings, Thresholds
 from mmocnet.io.dicom.vendors import PHASE_SIGN
 from mmocnet.io.read import Scan, read_scan
+from mmocnet.io.tables import read_lesions
+from mmocnet.lesion import Lesion
 from mmocnet.locate.locate import NOTHING, placed, register_scan
 from mmocnet.nets.card import default_model
 from mmocnet.nets.checkpoint import Cascade, load_cascade
@@ -30,8 +33,10 @@ from mmocnet.predict.findings import list_findings
 from mmocnet.predict.fuse import Outlines, by_confidence, outline_candidates, place_on_input
 from mmocnet.predict.outputs import OutputFiles, output_files, write_outputs
 from mmocnet.predict.provenance import (
+    Beside,
     FileOptions,
     as_scan,
+    beside_in_memory,
     is_done,
     operating_threshold,
     provenance,
@@ -60,25 +65,29 @@ def segment(
     settings: SegmentSettings | None = None,
     *,
     cascade: Cascade | None = None,
-    brain: Mask3D | None = None,
+    brain: NDArray[Any] | Volume | None = None,
     phase: Volume | None = None,
     progress: Progress | None = None,
 ) -> Segmentation:
-    """Find and outline the microbleeds of one scan. Reads and writes no scan, draws no lots.
+    """Find and outline the microbleeds of one scan. Writes nothing, draws no lots.
 
     Args:
-        scan: The SWI, from `load_volume` or `read_scan`.
+        scan: The SWI: from `load_scan`, which keeps what its file says of it, or an array with
+            its affine.
         settings: Model, operating point, device; defaults where None.
         cascade: The model, already loaded, to be used for many scans; else it is loaded.
-        brain: Brain mask, shape (I, J, K); else it is taken from the scan.
-        phase: Phase image on the scan's grid, for a model with a classifier.
+        brain: Brain mask, shape (I, J, K), what is above 0; else it is taken from the scan. Of
+            a volume, the axes may run the other way.
+        phase: Phase image on the scan's grid, for a model with a classifier; else the phase
+            series beside a DICOM scan is read.
         progress: Called with (slices done, slices in all).
 
     Returns:
         Lesions and candidates with labels and probability on the scan's own grid.
 
     Raises:
-        InputError: If the scan cannot be processed, or a setting is out of range.
+        InputError: If the scan cannot be processed, mask or phase lie on another grid, or a
+            setting is out of range.
         ModelError: If the model is missing or was never trained.
 
     Research use only - not a medical device.
@@ -86,8 +95,24 @@ def segment(
     settings = SegmentSettings() if settings is None else settings
     if cascade is None:
         cascade = load_cascade(settings.model or default_model(), settings.device)
+    scan = as_scan(scan)
+    beside = beside_in_memory(scan, brain, phase, reads_phase=cascade.settings.reads_phase)
+    return _segmented(scan, settings, cascade, beside, progress)
+
+
+def _segmented(
+    scan: Scan,
+    settings: SegmentSettings,
+    cascade: Cascade,
+    beside: Beside,
+    progress: Progress | None,
+) -> Segmentation:
+    """Segment a scan with what is beside it, whose doubts are told with the scan's own."""
+    scan = dataclasses.replace(scan, warnings=scan.warnings + beside.warnings)
     model = cascade, engine_of(cascade, settings)
-    staged = run_stages(scan, settings, model, brain=brain, phase=phase, progress=progress)
+    staged = run_stages(
+        scan, settings, model, brain=beside.brain, phase=beside.phase, progress=progress
+    )
     return conclude(staged, settings, model)
 
 
@@ -119,7 +144,7 @@ def engine_of(cascade: Cascade, settings: SegmentSettings) -> Engine:
 
 
 def run_stages(
-    scan: Scan | Volume,
+    scan: Scan,
     settings: SegmentSettings,
     model: tuple[Cascade, Engine],
     *,
@@ -128,8 +153,7 @@ def run_stages(
     progress: Progress | None = None,
 ) -> StagedScan:
     """Prepare a scan and run both stages on it, which takes most of the time; see `segment`."""
-    scan, (cascade, engine) = as_scan(scan), model
-    volume = scan.volume
+    (cascade, engine), volume = model, scan.volume
     # A setting out of range is said before the work, not after it.
     _thresholds(scan, settings, cascade)
     check_values(volume)
@@ -295,6 +319,15 @@ class SegmentedFile:
     files: OutputFiles
     result: Segmentation | None
 
+    @property
+    def lesions(self) -> tuple[Lesion, ...]:
+        """What was found, by the table where it was there already.
+
+        Raises:
+            InputError: If the table cannot be read.
+        """
+        return read_lesions(self.files.table) if self.result is None else self.result.lesions
+
 
 def segment_file(
     path: Path | str,
@@ -323,7 +356,6 @@ def segment_file(
         cascade = load_cascade(settings.model or default_model(), settings.device)
     reads_phase = cascade.settings.reads_phase
     beside = read_beside(path, scan, options, settings.phase_sign, reads_phase=reads_phase)
-    scan = dataclasses.replace(scan, warnings=scan.warnings + beside.warnings)
     _, threshold = _thresholds(scan, settings, cascade)
     expected = provenance(scan, settings, cascade, threshold)
     expected["Input"] |= beside.record
@@ -334,14 +366,7 @@ def segment_file(
     if done():
         return SegmentedFile(files, None)
 
-    result = segment(
-        scan,
-        settings,
-        cascade=cascade,
-        brain=beside.brain,
-        phase=beside.phase,
-        progress=progress,
-    )
+    result = _segmented(scan, settings, cascade, beside, progress)
     record = expected | {
         "Location": result.provenance["Location"],
         "BrainMl": result.provenance["BrainMl"],
@@ -360,14 +385,26 @@ def _named(scan: Scan, name: str | None) -> Scan:
     return dataclasses.replace(scan, volume=dataclasses.replace(scan.volume, name=name))
 
 
-def load_volume(path: Path | str, spacing_mm: float | None = None) -> Volume:
-    """Return the scan in a NIfTI, PNG or TIFF file, or in DICOM.
+def load_scan(path: Path | str, spacing_mm: float | None = None, series: str | None = None) -> Scan:
+    """Return the scan in a NIfTI, PNG or TIFF file, or in DICOM, with what its file says of it.
 
     Args:
         path: The file; of DICOM also a folder or a zip.
         spacing_mm: Pixel size of a picture; the others have their own.
+        series: Number or UID of the DICOM series; None takes the one that is named as SWI.
 
     Raises:
         InputError: If it cannot be read.
     """
-    return read_scan(Path(path), spacing_mm).volume
+    return read_scan(Path(path), spacing_mm, series)
+
+
+def load_volume(
+    path: Path | str, spacing_mm: float | None = None, series: str | None = None
+) -> Volume:
+    """Return the array and affine alone of what `load_scan` reads, as of a mask or a phase.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    return load_scan(path, spacing_mm, series).volume

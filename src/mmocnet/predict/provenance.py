@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmocnet import __version__
 from mmocnet.config import PhaseSign, SegmentSettings, Thresholds
+from mmocnet.config.checked import Checked
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.source import DicomSource
 from mmocnet.io.nifti import read_nifti
@@ -17,7 +19,7 @@ from mmocnet.io.phase import read_phase
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
 from mmocnet.io.picture import read_picture
 from mmocnet.io.read import Scan
-from mmocnet.io.sidecar import read_acquisition
+from mmocnet.io.sidecar import ACQUISITION_WORDS, read_acquisition
 from mmocnet.locate.register import has_simpleitk
 from mmocnet.nets.checkpoint import Cascade, file_sha256
 from mmocnet.predict.classify import calibration_of
@@ -32,7 +34,7 @@ from mmocnet.volume import Volume, check_grid, on_grid
 
 
 @dataclass(frozen=True)
-class FileOptions:
+class FileOptions(Checked):
     """How files are read and written."""
 
     spacing_mm: float | None = None
@@ -56,13 +58,8 @@ def read_mask(path: Path, scan: Volume) -> Mask3D:
         InputError: If it lies on another grid or is empty.
     """
     if path.name.lower().endswith(PICTURE_SUFFIXES):
-        mask = read_picture(path, scan.spacing_mm[0])
-    else:
-        mask = read_nifti(path)
-    inside = on_grid(mask, scan, "a mask").array > 0
-    if not inside.any():
-        raise InputError(f"expected a brain mask, got no voxel above 0 in {path.name}")
-    return np.asarray(inside)
+        return _inside(read_picture(path, scan.spacing_mm[0]), scan)
+    return _inside(read_nifti(path), scan)
 
 
 @dataclass(frozen=True)
@@ -104,21 +101,73 @@ def read_beside(
         name = options.phase.name
         record["Phase"] = _phase_record(name, given.sha256, sign, given.dicom)
         return Beside(brain, given.volume, record)
-    found = None if scan.dicom is None or not reads_phase else scan.dicom.phase
-    if found is None:
+    if not reads_phase:
         return Beside(brain, None, record)
+    brain, phase, source, doubts = _phase_of_study(scan, brain)
+    if phase is not None and source is not None:
+        record["Phase"] = _phase_record(phase.name, source.sha256, sign, source)
+    return Beside(brain, phase, record, doubts)
+
+
+def beside_in_memory(
+    scan: Scan,
+    brain: NDArray[Any] | Volume | None,
+    phase: Volume | None,
+    *,
+    reads_phase: bool,
+) -> Beside:
+    """Return what is beside a scan that was given as arrays, the phase of a DICOM scan included.
+
+    Args:
+        scan: As it was read.
+        brain: Brain mask, shape (I, J, K), what is above 0.
+        phase: On the scan's grid.
+        reads_phase: Whether the model reads phase.
+
+    Raises:
+        InputError: If mask or phase are of another kind or lie on another grid.
+    """
+    inside = None if brain is None else _inside(brain, scan.volume)
+    if phase is not None:
+        if not isinstance(phase, Volume):
+            raise InputError(f"expected phase as a Volume, got {type(phase).__name__}")
+        return Beside(inside, on_grid(phase, scan.volume, "phase"), {})
+    if not reads_phase:
+        return Beside(inside, None, {})
+    inside, found, _, doubts = _phase_of_study(scan, inside)
+    return Beside(inside, found, {}, doubts)
+
+
+def _inside(brain: NDArray[Any] | Volume, scan: Volume) -> Mask3D:
+    """Return a brain mask on a scan's grid: all that is above 0."""
+    if not isinstance(brain, Volume):
+        array = np.asarray(brain)
+        if array.shape != scan.shape:
+            raise InputError(f"expected a brain mask of shape {scan.shape}, got {array.shape}")
+        brain = scan.like(array, "the brain mask")
+    inside = on_grid(brain, scan, "a mask").array > 0
+    if not inside.any():
+        raise InputError(f"expected a brain mask, got no voxel above 0 in {brain.name}")
+    return np.asarray(inside)
+
+
+def _phase_of_study(
+    scan: Scan, brain: Mask3D | None
+) -> tuple[Mask3D | None, Volume | None, DicomSource | None, tuple[str, ...]]:
+    """Return brain, phase, where it is from, and doubts: of the series beside a DICOM scan."""
+    if scan.dicom is None or scan.dicom.phase is None:
+        return brain, None, None, ()
     from mmocnet.io.dicom.volume import read_series
 
     brain = brain_mask(scan.volume) if brain is None else brain
     try:
-        phase, source, _ = read_series(found)
+        phase, source, _ = read_series(scan.dicom.phase)
         check_grid(phase, scan.volume, "phase")
         to_radians(phase, scan.volume, brain)
     except InputError as error:
         # The scan is segmented without its phase all the same.
-        return Beside(brain, None, record, (f"the phase beside it is not used: {error}",))
-    record["Phase"] = _phase_record(phase.name, source.sha256, sign, source)
-    return Beside(brain, phase, record)
+        return brain, None, None, (f"the phase beside it is not used: {error}",)
+    return brain, phase, source, ()
 
 
 def _phase_record(
@@ -148,9 +197,18 @@ def operating_threshold(settings: SegmentSettings, limits: Thresholds) -> float:
 
 
 def as_scan(scan: Scan | Volume) -> Scan:
-    """Return a scan; an array that came from no file has the hash of its values."""
+    """Return a scan; an array that came from no file has the hash of its values.
+
+    Raises:
+        InputError: If it is neither, or holds NaN or infinity.
+    """
     if isinstance(scan, Scan):
         return scan
+    if not isinstance(scan, Volume):
+        raise InputError(
+            f"expected a Scan or a Volume, got {type(scan).__name__}: load_scan(path) reads one, "
+            "Volume(array, affine) makes one"
+        )
     array = np.ascontiguousarray(scan.array, dtype=np.float32)
     if not np.isfinite(array).all():
         raise InputError(f"expected finite values, got NaN or infinity in {scan.name}")
@@ -225,6 +283,7 @@ def is_done(files: OutputFiles, expected: dict[str, Any]) -> bool:
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
     """Return what makes two runs the same, as JSON has it: tuples are lists there."""
+    record = record | {"Input": _without_words(record.get("Input", {}))}
     parts = {key: record.get(key) for key in ("Version", "Input", "Settings", "Threshold")}
     parts["Model"] = record.get("Model", {}).get("SHA256")
     parts["Location"] = record.get("LocationTried", True)
@@ -232,3 +291,10 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
     parts["Engine"] = "8 bits" if record.get("Engine") == "openvino-int8" else "exact"
     same: dict[str, Any] = json.loads(json.dumps(parts))
     return same
+
+
+def _without_words(given: dict[str, Any]) -> dict[str, Any]:
+    """Return an input without the technique's words, which older results do not have."""
+    technique = given.get("Acquisition", {})
+    numbers = {key: value for key, value in technique.items() if key not in ACQUISITION_WORDS}
+    return given | {"Acquisition": numbers}

@@ -108,9 +108,11 @@ def _spread_slices(mask: NDArray[np.float32]) -> NDArray[np.int_]:
 
 
 def _local_mean(array: FloatArray, inside: Mask3D, spacing_mm: Triple) -> FloatArray:
-    sigma = (0.0, *(_BIAS_SIGMA_MM / mm for mm in spacing_mm[1:]))
-    total = ndimage.gaussian_filter(np.where(inside, array, 0.0).astype(np.float32), sigma)
-    weight = ndimage.gaussian_filter(inside.astype(np.float32), sigma)
+    # Three running means of this width are nearly a Gaussian, and take a tenth of its time.
+    widths = [1, *(round(float(np.hypot(2 * _BIAS_SIGMA_MM / mm, 1))) for mm in spacing_mm[1:])]
+    total, weight = np.where(inside, array, 0.0).astype(np.float32), inside.astype(np.float32)
+    for _ in range(3):
+        total, weight = (ndimage.uniform_filter(part, widths) for part in (total, weight))
     mean = total / np.maximum(weight, 1e-3)
     return np.asarray(np.maximum(mean, 1e-6 * max(1e-30, float(mean.max()))))
 

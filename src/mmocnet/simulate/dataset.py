@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 
+from mmocnet.config.checked import Checked
 from mmocnet.errors import InputError
 from mmocnet.simulate.bids import MAKER, RAW, RECORD, REFERENCE, write_root, write_subject_files
 from mmocnet.simulate.own_folder import check_own, record_of
@@ -30,7 +31,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 @dataclass(frozen=True)
-class WriteSettings:
+class WriteSettings(Checked):
     """How a data set is written."""
 
     workers: int = 1

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from mmocnet.config.checked import Checked
 from mmocnet.errors import InputError
 from mmocnet.types import Triple
 
@@ -53,7 +54,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class StudySettings:
+class StudySettings(Checked):
     """What to simulate."""
 
     protocol: ProtocolName = "random"
@@ -71,6 +72,8 @@ class StudySettings:
     """Height of the simulated slab in mm, at a random level; None simulates the whole head."""
 
     def __post_init__(self) -> None:
+        """Refuse what cannot be simulated."""
+        super().__post_init__()
         check_amounts(self.lesion_free_share, self.lesion_count)
         if self.slab_mm is not None and not 0 < self.slab_mm < math.inf:
             raise InputError(f"slab_mm must be positive, got {self.slab_mm:g}")

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from mmocnet.config.checked import check_choice
 from mmocnet.errors import InputError
 from mmocnet.simulate.settings import ProtocolName, StudySettings
 from mmocnet.simulate.study import SIMULATOR_VERSION
@@ -85,7 +86,11 @@ def plan_subjects(
         seed: Seed of the data set.
         settings: What to simulate for each; None takes the defaults.
         visits: Of each.
+
+    Raises:
+        InputError: If there is none, or the number of visits is neither 1 nor 2.
     """
+    check_choice("visits", visits, Literal[1, 2])
     if subjects < 1:
         raise InputError(f"subjects must be 1 or more, got {subjects}")
     settings = StudySettings() if settings is None else settings

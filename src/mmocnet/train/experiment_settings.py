@@ -10,12 +10,13 @@ from mmocnet.config import (
     TrainSettings,
     train_settings,
 )
+from mmocnet.config.checked import Checked
 
 ExperimentPreset = Literal["small", "full"]
 
 
 @dataclass(frozen=True)
-class ExperimentSettings:
+class ExperimentSettings(Checked):
     """How the article's experiments are run."""
 
     training: TrainSettings = field(default_factory=lambda: train_settings("paper"))

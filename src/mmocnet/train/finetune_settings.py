@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from mmocnet.config.checked import Checked
+
 
 @dataclass(frozen=True)
-class FinetuneSettings:
+class FinetuneSettings(Checked):
     """How a model is fine-tuned; the defaults are for a handful of labelled scans on a CPU."""
 
     steps: tuple[int, int, int] = (240, 480, 240)
