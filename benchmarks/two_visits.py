@@ -11,8 +11,8 @@ from collections import Counter
 import numpy as np
 
 from mmocnet.compare.comparison import Comparison, compare_visits
-from mmocnet.compare.match import match_lesions
-from mmocnet.compare.visit import Visit
+from mmocnet.compare.match import has_grown, match_lesions
+from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.errors import InputError
 from mmocnet.predict.labels import measured_lesions
 from mmocnet.simulate.record import SimulatedStudy
@@ -38,7 +38,11 @@ def predicted(study: SimulatedStudy) -> Visit:
 
 
 def truth(pair: SimulatedVisits) -> list[tuple[str, tuple[float, float, float]]]:
-    """Return what became of each lesion that can be seen: (state, place at the last visit)."""
+    """Return what became of each lesion that can be seen: (state, place at the last visit).
+
+    Grown is what `compare` calls so, by the volumes that a reader would outline: blooming hides
+    that the source of another has grown.
+    """
     seen = [
         {one.index: one for one in perfect(visit).lesions}
         for visit in (pair.baseline, pair.follow_up)
@@ -47,7 +51,10 @@ def truth(pair: SimulatedVisits) -> list[tuple[str, tuple[float, float, float]]]
     for change in pair.changes:
         before, after = seen[0].get(change.baseline), seen[1].get(change.follow_up)
         if after is not None:
-            state = "new" if before is None else "kept"
+            state = "new"
+            if before is not None:
+                grown = has_grown(before, after, CompareSettings())
+                state = "grown" if grown else "stable"
             states.append((state, after.centre_mm))
     return states
 
@@ -68,7 +75,6 @@ def tally(pair: SimulatedVisits, found: Comparison) -> Counter[str]:
     for number, (state, _) in enumerate(references):
         hit = matched.get(number)
         said = "missed" if hit is None else states[lesions[hit].index]
-        said = "kept" if said in ("stable", "grown") else said
         counts[f"{state} said {said}"] += 1
     others = set(range(len(lesions))) - set(matched.values())
     counts["false said new"] = sum(states[lesions[one].index] == "new" for one in others)

@@ -54,6 +54,16 @@ def test_a_trained_baseline_writes_what_evaluate_reads(
     assert main([*words, "--device", "cpu", "--threshold", "0.5"]) == 2
     assert "another" in capsys.readouterr().err
 
+    bad = tmp_path / "a.nii.gz"
+    bad.write_bytes(b"no image")
+    words = ["baseline", "--model", str(run / "model"), "--segment", str(bad), *scans]
+    assert main([*words, "-o", str(tmp_path / "most"), "--device", "cpu"]) == 2
+    said = capsys.readouterr()
+    assert "mmocnet baseline: " in said.err
+    assert "1 of 2 inputs could not be processed" in said.err
+    assert "segmented 1 at threshold" in said.out
+    assert list((tmp_path / "most").rglob("*_desc-cmb_dseg.nii.gz"))
+
 
 def test_either_a_dataset_or_a_model_is_needed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -98,6 +98,15 @@ def test_the_comparison_needs_a_finished_cross_validation(
     assert "finished cross-validation" in capsys.readouterr().err
 
 
+def test_the_environment_alone_is_refused_before_any_scan_is_prepared(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["experiment", "environment", str(dataset), "-o", str(tmp_path / "out")]
+    assert main([*words, "--device", "cpu"]) == 2
+    assert "expected results of another experiment in out, got none" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_experiment_is_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected an experiment of"):
         run_experiment("lamda", dataset, tmp_path / "out")

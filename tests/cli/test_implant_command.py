@@ -120,6 +120,22 @@ def test_a_second_run_resumes_and_another_seed_is_refused(
     assert "another seed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("changed", ["part-mag_T2starw.json", "part-mag_T2starw.nii.gz"])
+def test_a_scan_that_was_corrected_is_not_taken_for_done(
+    dataset: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: str
+) -> None:
+    scans, out = tmp_path / "held", tmp_path / "out"
+    shutil.copytree(folder, scans)
+    shutil.copytree(dataset, out)
+    second = scans / "sub-07" / "ses-2" / "anat" / f"sub-07_ses-2_{changed}"
+    if second.suffix == ".json":
+        second.write_text(json.dumps({"EchoTime": 0.025, "MagneticFieldStrength": 3}), "utf-8")
+    else:
+        shutil.copy(str(second).replace("ses-2", "ses-1"), second)
+    assert implant(scans, out, "--seed", "4") == 2
+    assert "got sub-07_ses-2 of another scan" in capsys.readouterr().err
+
+
 def test_implants_of_another_simulator_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,7 +177,16 @@ def test_images_swi_writes_what_training_reads(folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "words", [["--test-set", "v3"], ["--protocol", "dou"], ["--slab-mm", "9"], ["--te-ms", "0"]]
+    "words",
+    [
+        ["--test-set", "v3"],
+        ["--protocol", "dou"],
+        ["--slab-mm", "9"],
+        ["--te-ms", "0"],
+        ["--subjects", "5"],
+        ["--workers", "2"],
+        ["--device", "cuda"],
+    ],
 )
 def test_options_that_do_not_apply_end_with_one_sentence(
     folder: Path, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]

@@ -97,6 +97,16 @@ def test_impossible_options_end_with_code_two(tmp_path: Path, words: list[str]) 
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("words", [["--te-ms", "20"], ["--field-t", "3"], ["--phase-sign", "-1"]])
+def test_what_is_said_of_real_scans_is_refused_where_none_are_given(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate(tmp_path / "data", "--subjects", "1", *words) == 2
+    said = capsys.readouterr().err
+    assert "expected --te-ms, --field-t and --phase-sign with --implant only" in said
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_killed_run_leaves_no_half_subject_and_resumes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mmocnet", "simulate", "-o", str(tmp_path), *SLAB]
     process = subprocess.Popen([*command, "--subjects", "50"], env=ONE_THREAD)

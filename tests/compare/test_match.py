@@ -10,7 +10,8 @@ from mmocnet.compare.comparison import (
     summary_sentence,
 )
 from mmocnet.compare.match import State, list_changes, match_lesions
-from mmocnet.compare.outputs import sidecar
+from mmocnet.compare.outputs import change_row, sidecar
+from mmocnet.compare.report import cells
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.lesion import Certainty
 from mmocnet.volume import Volume
@@ -264,6 +265,16 @@ def test_what_grew_over_10_mm_is_told_apart(lesion, moved, before, after, said):
     sentence = summary_sentence(comparison)
     assert ("1 microbleed has grown over 10 mm" in sentence) == bool(said[0])
     assert ("1 new haemorrhage over 10 mm" in sentence) == bool(said[1])
+
+
+def test_a_haemorrhage_that_became_smaller_is_no_microbleed(lesion, moved):
+    before = lesion(1, (0, 0, 0), 14.6, certainty=Certainty.MACROHAEMORRHAGE)
+    visits = _visit([before]), _visit([lesion(1, (5, 0, 0), 8)])
+    changes = list_changes(*visits, moved, SETTINGS)
+    assert _states(changes) == [("stable", 1, 1)]
+    summary = sidecar(Comparison(*visits, moved, changes, (), SETTINGS))["Summary"]
+    assert summary["Stable"] == summary["BaselineMicrobleeds"] == 0
+    assert change_row(changes[0])["certainty"] == cells(changes[0])[2] == "macrohaemorrhage"
 
 
 def test_what_has_shrunk_has_not_grown_over_10_mm(lesion, moved):

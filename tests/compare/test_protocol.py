@@ -1,12 +1,8 @@
 import numpy as np
 import pytest
 
-from mmocnet.compare.comparison import (
-    compare_visits,
-    method_warnings,
-    protocol_warnings,
-    registration_warnings,
-)
+from mmocnet.compare.comparison import compare_visits, method_warnings, registration_warnings
+from mmocnet.compare.protocol import protocol_warnings
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.errors import InputError
 from mmocnet.locate.rigid import RigidAlignment
@@ -59,8 +55,38 @@ def test_sequence_and_manufacturer_count_where_both_are_stated():
     assert "sequence" not in warning
 
 
-def _aligned(correlation=0.9, detail=0.9):
-    return RigidAlignment(np.eye(4), correlation, 1.0, 0.0, 0.0, True, "registered", detail)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"Manufacturer": "GE MEDICAL SYSTEMS"}, {"Manufacturer": "GE"}),
+        ({"ScanningSequence": "GR\\IR"}, {"ScanningSequence": "GR_IR"}),
+        ({"ImageKind": "SWI"}, {"ImageKind": "SWI"}),
+    ],
+)
+def test_the_same_in_other_words_gives_no_warning(first, second):
+    assert protocol_warnings(_visit(TECHNIQUE | first), _visit(TECHNIQUE | second)) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("SWI", "magnitude", "the protocol changed (image SWI and magnitude)"),
+        ("SWI", None, "the first scan alone is known to be SWI"),
+        (None, "SWI", "the second scan alone is known to be SWI"),
+        ("magnitude", None, None),
+        (None, None, None),
+    ],
+)
+def test_an_swi_at_one_visit_alone_is_told(first, second, told):
+    kinds = [{} if kind is None else {"ImageKind": kind} for kind in (first, second)]
+    warnings = protocol_warnings(*(_visit(TECHNIQUE | kind) for kind in kinds))
+    assert [one.startswith(told) for one in warnings] == ([True] if told else [])
+
+
+def _aligned(correlation=0.9, detail=0.9, exchanged=""):
+    return RigidAlignment(
+        np.eye(4), correlation, 1.0, 0.0, 0.0, True, "registered", detail, exchanged
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,6 +96,7 @@ def _aligned(correlation=0.9, detail=0.9):
         (_aligned(detail=0.2), ["of one person"]),
         (_aligned(correlation=0.5), ["matched wrongly"]),
         (_aligned(0.5, 0.2), ["of one person", "matched wrongly"]),
+        (_aligned(detail=0.2, exchanged="left and right"), ["exchange left and right"]),
     ],
 )
 def test_scans_that_are_not_much_alike_are_told(alignment, told):

@@ -120,6 +120,34 @@ def test_another_head_is_refused(pair):
         compare_visits(_visit(pair.baseline), stranger)
 
 
+@pytest.fixture(scope="module")
+def mirrored(pair):
+    """Makes the second visit with a header that exchanges the ends of a world axis."""
+
+    def make(axis):
+        affine = np.diag([-1.0 if one == axis else 1.0 for one in (0, 1, 2, 3)])
+        visit = _visit(pair.follow_up)
+        affine = affine @ visit.image.affine
+        image, labels = (
+            dataclasses.replace(one, affine=affine) for one in (visit.image, visit.labels)
+        )
+        return Visit(image, labels, measured_lesions(labels), visit.brain)
+
+    return make
+
+
+def test_a_header_that_exchanges_left_and_right_is_told(pair, mirrored):
+    found = compare_visits(_visit(pair.baseline), mirrored(0))
+    assert found.alignment.exchanged == "left and right"
+    assert [one for one in found.warnings if "exchange left and right" in one]
+    assert not [one for one in found.warnings if "of one person" in one]
+
+
+def test_a_header_that_exchanges_front_and_back_is_told_where_it_is_refused(pair, mirrored):
+    with pytest.raises(InputError, match=r"cannot be registered.*exchange front and back"):
+        compare_visits(_visit(pair.baseline), mirrored(1))
+
+
 def _write_visits(pair, tmp_path, scan="swi.nii.gz"):
     paths = {}
     for name, study in (("first", pair.baseline), ("second", pair.follow_up)):

@@ -33,6 +33,26 @@ def test_only_the_numbers_of_an_acquisition_are_taken_from_a_sidecar(tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
+        (
+            {"Manufacturer": "GE MEDICAL SYSTEMS", "ScanningSequence": "GR"},
+            {"Manufacturer": "GE MEDICAL SYSTEMS", "ScanningSequence": "GR"},
+        ),
+        ({"Manufacturer": "none (simulated)"}, {"Manufacturer": "none (simulated)"}),
+        ({"ScanningSequence": ["GR", "SP"]}, {"ScanningSequence": "GR\\SP"}),
+        ({"ScanningSequence": "GR_IR"}, {"ScanningSequence": "GR_IR"}),
+        ({"Manufacturer": "S" * 65, "ScanningSequence": "Smith John"}, {}),
+        ({"Manufacturer": "Smith^John", "ScanningSequence": [{"a": 1}, 2]}, {}),
+        ({"Manufacturer": "Siemens\nSmith", "ScanningSequence": 3}, {}),
+    ],
+)
+def test_maker_and_sequence_are_taken_where_they_look_like_it(tmp_path, content, expected):
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    assert read_acquisition(tmp_path / "a.nii.gz") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
         ({"ImageType": ["DERIVED", "PRIMARY", "MNIP"]}, True),
         ({"ImageType": ["derived", "primary", "minip"]}, True),
         ({"SeriesDescription": "mIP_Images(SW)"}, True),

@@ -84,6 +84,12 @@ def test_each_subject_has_both_sessions_and_one_table_of_changes(dataset: Path) 
     assert sorted(found) == sorted(expected)
 
 
+def test_the_dataset_says_of_visits_what_they_are(dataset: Path) -> None:
+    assert "resampled" not in (dataset / "README.md").read_text()
+    about = json.loads((reference_of(dataset, "0001") / "sub-0001_changes.json").read_text())
+    assert "source" in about["state"]["Description"]
+
+
 def test_each_visit_reads_back_as_a_scan_of_its_subject(dataset: Path) -> None:
     scans = read_dataset(dataset)
     assert [(one.subject, one.session) for one in scans] == [

@@ -7,6 +7,7 @@ import errno
 import importlib
 import io
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says where nothing more can be written."""
 ENDING = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """What ends a program; Windows has no SIGHUP."""
+
+PIPE = 13
+"""Number of the signal that ends a program whose output is no longer read."""
 
 COMMANDS = {
     "segment": ("Segment", "find and outline microbleeds in SWI scans"),
@@ -62,14 +66,19 @@ def _usage() -> str:
 def _parse(name: str, words: list[str]) -> Command:
     import tyro
 
+    from mmocnet.cli.shown import REGISTRY, join_texts
+
     module = importlib.import_module(f"mmocnet.cli.{name}")
+    kind = getattr(module, COMMANDS[name][0])
+    join_texts(kind)
     # A command whose help tells more than its docstring has a function for it.
     more = getattr(module, "description", None)
     command: Command = tyro.cli(
-        getattr(module, COMMANDS[name][0]),
+        kind,
         args=words,
         prog=f"mmocnet {name}",
         description=None if more is None else more(),
+        registry=REGISTRY,
     )
     return command
 
@@ -130,7 +139,26 @@ def run() -> None:
         if signal.getsignal(one) is signal.SIG_DFL:
             signal.signal(one, _end)
     remove_unpacked()
-    sys.exit(main())
+    try:
+        try:
+            sys.exit(main())
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        sys.exit(128 + PIPE)
+
+
+def _unread() -> bool:
+    """Return whether nobody reads what is printed any more, as `head` when it has enough."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        # Python would try again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _end(number: int, _: FrameType | None) -> None:

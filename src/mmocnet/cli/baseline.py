@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from mmocnet.cli.device import chosen_device
+from mmocnet.cli.failures import Failures
 from mmocnet.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,25 +28,25 @@ class Baseline:
     `mmocnet segment` writes, for `mmocnet evaluate`. Research use only - not a medical device.
     """
 
-    dataset: tyro.conf.Positional[Path | None] = None
+    dataset: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[DATASET]")] = None
     """Folder of the dataset to train on."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder of the run, or of what was found."""
     network: Literal["unet2d", "unet3d"] = "unet2d"
     """unet2d: slices by themselves. unet3d: blocks of slices."""
     budget_minutes: float | None = None
-    """Time to train; the learning rate falls to fit. None trains 40 epochs of 100 steps."""
+    """Time to train; the learning rate falls to fit; without, 40 epochs of 100 steps."""
     width: int = 16
     """Channels of the first level."""
     batch_size: int | None = None
-    """Patches a step; None takes 6 for unet2d, 2 for unet3d."""
+    """Patches a step; none takes 6 for unet2d, 2 for unet3d."""
     patch: tuple[int, int, int] | None = None
-    """Slices, rows, columns of a training patch; None takes 1 x 176 x 224, or 12 x 96 x 96."""
+    """Slices, rows, columns of a training patch; none takes 1 x 176 x 224, or 12 x 96 x 96."""
     thresholds_on: Path | None = None
     """Dataset with references, of other subjects and with natural lesion counts, on which the
     operating points are chosen; none takes validation scans of DATASET."""
     cache: Path | None = None
-    """Folder of prepared scans, that of `mmocnet train` as well; None takes OUT/cache."""
+    """Folder of prepared scans, that of `mmocnet train` as well; none takes OUT/cache."""
     workers: int = 1
     """Processes that prepare scans."""
     model: Path | None = None
@@ -57,13 +58,13 @@ class Baseline:
     plane: Literal["ax", "cor", "sag"] = "ax"
     """Which planes of that folder."""
     threshold: float | None = None
-    """Confidence from which a candidate is a lesion; None takes the best for lesion F1."""
+    """Confidence from which a candidate is a lesion; none takes the best for lesion F1."""
     spacing_mm: float | None = None
     """Pixel size of PNG and TIFF slices."""
     overwrite: bool = False
     """Segment again what is there already."""
     threads: int | None = None
-    """CPU threads; None leaves the choice to torch."""
+    """CPU threads; none leaves the choice to torch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: an NVIDIA GPU where there is one."""
     seed: int = 0
@@ -141,16 +142,19 @@ class Baseline:
         operating_threshold(SegmentSettings(threshold=self.threshold), Thresholds())
         files = self._files()
         baseline = load_baseline(model, device)
+        failures = Failures("baseline", len(files))
         with _bar("Segmenting") as progress:
             for number, (path, spacing) in enumerate(files, 1):
                 options = FileOptions(spacing, None, self.overwrite)
-                segment_baseline_file(path, out, baseline, self.threshold, options)
+                with failures.told(path):
+                    segment_baseline_file(path, out, baseline, self.threshold, options)
                 progress(number, len(files))
         level = baseline.settings.thresholds.balanced if self.threshold is None else self.threshold
         print(
-            f"segmented {len(files)} at threshold {level:g}: {out}  "
+            f"segmented {len(files) - failures.failed} at threshold {level:g}: {out}  "
             "(research use only - not a medical device)"
         )
+        failures.check()
 
     def _files(self) -> list[tuple[Path, float | None]]:
         """Return the images to segment, each with its pixel size if it has none of its own."""

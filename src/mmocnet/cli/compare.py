@@ -23,9 +23,9 @@ class Compare:
     Research use only - not a medical device.
     """
 
-    baseline: tyro.conf.Positional[Path]
+    baseline: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="BASELINE")]
     """Scan of the first visit, as `mmocnet segment` takes it."""
-    follow_up: tyro.conf.Positional[Path]
+    follow_up: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLLOW-UP")]
     """Scan of the second visit."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the results; made if missing. Segmentations go into `baseline` and `follow-up`."""

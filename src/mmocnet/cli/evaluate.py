@@ -27,7 +27,7 @@ PARTS = {
     ),
     "without --planes": (
         "predictions", "references", "ignore", "window", "compare_with", "spacing_mm",
-        "allow_missing", "seed", "threshold",
+        "allow_missing", "seed", "threshold", "min_diameter_mm",
     ),
 }  # fmt: skip
 """What each kind of evaluation reads beside OUT."""
@@ -43,9 +43,13 @@ class Evaluate:
     medical device.
     """
 
-    predictions: tyro.conf.Positional[Path | None] = None
+    predictions: Annotated[
+        tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[PREDICTIONS]")
+    ] = None
     """What `segment` wrote, or masks, numbered lesions or probability maps of any tool."""
-    references: tyro.conf.Positional[Path | None] = None
+    references: Annotated[
+        tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[REFERENCES]")
+    ] = None
     """Masks or numbered lesions of the same names, as a dataset's derivatives/reference."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder for the tables; made if missing."""
@@ -57,6 +61,9 @@ class Evaluate:
     """Predictions of a second method: its scores less those of the first, subjects paired."""
     spacing_mm: float | None = None
     """Pixel size of PNG and TIFF files in mm; --realism takes 0.5 where it is not given."""
+    min_diameter_mm: float | None = None
+    """Leave out reference lesions of a smaller equivalent diameter, and what is predicted of them
+    alone: a microbleed measures 2 to 10 mm by definition."""
     allow_missing: bool = False
     """Score what there is and list what is missing, in place of an error."""
     seed: int = 0
@@ -117,7 +124,11 @@ class Evaluate:
         if self.predictions is None or self.references is None:
             raise InputError("expected PREDICTIONS and REFERENCES, --planes or --realism")
         settings = ScoreSettings(
-            self.spacing_mm, self.allow_missing, self.seed, threshold=self.threshold
+            self.spacing_mm,
+            self.allow_missing,
+            self.seed,
+            threshold=self.threshold,
+            min_diameter_mm=self.min_diameter_mm,
         )
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("Scoring", total=None)

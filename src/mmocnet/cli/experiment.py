@@ -33,7 +33,7 @@ class Experiment:
     """environment: hardware, versions, settings, times. lambda: weights of the sensitivity loss.
     cross-validation. roi-size: patches of 16 to 128 pixels. ablation: without each part.
     comparison: the held-out subjects, beside published figures. all."""
-    dataset: tyro.conf.Positional[Path]
+    dataset: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATASET")]
     """Folder of the dataset."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of results: folds, settings, a JSON a fold, tables, figures, networks."""
@@ -42,13 +42,13 @@ class Experiment:
     held_out_share: float = 0.2
     """Share of the subjects that no fold sees; 0 makes the folds of all, without a comparison."""
     folds_to_run: tuple[int, ...] | None = None
-    """Folds of this run, to spread them over machines; None: all."""
+    """Folds of this run, to spread them over machines; none takes all."""
     workers: int = 1
     """Processes, each of which claims the folds that it does."""
     threads: int | None = None
-    """CPU threads of each process; None leaves the choice to torch."""
+    """CPU threads of each process; none leaves the choice to torch."""
     cache: Path | None = None
-    """Folder of prepared scans; None takes OUT/cache."""
+    """Folder of prepared scans; none takes OUT/cache."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: an NVIDIA GPU where there is one."""
 

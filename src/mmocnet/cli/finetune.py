@@ -26,12 +26,12 @@ class Finetune:
     Research use only - not a medical device.
     """
 
-    dataset: tyro.conf.Positional[Path]
+    dataset: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATASET")]
     """Folder of the dataset."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the run: simulated scans, figures, and at the end `model`."""
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """compact, standard, paper, or a folder that training wrote; None takes the best shipped."""
+    """compact, standard, paper, or a folder that training wrote; none takes the best shipped."""
     steps: tuple[int, int, int] = (240, 480, 240)
     """Steps of stage 1, stage 2 and the classifier; 0 0 0 fits the confidence alone, which a model
     trained without --thresholds-on does not have."""
@@ -46,7 +46,7 @@ class Finetune:
     workers: int = 1
     """Processes that simulate."""
     threads: int | None = None
-    """CPU threads; None leaves the choice to torch."""
+    """CPU threads; none leaves the choice to torch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: an NVIDIA GPU where there is one."""
     seed: int = 0

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mmocnet.cli.failures import Failures
 from mmocnet.config import EngineName, OperatingPoint, PhaseSign, SegmentSettings
-from mmocnet.errors import InputError, MmocnetError
+from mmocnet.errors import InputError
 from mmocnet.io.atomic import check_folder
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ class Segment:
     Research use only - not a medical device.
     """
 
-    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    inputs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="SCAN [SCAN ...]", help_behavior_hint="(required)"),
+    ]
     """NIfTI volumes, or single slices as NIfTI, PNG or TIFF; DICOM as a folder, a zip or a file."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the results; made if missing."""
@@ -83,21 +87,15 @@ class Segment:
         cascade = load_cascade(self.model or default_model(), self.device)
         if self.phase is not None and not cascade.settings.reads_phase:
             _warn(f"--phase {self.phase.name} is ignored: the model {cascade.name} reads no phase")
-        failed = 0
+        failures = Failures("segment", len(self.inputs))
         for given in self.inputs:
             # "." and ".." have no name of their own.
             path = given if given.name.strip(".") else given.resolve()
-            try:
+            with failures.told(path):
                 _say(path, self._segment(path, cascade))
                 if self.phase is None and cascade.settings.reads_phase:
                     _hint_phase(path)
-            except Exception as error:  # one scan's failure is reported, the others go on
-                if len(self.inputs) == 1:
-                    raise
-                print(f"mmocnet segment: {_reason(path, error)}", file=sys.stderr)
-                failed += 1
-        if failed:
-            raise InputError(f"{failed} of {len(self.inputs)} inputs could not be processed")
+        failures.check()
 
     def _check(self) -> None:
         from mmocnet.predict.outputs import output_files
@@ -165,13 +163,6 @@ def _bar(name: str) -> "Iterator[Progress]":
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """Return why a scan failed; what is not said on purpose can hold anything, so not its text."""
-    if isinstance(error, MmocnetError):
-        return str(error)
-    return f"{path.name} failed with {type(error).__name__}: segment it alone to see where"
 
 
 def _warn(text: str) -> None:

@@ -21,11 +21,11 @@ class Serve:
     Research use only - not a medical device.
     """
 
-    folder: tyro.conf.Positional[Path | None] = None
+    folder: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[FOLDER]")] = None
     """BIDS dataset, or folder of NIfTI, PNG, TIFF, zip and DICOM; it is never written to. Without
     one, scans are dropped into the browser."""
     port: int | None = None
-    """Where to listen; 0 takes a free port. None takes 8765, or a free one where that is taken."""
+    """Where to listen; 0 takes a free port, none 8765, or a free one where that is taken."""
     host: str = "127.0.0.1"
     """Address to listen at; another than this machine's own is reached by others, without
     encryption."""

@@ -37,11 +37,11 @@ class Simulate:
     lesion_free_share: float = 0.3
     """Share of subjects without a microbleed."""
     lesion_count: tuple[int, int] | None = None
-    """Uniform range of microbleeds a subject, for training; None takes the natural counts."""
+    """Uniform range of microbleeds a subject, for training; none takes the natural counts."""
     mimics: bool = True
     """Whether calcifications, cavernomas, iron and the like are put in."""
     slab_mm: float | None = None
-    """Height of the simulated slab in mm, at a random level; None simulates the whole head."""
+    """Height of the simulated slab in mm, at a random level; none simulates the whole head."""
     images: Literal["all", "phase", "swi"] = "all"
     """all: SWI, lesion-free twin, magnitude, phase, both references. phase: SWI and phase, what
     training reads. swi: without the phase too."""
@@ -67,8 +67,7 @@ class Simulate:
 
     def run(self) -> None:
         """Write the dataset with a progress bar; say which subjects failed."""
-        if self.visits == 2 and (self.implant is not None or self.test_set is not None):
-            raise InputError("expected --visits 2 without --implant and --test-set")
+        self._check()
         check_folder(self.out)
         if self.implant is not None:
             self._implant(self.implant)
@@ -85,6 +84,21 @@ class Simulate:
         bar = track(results, "Simulating", total=len(plans), console=console)
         _report(list(bar), self.out)
 
+    def _check(self) -> None:
+        """Refuse options that would be ignored."""
+        if self.visits == 2 and (self.implant is not None or self.test_set is not None):
+            raise InputError("expected --visits 2 without --implant and --test-set")
+        of_scans = (self.te_ms, self.field_t, self.phase_sign)
+        if self.implant is None:
+            if of_scans != (None, None, None):
+                raise InputError("expected --te-ms, --field-t and --phase-sign with --implant only")
+            return
+        if self.test_set is not None or self.slab_mm is not None or self.protocol != "random":
+            raise InputError("expected --implant without --test-set, --slab-mm and --protocol")
+        of_simulation = (self.subjects, self.workers, self.device)
+        if of_simulation != (Simulate.subjects, Simulate.workers, Simulate.device):
+            raise InputError("expected --implant without --subjects, --workers and --device")
+
     def _implant(self, folder: Path) -> None:
         """Write a dataset of real scans with implants."""
         from rich.console import Console
@@ -96,8 +110,6 @@ class Simulate:
         from mmocnet.simulate.implant_study import ImplantSettings
         from mmocnet.simulate.own_folder import check_apart
 
-        if self.test_set is not None or self.slab_mm is not None or self.protocol != "random":
-            raise InputError("expected --implant without --test-set, --slab-mm and --protocol")
         settings = ImplantSettings(
             seed=self.seed,
             lesion_free_share=self.lesion_free_share,

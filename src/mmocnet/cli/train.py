@@ -35,7 +35,7 @@ class Train:
     Research use only - not a medical device.
     """
 
-    dataset: tyro.conf.Positional[Path]
+    dataset: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATASET")]
     """Folder of the dataset."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the run: states, logs, and at the end `model`."""
@@ -48,19 +48,19 @@ class Train:
     stage: Literal["1", "2", "both"] = "both"
     """Which stage to train; 2 needs a run folder with a finished stage 1."""
     budget_minutes_stage1: float | None = None
-    """Time for stage 1; its learning rate falls to fit. None trains the preset's epochs."""
+    """Time for stage 1; its learning rate falls to fit; without, the preset's epochs."""
     budget_minutes_stage2: float | None = None
     """Time for stage 2."""
     epochs: tuple[int, int] | None = None
-    """Most epochs of stage 1 and stage 2; None takes the preset's, or no limit beside a
+    """Most epochs of stage 1 and stage 2; none takes the preset's, or no limit beside a
     budget. 0 leaves a stage's weights as they start."""
     roi_size: Literal[16, 32, 64, 128] = 32
     """Side of stage 2's patches in pixels."""
     crop_shape: tuple[int, int] | None = None
-    """Left-right and front-back pixels of what stage 1 trains on, multiples of 16; None takes the
+    """Left-right and front-back pixels of what stage 1 trains on, multiples of 16; none takes the
     preset's. Crops of 128 128 bring the paper preset within a CPU's reach."""
     mining_slices: int | None = None
-    """Training slices on which stage 1's candidates are collected for stage 2; None takes the
+    """Training slices on which stage 1's candidates are collected for stage 2; none takes the
     preset's."""
     gradient_checkpointing: bool = False
     """Recompute activations to halve the memory, at a third more time."""
@@ -70,18 +70,18 @@ class Train:
     thresholds_on: Path | None = None
     """Dataset with references, of other subjects and with natural lesion counts: on it and on the
     validation scans of DATASET the confidence in context is fitted and the operating points are
-    chosen. None leaves the context out and takes the validation scans alone."""
+    chosen; none leaves the context out and takes the validation scans alone."""
     classifier_on: Path | None = None
     """standard: dataset with references, of other subjects again, on which the classifier of
-    candidates learns; needs --thresholds-on. None leaves the model without one."""
+    candidates learns; needs --thresholds-on; none leaves the model without one."""
     budget_minutes_classifier: float | None = None
     """Time for the classifier."""
     cache: Path | None = None
-    """Folder of prepared scans; None takes OUT/cache."""
+    """Folder of prepared scans; none takes OUT/cache."""
     workers: int = 1
     """Processes that prepare scans."""
     threads: int | None = None
-    """CPU threads of the training; None leaves the choice to torch."""
+    """CPU threads of the training; none leaves the choice to torch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: an NVIDIA GPU where there is one."""
     seed: int = 0

@@ -13,7 +13,7 @@ from mmocnet.io.atomic import check_folder
 from mmocnet.train import experiment_settings as presets
 from mmocnet.train.datasets import labelled_scans
 from mmocnet.train.distributed import barrier, is_main, process_group, world_size
-from mmocnet.train.experiment_report import write_experiment
+from mmocnet.train.experiment_report import check_environment, write_experiment
 from mmocnet.train.experiment_settings import ExperimentSettings
 from mmocnet.train.experiments import (
     Plan,
@@ -76,13 +76,14 @@ def run_experiment(
 
     Raises:
         InputError: If there is no such experiment, there are too few subjects or threads, `out`
-            was begun with another dataset or settings, or `comparison` has no finished
-            cross-validation or nobody held out.
+            was begun with another dataset or settings, `comparison` has no finished
+            cross-validation or nobody held out, or `environment` no result of another experiment.
     """
     if threads is not None and threads < 1:
         raise InputError(f"expected at least 1 thread, got {threads}")
     plan = make_plan(name, Path(dataset), Path(out), settings, device, folds_to_run)
     plan = _holding_out(plan, held_out_share)
+    _check_needs(plan)
     cache = plan.out / "cache" if cache is None else Path(cache)
     for folder in (plan.out, cache):
         check_folder(folder)
@@ -115,12 +116,22 @@ def run_experiment(
 
 
 def _holding_out(plan: Plan, share: float | None) -> Plan:
-    """Return a plan with a share held out, or its own; the comparison alone needs somebody."""
-    if share is not None:
-        plan = replace(plan, settings=replace(plan.settings, held_out_share=share))
+    """Return a plan with a share held out, or its own."""
+    if share is None:
+        return plan
+    return replace(plan, settings=replace(plan.settings, held_out_share=share))
+
+
+def _check_needs(plan: Plan) -> None:
+    """Refuse an experiment that, alone, lacks what it is made from.
+
+    Raises:
+        InputError: If nobody is held out for the comparison, or the environment has no results.
+    """
     if plan.names == ("comparison",):
         check_held_out(plan.settings)
-    return plan
+    if plan.names == ("environment",):
+        check_environment(plan.out)
 
 
 def _is_compared(plan: Plan, name: str) -> bool:

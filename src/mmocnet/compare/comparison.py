@@ -1,30 +1,21 @@
 """Two visits compared: start reading here."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mmocnet.compare.match import Change, State, count_new, list_changes
+from mmocnet.compare.protocol import protocol_warnings
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.errors import InputError
 from mmocnet.io.burden import aria_h_grade, burden_class, microbleeds
 from mmocnet.lesion import Certainty
 from mmocnet.locate.rigid import SURE_CORRELATION, SURE_DETAIL, RigidAlignment, align
 
-SAME_SHARE = 0.1
-"""Numbers of two protocols within it are the same."""
 EMPTY_SHARE = 0.2
 """Of a brain that the other scan does not cover: more is told."""
 BRAIN_SAMPLES = 20_000
 """Voxels of a brain that are looked up in the other scan."""
-TECHNIQUE = (
-    ("MagneticFieldStrength", "field strength", 1.0, "T"),
-    ("EchoTime", "echo time", 1000.0, "ms"),
-    ("RepetitionTime", "repetition time", 1000.0, "ms"),
-    ("FlipAngle", "flip angle", 1.0, "degrees"),
-)
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ class Comparison:
         """Return the microbleeds in a state."""
         macro = Certainty.MACROHAEMORRHAGE
         found = [one for one in self.changes if one.state is state]
-        return [one for one in found if one.lesion.certainty is not macro]
+        return [one for one in found if one.certainty is not macro]
 
     @property
     def outgrown(self) -> int:
@@ -139,7 +130,12 @@ def registration_warnings(
     warnings = []
     if baseline.date and follow_up.date and follow_up.date < baseline.date:
         warnings.append("the study of the follow-up is dated before that of the baseline: swapped?")
-    if alignment.detail < SURE_DETAIL:
+    if alignment.exchanged:
+        warnings.append(
+            f"the header of one scan seems to exchange {alignment.exchanged}, as the scans fit "
+            "clearly better in a mirror: lesions are matched wrongly then, and new ones may be none"
+        )
+    elif alignment.detail < SURE_DETAIL:
         warnings.append(
             f"fine structures of the registered scans correlate by {alignment.detail:.2f} only: "
             "check that both are of one person, and with protocols that can be compared"
@@ -148,31 +144,6 @@ def registration_warnings(
         warnings.append(
             f"the registered scans correlate by {alignment.correlation:.2f} only: look at the "
             "pictures, lesions can be matched wrongly"
-        )
-    return warnings
-
-
-def protocol_warnings(baseline: Visit, follow_up: Visit) -> list[str]:
-    """Return how the second scan was made otherwise than the first."""
-    differ, unknown = _technique_differences(baseline, follow_up)
-    spacings = [sorted(visit.image.spacing_mm) for visit in (baseline, follow_up)]
-    if not all(_same(one, two) for one, two in zip(*spacings, strict=True)):
-        texts = [" x ".join(f"{side:.3g}" for side in sides) for sides in spacings]
-        differ.append(f"voxels {texts[0]} and {texts[1]} mm")
-    for key, name in (("Manufacturer", "manufacturer"), ("ScanningSequence", "sequence")):
-        words = [str(visit.acquisition.get(key, "")) for visit in (baseline, follow_up)]
-        if all(words) and words[0].lower() != words[1].lower():
-            differ.append(f"{name} {words[0]} and {words[1]}")
-    warnings = []
-    if differ:
-        warnings.append(
-            f"the protocol changed ({'; '.join(differ)}): lesions can seem new or grown because "
-            "more of them can be seen"
-        )
-    if {"field strength", "echo time"} & set(unknown):
-        warnings.append(
-            "whether the protocol changed is not known: not stated for both scans: "
-            f"{', '.join(unknown)}"
         )
     return warnings
 
@@ -213,27 +184,6 @@ def coverage_warnings(baseline: Visit, follow_up: Visit, alignment: RigidAlignme
                 "or where that holds but zeros: lesions there are not covered"
             )
     return warnings
-
-
-def _technique_differences(baseline: Visit, follow_up: Visit) -> tuple[list[str], list[str]]:
-    """Return which numbers differ, in words, and which are not stated for both."""
-    differ, unknown = [], []
-    for key, name, scale, unit in TECHNIQUE:
-        one, two = (_number(visit.acquisition, key) for visit in (baseline, follow_up))
-        if one is None or two is None:
-            unknown.append(name)
-        elif not _same(one, two):
-            differ.append(f"{name} {one * scale:.4g} and {two * scale:.4g} {unit}")
-    return differ, unknown
-
-
-def _number(technique: Mapping[str, Any], key: str) -> float | None:
-    value = technique.get(key)
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
-
-
-def _same(one: float, two: float) -> bool:
-    return abs(one - two) <= SAME_SHARE * max(abs(one), abs(two))
 
 
 def _doubts(changes: tuple[Change, ...]) -> list[str]:

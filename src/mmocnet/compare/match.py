@@ -61,6 +61,14 @@ class Change:
         return found
 
     @property
+    def certainty(self) -> Certainty:
+        """As last seen, but a macrohaemorrhage where it was one at either visit."""
+        macro = Certainty.MACROHAEMORRHAGE
+        if self.baseline is not None and self.baseline.certainty is macro:
+            return macro
+        return self.lesion.certainty
+
+    @property
     def outgrew(self) -> bool:
         """Whether it was a microbleed and is a macrohaemorrhage now."""
         macro = Certainty.MACROHAEMORRHAGE
@@ -189,12 +197,17 @@ def _centres(lesions: Sequence[Lesion], alignment: RigidAlignment | None) -> Flo
     return centres if alignment is None else alignment.to_first(centres)
 
 
+def has_grown(first: Lesion, second: Lesion, settings: CompareSettings) -> bool:
+    """Return whether a lesion's volume has become larger by more than outlines differ by."""
+    more = second.volume_mm3 - first.volume_mm3
+    grown = second.volume_mm3 >= settings.growth_ratio * first.volume_mm3
+    return grown and more >= settings.growth_mm3
+
+
 def _seen_twice(
     first: Lesion, second: Lesion, moved_mm: FloatArray, settings: CompareSettings
 ) -> Change:
-    more = second.volume_mm3 - first.volume_mm3
-    grown = second.volume_mm3 >= settings.growth_ratio * first.volume_mm3
-    state = State.GROWN if grown and more >= settings.growth_mm3 else State.STABLE
+    state = State.GROWN if has_grown(first, second, settings) else State.STABLE
     distance = float(np.linalg.norm(moved_mm - np.asarray(first.centre_mm)))
     return Change(0, state, first, second, first.centre_mm, distance, float("nan"))
 

@@ -33,7 +33,10 @@ COLUMNS: dict[str, dict[str, Any]] = {
             "but zeros",
         },
     },
-    "certainty": {"Description": "How sure the finding is, as last seen"},
+    "certainty": {
+        "Description": "How sure the finding is, as last seen; macrohaemorrhage where it was one "
+        "at either visit"
+    },
     "region": {"Description": "Region of the Microbleed Anatomical Rating Scale, where known"},
     "side": {"Description": "left or right, where known"},
     "group": {"Description": "lobar, deep or infratentorial, where known"},
@@ -145,7 +148,7 @@ def change_row(change: Change) -> dict[str, object]:
     return {
         "index": change.index,
         "state": change.state.value,
-        "certainty": lesion.certainty.value,
+        "certainty": change.certainty.value,
         "region": lesion.region,
         "side": lesion.side,
         "group": lesion.group,

@@ -168,7 +168,7 @@ def cells(change: Change) -> list[str]:
     return [
         str(change.index),
         change.state.value,
-        change.lesion.certainty.value,
+        change.certainty.value,
         *volumes,
         number_text(change.volume_ratio),
         *sizes,

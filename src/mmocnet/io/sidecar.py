@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,19 @@ from mmocnet.io.dataset import nifti_ending
 from mmocnet.io.dicom.vendors import SWI, SWI_WORDS, Technique, kind_of
 
 ACQUISITION_KEYS = ("MagneticFieldStrength", "EchoTime", "RepetitionTime", "FlipAngle")
+ACQUISITION_WORDS = {
+    "Manufacturer": re.compile(r"[A-Za-z][A-Za-z0-9 .,&()/-]{0,63}"),
+    "ScanningSequence": re.compile(r"[A-Z]{2}([\\_ ][A-Z]{2}){0,4}"),
+}
+"""Texts that are taken where they look as such texts do."""
 SIDECAR_BYTES = 2**20
 
 
 def read_acquisition(path: Path, name: str | None = None) -> dict[str, float | str]:
     """Return how a scan was acquired, as far as the sidecar beside it and its name tell.
 
-    Of the sidecar only the numbers of `ACQUISITION_KEYS` are taken: nothing of a patient.
+    Of the sidecar only the numbers of `ACQUISITION_KEYS` and `ACQUISITION_WORDS` are taken: nothing
+    of a patient.
     ImageKind is "SWI" where the scan is named so, and else not there.
 
     Args:
@@ -24,7 +31,8 @@ def read_acquisition(path: Path, name: str | None = None) -> dict[str, float | s
     """
     is_swi = SWI_WORDS.search(path.name if name is None else name)
     named: dict[str, float | str] = {"ImageKind": SWI} if is_swi else {}
-    return named | _numbers(path)
+    content = _content(path)
+    return named | _numbers(content) | _words(content)
 
 
 def is_projection(path: Path) -> bool:
@@ -38,12 +46,22 @@ def is_projection(path: Path) -> bool:
     return kind_of(told)[0] == "minip"
 
 
-def _numbers(path: Path) -> dict[str, float]:
+def _numbers(content: dict[str, Any]) -> dict[str, float]:
     return {
         key: value
-        for key, value in _content(path).items()
+        for key, value in content.items()
         if key in ACQUISITION_KEYS and isinstance(value, int | float) and math.isfinite(value)
     }
+
+
+def _words(content: dict[str, Any]) -> dict[str, str]:
+    words = {}
+    for key, pattern in ACQUISITION_WORDS.items():
+        value = content.get(key)
+        text = "\\".join(map(str, value)) if isinstance(value, list) else value
+        if isinstance(text, str) and pattern.fullmatch(text):
+            words[key] = text
+    return words
 
 
 def _content(path: Path) -> dict[str, Any]:

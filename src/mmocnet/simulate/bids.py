@@ -264,8 +264,6 @@ Subjects have two visits, `ses-01` and `ses-02`: the same head, vessels and mimi
 coils. At the second the head is turned and moved, the slices are cut a fraction of a voxel beside
 those of the first, and some microbleeds are new, grown or no longer there:
 `derivatives/reference/sub-*/sub-*_changes.tsv` says which, with their numbers at both visits.
-Outlines of `ses-02` are those before it was resampled, up to half a voxel beside the image along
-each axis.
 """
 
 

@@ -12,7 +12,8 @@ SESSIONS = ("01", "02")
 COLUMNS: dict[str, dict[str, Any]] = {
     "index": {"Description": "Number of the microbleed in this table.", "Format": "integer"},
     "state": {
-        "Description": "What became of the microbleed; whether it shows is in the volumes.",
+        "Description": "What became of the microbleed's source; whether it shows, and whether it "
+        "seems grown, is in the volumes.",
         "Levels": {
             "stable": "There at both visits, the same",
             "new": "There at the second visit alone",

@@ -15,10 +15,11 @@ from mmocnet.io.dataset import BIDS_VERSION, write_json, write_text
 from mmocnet.simulate.bids import NOTICE, RAW, REFERENCE, write_raw, write_reference
 from mmocnet.simulate.dataset import UNFINISHED, SubjectResult, failure, place_subject
 from mmocnet.simulate.implant_find import ScanFiles
-from mmocnet.simulate.implant_read import RealScan, read_real_scan
+from mmocnet.simulate.implant_read import RealScan, file_hashes, read_echo, read_real_scan
 from mmocnet.simulate.implant_study import ImplantSettings, implant_study
 from mmocnet.simulate.own_folder import check_own, record_of
 from mmocnet.simulate.record import SimulatedStudy
+from mmocnet.simulate.signal import Echo
 from mmocnet.simulate.study import SIMULATOR_VERSION
 
 MAKER, RECORD = "mmocnet simulate --implant", "Implantation"
@@ -44,9 +45,7 @@ given. {NOTICE}
 
 
 def _sidecar(scan: RealScan, study: SimulatedStudy, settings: ImplantSettings) -> dict[str, Any]:
-    return {
-        "MagneticFieldStrength": scan.echo.field_t,
-        "EchoTime": round(scan.echo.te_ms / 1000, 6),
+    return _echo_record(scan.echo) | {
         RECORD: {
             "Description": "Real scan with implanted microbleeds and mimics.",
             "OriginalSHA256": scan.sha256,
@@ -59,6 +58,10 @@ def _sidecar(scan: RealScan, study: SimulatedStudy, settings: ImplantSettings) -
             "SimulatorVersion": SIMULATOR_VERSION,
         },
     }
+
+
+def _echo_record(echo: Echo) -> dict[str, float]:
+    return {"MagneticFieldStrength": echo.field_t, "EchoTime": round(echo.te_ms / 1000, 6)}
 
 
 def subject_label(visits: Sequence[ScanFiles]) -> str:
@@ -113,13 +116,15 @@ def implant_subjects(
 
     Raises:
         InputError: If the folder holds anything of another dataset, or a subject that other
-            settings or another version of the simulator made.
+            settings, other scans or another version of the simulator made.
     """
     subjects = by_subject(scans)
     check_own(out, MAKER, RECORD)
-    for label in subjects:
+    for label, visits in subjects.items():
         if (out / f"sub-{label}").is_dir():
             _check_same(out, label, settings)
+            for visit in visits:
+                _check_scan(out, label, visit, settings)
     return _results(out, subjects, settings)
 
 
@@ -149,6 +154,19 @@ def _check_same(out: Path, label: str, settings: ImplantSettings) -> None:
         )
 
 
+def _check_scan(out: Path, label: str, visit: ScanFiles, settings: ImplantSettings) -> None:
+    anat, stem = _place(label, visit)
+    written = out / anat / f"{stem}_acq-swi_T2starw.json"
+    there = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
+    echo = _echo_record(read_echo(visit, settings.overrides))
+    hashes = there.get(RECORD, {}).get("OriginalSHA256")
+    if hashes != file_hashes(visit) or any(there[key] != value for key, value in echo.items()):
+        raise InputError(
+            f"expected an empty folder or the same scans to resume, got {stem} of another scan, "
+            f"or of another echo time or field, in {out.name}"
+        )
+
+
 def _write_subject(
     out: Path, label: str, visits: Sequence[ScanFiles], settings: ImplantSettings
 ) -> SubjectResult:
@@ -168,10 +186,15 @@ def _write_subject(
 def _write_visit(folder: Path, label: str, visit: ScanFiles, settings: ImplantSettings) -> None:
     scan = read_real_scan(visit, settings.overrides)
     study = implant_study(scan, settings)
-    parts = [f"sub-{label}"] + ([] if visit.session is None else [f"ses-{visit.session}"])
-    anat, stem = Path(*parts) / "anat", "_".join(parts)
+    anat, stem = _place(label, visit)
     write_raw(folder / RAW / anat, stem, study, _sidecar(scan, study, settings))
     write_reference(folder / REFERENCE / anat, stem, study, settings.images == "all", MASK)
+
+
+def _place(label: str, visit: ScanFiles) -> tuple[Path, str]:
+    """Return the folder of a visit in the dataset, and how its files' names begin."""
+    parts = [f"sub-{label}"] + ([] if visit.session is None else [f"ses-{visit.session}"])
+    return Path(*parts) / "anat", "_".join(parts)
 
 
 def write_root(out: Path) -> None:

@@ -85,7 +85,7 @@ def read_real_scan(files: ScanFiles, overrides: Overrides) -> RealScan:
             susceptibility is in no known unit.
     """
     magnitude = _magnitude(files.magnitude)
-    echo = _echo(files, overrides)
+    echo = read_echo(files, overrides)
     brain = _brain(files, magnitude)
     phase = _phase(files, magnitude, brain, echo, overrides.phase_sign)
     return RealScan(
@@ -94,7 +94,7 @@ def read_real_scan(files: ScanFiles, overrides: Overrides) -> RealScan:
         brain=brain,
         echo=echo,
         phase_from="susceptibility map" if files.phase is None else "phase image",
-        sha256={role: _sha256(path) for role, path in files.by_role().items()},
+        sha256=file_hashes(files),
     )
 
 
@@ -148,7 +148,12 @@ def _brain(files: ScanFiles, magnitude: Volume) -> Mask3D:
     return mask
 
 
-def _echo(files: ScanFiles, overrides: Overrides) -> Echo:
+def read_echo(files: ScanFiles, overrides: Overrides) -> Echo:
+    """Return echo time and field of a scan, its phase taken as of sign +1.
+
+    Raises:
+        InputError: If either is not known.
+    """
     sidecar = _sidecar(files.magnitude)
     te_ms, field_t = overrides.te_ms, overrides.field_t
     if te_ms is None:
@@ -179,6 +184,10 @@ def _sidecar(image: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_hashes(files: ScanFiles) -> dict[str, str]:
+    """Return the hash of each file of a scan, by role."""
+    hashes = {}
+    for role, path in files.by_role().items():
+        with path.open("rb") as file:
+            hashes[role] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes

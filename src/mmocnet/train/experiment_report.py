@@ -101,6 +101,22 @@ def _every_result(out: Path) -> dict[str, list[FoldResult]]:
     }
 
 
+def check_environment(out: Path) -> None:
+    """Refuse to tell the environment before any other experiment has a result.
+
+    Args:
+        out: Folder of the experiments.
+
+    Raises:
+        InputError: If nothing has been scored yet.
+    """
+    if not _every_result(out):
+        raise InputError(
+            f"expected results of another experiment in {out.name}, got none: run one first, "
+            "environment is told from its results"
+        )
+
+
 def write_experiment(out: Path, experiment: str) -> None:
     """Write table.md, table.csv, table.tex and the figures of an experiment.
 
