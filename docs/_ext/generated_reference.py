@@ -1,55 +1,53 @@
-"""Sphinx extension: write the pages of options, settings and modules from the code."""
+"""Sphinx extension: write the pages of commands, settings and the API from the code."""
 
 import ast
+import contextlib
 import dataclasses
 import importlib
 import inspect
+import io
+import os
 import pkgutil
+import textwrap
 from pathlib import Path
-from typing import Any
-
-from sphinx.application import Sphinx
+from typing import TYPE_CHECKING, Any
 
 import mmocnet
-from mmocnet.cli import COMMANDS
+from mmocnet.cli import COMMANDS, NOTICE, main
+from mmocnet.cli.shown import field_texts
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+WIDTH = 80
+"""Columns of a command's help, as many as the page shows without scrolling."""
 
 SETTINGS_MODULES = (
     "mmocnet.config.cascade",
     "mmocnet.config.training",
     "mmocnet.simulate.settings",
+    "mmocnet.simulate.dataset",
+    "mmocnet.train.finetune_settings",
+    "mmocnet.train.experiment_settings",
+    "mmocnet.evaluate.score",
+    "mmocnet.compare.visit",
+    "mmocnet.predict.provenance",
 )
+NO_SETTINGS = ("Visit", "CaseScore", "Report", "SubjectResult", "Beside")
+"""Other dataclasses of these modules."""
+
 PRIVATE = ("mmocnet.__main__", "mmocnet.cli")
 
 
-def field_texts(kind: type) -> dict[str, str]:
-    """Return the docstring under each field of a dataclass."""
-    body = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    texts = {}
-    for field, after in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(after, ast.Expr)
-            and isinstance(after.value, ast.Constant)
-        ):
-            texts[field.target.id] = " ".join(str(after.value.value).split())
-    return texts
-
-
 def field_types(kind: type) -> dict[str, str]:
-    """Return the type of each field as it is written, without what is only for tyro."""
+    """Return the type of each field as it is written."""
     body = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
-    types = {}
-    for node in body.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            written = node.annotation
-            if isinstance(written, ast.Subscript) and ast.unparse(written.value) == "Annotated":
-                assert isinstance(written.slice, ast.Tuple)
-                written = written.slice.elts[0]
-            types[node.target.id] = ast.unparse(written)
-    return types
+    return {
+        node.target.id: ast.unparse(node.annotation)
+        for node in body.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
@@ -61,50 +59,113 @@ def _default(field: dataclasses.Field[Any]) -> str:
     return "required"
 
 
-def _table(kind: type, as_option: bool) -> list[str]:
+def _table(kind: type) -> list[str]:
     texts, types = field_texts(kind), field_types(kind)
     lines = ["| name | type | default | meaning |", "|---|---|---|---|"]
     for field in dataclasses.fields(kind):
-        name = f"--{field.name.replace('_', '-')}" if as_option else field.name
         written = types.get(field.name, "").replace("|", r"\|")
         default = _default(field).replace("|", r"\|")
         meaning = texts.get(field.name, "").replace("|", r"\|")
-        lines.append(f"| `{name}` | `{written}` | {default} | {meaning} |")
+        lines.append(f"| `{field.name}` | `{written}` | {default} | {meaning} |")
     return lines
 
 
+def help_of(name: str) -> str:
+    """Return what `mmocnet NAME --help` prints where a line has `WIDTH` columns."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(WIDTH)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            main([name, "--help"])
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+    # A terminal breaks the long lines above the boxes; a page does not.
+    lines = [textwrap.wrap(line, WIDTH) or [""] for line in printed.getvalue().splitlines()]
+    return "\n".join(part.rstrip() for line in lines for part in line).strip()
+
+
 def _commands() -> str:
-    lines = ["# Commands", "", "Generated from the code. `mmocnet COMMAND --help` prints the same."]
-    for name, (kind, text) in COMMANDS.items():
-        if importlib.util.find_spec(f"mmocnet.cli.{name}") is None:
-            continue
-        command = getattr(importlib.import_module(f"mmocnet.cli.{name}"), kind)
-        lines += ["", f"## mmocnet {name}", "", f"{text[0].upper()}{text[1:]}.", ""]
-        lines += _table(command, as_option=True)
+    lines = ["# Commands", "", NOTICE, "", "What `mmocnet COMMAND --help` prints."]
+    for name in COMMANDS:
+        lines += ["", f"## mmocnet {name}", "", "```text", help_of(name), "```"]
     return "\n".join(lines) + "\n"
 
 
 def _settings() -> str:
-    lines = ["# Settings", "", "Generated from the code; every setting is a frozen dataclass."]
+    lines = ["# Settings", "", NOTICE, ""]
+    lines += ["Generated from the code; every setting is a frozen dataclass."]
     for module_name in SETTINGS_MODULES:
         module = importlib.import_module(module_name)
         for kind in vars(module).values():
             if not (dataclasses.is_dataclass(kind) and kind.__module__ == module_name):
                 continue
             assert isinstance(kind, type)
+            if kind.__name__ in NO_SETTINGS:
+                continue
             text = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
-            lines += ["", f"## {kind.__name__}", "", text, "", *_table(kind, as_option=False)]
+            lines += ["", f"## {kind.__name__}", "", f"`{module_name}.{kind.__name__}`. {text}", ""]
+            lines += _table(kind)
     return "\n".join(lines) + "\n"
 
 
-def _api() -> str:
-    lines = ["# Python API", "", "Every module, in the order of its name.", ""]
-    for found in pkgutil.walk_packages(mmocnet.__path__, "mmocnet."):
-        if found.name.startswith(PRIVATE) or found.ispkg:
+def _directive(name: str) -> list[str]:
+    """Return what documents a public name."""
+    thing = getattr(mmocnet, name)
+    if not isinstance(thing, type):
+        return [f".. autofunction:: mmocnet.{name}"]
+    kind = "autoexception" if issubclass(thing, BaseException) else "autoclass"
+    return [f".. {kind}:: mmocnet.{name}", "   :members:"]
+
+
+def _public() -> str:
+    lines = [
+        "# Public API",
+        "",
+        NOTICE,
+        "",
+        "What `from mmocnet import NAME` gives. {doc}`../../how-to/python` shows it at work.",
+    ]
+    calls = [name for name in mmocnet.__all__ if not isinstance(getattr(mmocnet, name), type)]
+    for name in [*calls, *(name for name in mmocnet.__all__ if name not in calls)]:
+        lines += ["", f"## {name}", "", "```{eval-rst}", *_directive(name), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _modules() -> str:
+    lines = [
+        "# Modules",
+        "",
+        NOTICE,
+        "",
+        "Every module, in the order of its name. What `from mmocnet import NAME` gives is on the",
+        "page of the {doc}`public API <public>` alone.",
+        "",
+    ]
+    names = [
+        "mmocnet",
+        *(found.name for found in pkgutil.walk_packages(mmocnet.__path__, "mmocnet.")),
+    ]
+    for name in names:
+        if name.startswith(PRIVATE):
             continue
-        lines += [f"## {found.name}", "", "```{eval-rst}", f".. automodule:: {found.name}"]
-        lines += ["   :members:", "   :undoc-members:", "```", ""]
+        module = importlib.import_module(name)
+        lines += [f"## {name}", "", "```{eval-rst}", f".. automodule:: {name}"]
+        if hasattr(module, "__path__"):
+            given = getattr(module, "__all__", ())
+            lines += ["", f"   Gives {', '.join(f'``{one}``' for one in given)}."] if given else []
+        else:
+            lines += ["   :members:", "   :undoc-members:"]
+            elsewhere = [one for one in mmocnet.__all__ if getattr(mmocnet, one).__module__ == name]
+            lines += [f"   :exclude-members: {', '.join(elsewhere)}"] if elsewhere else []
+        lines += ["```", ""]
     return "\n".join(lines)
+
+
+PAGES = {"commands": _commands, "settings": _settings, "public": _public, "api": _modules}
 
 
 def _write(path: Path, text: str) -> None:
@@ -113,15 +174,15 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def generate(app: Sphinx) -> None:
+def generate(app: "Sphinx") -> None:
     """Write the generated pages below reference/generated."""
     folder = Path(app.srcdir) / "reference" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("commands", _commands()), ("settings", _settings()), ("api", _api())):
-        _write(folder / f"{name}.md", text)
+    for name, page in PAGES.items():
+        _write(folder / f"{name}.md", page())
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     """Connect to Sphinx."""
     app.connect("builder-inited", generate)
     return {"parallel_read_safe": True}
