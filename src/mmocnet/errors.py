@@ -1,4 +1,9 @@
-"""The exceptions that the package raises on purpose."""
+"""The exceptions that the package raises on purpose, and the system's word for a full disk."""
+
+import errno
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""`errno` of an `OSError` where nothing more can be written."""
 
 
 class MmocnetError(Exception):

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,12 @@ def test_a_reader_that_has_enough_is_no_error(words: list[str], unbuffered: str)
     assert ran.stderr.read() == ""
     ran.stderr.close()
     assert ran.wait() == 141
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--version"], 0), (["segment", "a", "-o", "o"], 2)])
+def test_a_closed_output_changes_no_exit_code(words: list[str], code: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mmocnet", *words]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    ran = subprocess.run(closed, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    assert ran.returncode == code
+    assert "Traceback" not in ran.stderr

@@ -14,7 +14,8 @@ from mmocnet.config import (
     PreparationSettings,
     SegmenterSettings,
 )
-from mmocnet.nets.checkpoint import Cascade, file_sha256, save_cascade
+from mmocnet.io.digest import file_sha256
+from mmocnet.nets.checkpoint import Cascade, save_cascade
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.segmenter import Segmenter

@@ -1,11 +1,13 @@
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmocnet.errors import InputError
-from mmocnet.evaluate.cases import as_probability
+from mmocnet.evaluate.cases import as_probability, read_case
+from mmocnet.evaluate.files import pair_files
 from mmocnet.evaluate.matching import Rule
 from mmocnet.evaluate.score import ScoreSettings, evaluate_folder
 from mmocnet.io.nifti import write_nifti
@@ -214,3 +216,34 @@ def test_a_macrohaemorrhage_counts_only_where_it_is_a_reference_lesion(folders):
     assert counts(report) == (2, 1, 0)
     assert report.cases[0].pixels.fp == 0
     assert report.cases[0].is_lesion.tolist() == [True]
+
+
+def scaled(path, array):
+    """Save labels as nibabel does with a header of int16: a scale puts them off whole numbers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(array.astype(np.float32), np.eye(4))
+    image.header.set_data_dtype(np.int16)
+    nib.save(image, path)
+    assert not np.array_equal(np.asarray(nib.load(path).dataobj), array)
+
+
+def test_labels_that_a_scale_puts_off_whole_numbers_keep_their_own(tmp_path):
+    corners = [(i, j, 2) for i in range(0, 40, 8) for j in range(0, 40, 8)]
+    lesions = sum(cube(*corner, value=n) for n, corner in enumerate(corners, 1))
+    count = len(corners)
+    rows = [f"{n}\t0.9\tlesion\tdefinite\taccept\tinsula" for n in range(1, count + 1)]
+    rows[6] = rows[6].replace("definite", "macrohaemorrhage")
+    head = "index\tconfidence\tstatus\tcertainty\tverdict\tregion"
+    stem = "sub-01_desc-"
+    for folder, kind in (("p", "cmb"), ("p", "candidates"), ("r", "reviewed")):
+        scaled(tmp_path / folder / f"{stem}{kind}_dseg.nii.gz", lesions)
+        table = tmp_path / folder / f"{stem}{kind}_dseg.tsv"
+        table.write_text("\n".join([head, *rows]) + "\n")
+    (tmp_path / "r" / f"{stem}reviewed_dseg.json").write_text(json.dumps({"Complete": True}))
+    ((files,), _) = pair_files(tmp_path / "p", tmp_path / "r")
+    case = read_case(files)
+    for labels in (case.reference, case.predicted, case.candidates.labels):
+        assert len(np.unique(labels)) == count + 1
+        assert np.array_equal(labels > 0, lesions > 0)
+    assert set(case.regions.values()) == {"insula"}
+    assert len(case.regions) == count

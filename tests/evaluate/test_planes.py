@@ -190,3 +190,28 @@ def test_predictions_whose_endings_are_capitals_are_found(planes, tmp_path):
     (tmp_path / "found" / "AA_CMB_ax.npy").rename(tmp_path / "found" / "AA_CMB_ax.NPY")
     Image.fromarray(planes[1].mask).save(tmp_path / "found" / "AA_FP_ax.PNG")
     assert len(folder_predictions(tmp_path / "found", planes)) == 2
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(planes, tmp_path):
+    whole = disc(20, 20, 3)
+    folder = write_folder(tmp_path / "sheet", [("AA_CMB", "CMB", whole, ~whole & False, (20, 20))])
+    table = folder / "lesions.csv"
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert [plane.tag for plane in read_planes(folder)] == ["AA_CMB"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("kind", "sort", "got 'kind' for AA_CMB"),
+        ("tag", "name", "got 'tag' for a row without a tag"),
+        ("0.5", "half", "got could not convert string to float: 'half' for AA_CMB"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_told(tmp_path, old, new, told):
+    whole = disc(20, 20, 3)
+    folder = write_folder(tmp_path / "sheet", [("AA_CMB", "CMB", whole, ~whole & False, (20, 20))])
+    table = folder / "lesions.csv"
+    table.write_text(table.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=rf"columns of a plane in lesions\.csv, {told}"):
+        list(read_planes(folder))

@@ -69,3 +69,9 @@ def test_a_projection_is_told_by_the_sidecar(tmp_path, content, expected):
 def test_the_sidecar_of_a_name_in_capitals_is_read(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"EchoTime": 0.02}), encoding="utf-8")
     assert read_acquisition(tmp_path / "a.NII.GZ") == {"EchoTime": 0.02}
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), True, "0.02", None, [0.02]])
+def test_what_is_no_number_that_is_measured_is_left_out(tmp_path, value):
+    (tmp_path / "a.json").write_text(json.dumps({"EchoTime": value, "FlipAngle": 15}))
+    assert read_acquisition(tmp_path / "a.nii.gz") == {"FlipAngle": 15}

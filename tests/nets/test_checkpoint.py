@@ -9,15 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from mmocnet.config import CascadeSettings, DetectorSettings, SegmenterSettings, Thresholds
 from mmocnet.errors import InputError, ModelError
+from mmocnet.io.digest import file_sha256
 from mmocnet.nets import card, checkpoint
 from mmocnet.nets.card import default_model
-from mmocnet.nets.checkpoint import (
-    Cascade,
-    file_sha256,
-    load_cascade,
-    save_cascade,
-    start_from,
-)
+from mmocnet.nets.checkpoint import Cascade, load_cascade, save_cascade, start_from
 from mmocnet.nets.detector import Detector
 from mmocnet.nets.pretrained import load_pretrained_encoder
 from mmocnet.nets.segmenter import Segmenter

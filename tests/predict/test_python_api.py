@@ -167,3 +167,20 @@ def test_a_scan_keeps_what_its_file_says(tmp_path, scan, dark_spots):
     np.testing.assert_array_equal(
         mmocnet.load_volume(tmp_path / "scan.nii.gz").array, loaded.volume.array
     )
+
+
+def test_what_a_training_gives_is_taken_as_a_model(tmp_path):
+    assert mmocnet.SegmentSettings(model=tmp_path / "model").model == str(tmp_path / "model")
+
+
+def test_numbers_of_numpy_are_written(tmp_path, scan, dark_spots):
+    nib.save(nib.Nifti1Image(scan.array, scan.affine), tmp_path / "scan.nii.gz")
+    settings = mmocnet.SegmentSettings(threshold=np.float32(0.5), location=np.bool_(False))
+    done = segment_file(tmp_path / "scan.nii.gz", tmp_path / "out", settings, cascade=dark_spots)
+    assert done.files.summary.is_file()
+
+
+@pytest.mark.parametrize("settings", [None, 5])
+def test_what_is_no_way_to_train_is_told(settings):
+    with pytest.raises(mmocnet.InputError, match="expected a preset or TrainSettings, got"):
+        mmocnet.train_model("d", "o", settings)

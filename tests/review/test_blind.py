@@ -28,7 +28,6 @@ def test_a_blind_reader_sees_none_of_the_machines_findings(
     reading = read(kit, candidates, BLIND, kit.add(voxels))
     assert [one.id for one in reading.visible_findings()] == ["r1"]
     assert reading.visible_findings()[0].found_blind
-    assert reading.finding_at(int(candidates[0].voxels[0])) is None
     assert reading.taken().tolist() == voxels.tolist()
     assert reading.counts.not_judged == 0
     with pytest.raises(InputError, match="no finding 'm1'"):

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +6,7 @@ import pytest
 from scipy import ndimage
 
 from mmocnet.errors import InputError
-from mmocnet.predict.outputs import output_files, write_outputs
-from mmocnet.review.candidates import (
-    candidates_in,
-    candidates_of,
-    read_candidates,
-    voxels_of,
-    write_candidates,
-)
+from mmocnet.review.candidates import read_candidates, voxels_of, write_candidates
 from mmocnet.review.reading import finding_json
 
 
@@ -50,25 +42,6 @@ def test_the_same_candidates_are_the_same_bytes(made: Any, tmp_path: Path) -> No
         write_candidates(tmp_path / name, made.machine)
     for file in ("findings.json", "findings.npz"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-
-
-@pytest.mark.parametrize("kind", ["nifti", "picture"])
-def test_the_files_of_a_result_hold_the_same_candidates(
-    make_study: Callable[..., Any], tmp_path: Path, kind: str
-) -> None:
-    made = make_study(kind)
-    files = output_files(made.study.scan, tmp_path / "out")
-    write_outputs(made.result, files)
-    found, expected = candidates_in(files), candidates_of(made.result)
-    assert [one.id for one in found.findings] == [one.id for one in expected.findings]
-    for one, other in zip(found.findings, expected.findings, strict=True):
-        assert one.voxels.tolist() == other.voxels.tolist()
-        assert one.status == other.status
-        assert one.machine.certainty == other.machine.certainty
-        np.testing.assert_allclose(one.machine.centre_mm, other.machine.centre_mm, atol=1e-3)
-    np.testing.assert_allclose(found.grid.affine, made.grid.affine, atol=1e-6)
-    assert found.grid.slice_axis == made.grid.slice_axis
-    assert found.warnings == ("a doubt",)
 
 
 def test_a_result_without_candidates_is_read_too(made: Any, tmp_path: Path) -> None:

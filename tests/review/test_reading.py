@@ -122,10 +122,9 @@ def test_no_voxel_ever_has_two_findings_and_a_refused_event_changes_nothing(
         for one in reading.findings:
             assert (np.diff(one.voxels.astype(np.int64)) > 0).all()
             assert one.origin == "machine" or one.voxels.size
-            for voxel in one.voxels.tolist():
-                found = reading.finding_at(voxel)
-                assert found is not None
-                assert found.id == one.id
+        assert reading._board.owners() == {
+            voxel: one.id for one in reading.findings for voxel in one.voxels.tolist()
+        }
 
 
 def test_a_new_edit_leaves_nothing_to_redo_but_the_log_keeps_all(

@@ -12,7 +12,6 @@ from mmocnet.simulate.acquisition import (
     coil_phase,
     crop_kspace,
     motion_ghosts,
-    partial_fourier,
     shift_kspace,
     smooth_map,
 )
@@ -151,14 +150,3 @@ def test_motion_changes_a_few_lines_along_its_axis_alone(
 
 def test_still_head_leaves_no_ghosts(image: Tensor, generator: Generator) -> None:
     assert torch.equal(motion_ghosts(image, 0.0, generator), image)
-
-
-def test_partial_fourier_leaves_out_its_share_of_lines(image: Tensor) -> None:
-    lines = torch.fft.fft(partial_fourier(image, 0.75, axis=1), dim=1).abs().amax(dim=(0, 2))
-    assert int((lines > 1e-3).sum()) == math.ceil(0.75 * 30)
-    assert torch.equal(partial_fourier(image, 1.0), image)
-
-
-def test_partial_fourier_below_half_is_refused(image: Tensor) -> None:
-    with pytest.raises(InputError, match="partial"):
-        partial_fourier(image, 0.4)

@@ -187,3 +187,10 @@ def test_a_run_folder_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_tensorboard_events_are_written(tmp_path: Path) -> None:
     fit(network(), draw, validate, SHORT, tmp_path)
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
+
+
+def test_a_score_that_is_no_number_judges_nothing(tmp_path: Path) -> None:
+    scores = iter([0.1, math.nan, 0.5, 0.9])
+    settings = replace(SHORT, score_smoothing=0.5)
+    result = fit(network(), draw, lambda _: {"score": next(scores)}, settings, tmp_path)
+    assert result.best_epoch == 4

@@ -14,7 +14,6 @@ from mmocnet.train.patches import (
     cut,
     lesion_places,
     mimic_places,
-    reflected,
 )
 
 ONLY_LESIONS = PatchShares(lesion=1.0, mimic=0.0, brain=0.0)
@@ -36,8 +35,8 @@ def test_a_cut_is_numpy_s_reflection(
     np.testing.assert_array_equal(cut(plane, centre, shape), expected)
 
 
-def test_a_single_pixel_reflects_onto_itself() -> None:
-    assert reflected(-2, 5, 1).tolist() == [0] * 5
+def test_a_cut_of_a_single_pixel_repeats_it() -> None:
+    assert cut(np.array([[7]]), (0, 0), (5, 4)).tolist() == [[7] * 4] * 5
 
 
 def test_lesion_places_are_the_centroids_on_each_slice(

@@ -3,7 +3,6 @@
 Command modules import nothing heavy at the top: torch and the like are imported inside `run`.
 """
 
-import errno
 import importlib
 import io
 import multiprocessing
@@ -15,11 +14,9 @@ from types import FrameType
 from typing import Protocol
 
 from mmocnet import __version__
-from mmocnet.errors import MmocnetError
+from mmocnet.errors import FULL_DISK, MmocnetError
 
 NOTICE = "Research use only - not a medical device."
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says where nothing more can be written."""
 ENDING = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """What ends a program; Windows has no SIGHUP."""
 
@@ -120,7 +117,7 @@ def _run(name: str, words: list[str]) -> int:
         print(f"mmocnet {name}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL_DISK:
             raise
         print(f"mmocnet {name}: the disk is full: nothing more was written", file=sys.stderr)
         return 2
@@ -143,7 +140,9 @@ def run() -> None:
         try:
             sys.exit(main())
         finally:
-            sys.stdout.flush()
+            # There is none where it was closed.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError:
         if not _unread():
             raise

@@ -12,13 +12,13 @@ from mmocnet.config import SegmentSettings
 from mmocnet.config.checked import Checked
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import check_folder
+from mmocnet.io.digest import file_sha256
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.picture import SUFFIXES
 from mmocnet.io.read import Scan, may_be_dicom, read_scan
 from mmocnet.io.tables import read_lesions
 from mmocnet.lesion import Lesion
 from mmocnet.locate.locate import located
-from mmocnet.nets.checkpoint import file_sha256
 from mmocnet.predict.labels import measured_lesions, read_labels
 from mmocnet.predict.outputs import output_files, read_summary, read_warnings
 from mmocnet.predict.pipeline import segment_file
@@ -161,21 +161,22 @@ def _read_visit(name: str, files: VisitFiles, how: _Making) -> Visit:
     if scan.dicom is not None:
         volume = replace(volume, name=f"{path.name}, {volume.name}")
     brain = brain_mask(volume)
-    technique = given_record(path, FileOptions(), scan=scan)["Acquisition"]
+    given = given_record(path, FileOptions(), scan=scan)
     if files.mask is None:
         found = _segmented(files, how.out / name, how)
     else:
         found = _given(files.mask, replace(scan, volume=volume), brain, wanted=how.segment.location)
-    record = {"Name": volume.name, "SHA256": scan.sha256, "Acquisition": technique}
+    record = {"Name": volume.name, "SHA256": scan.sha256} | given
     return Visit(
         image=volume,
         labels=found.labels,
         lesions=found.lesions,
         brain=brain,
         candidates=found.below,
-        acquisition=technique,
+        acquisition=given["Acquisition"],
         provenance=found.source | {"Input": record},
         warnings=found.warnings,
+        numbers=() if scan.dicom is None else scan.dicom.numbers,
         date="" if scan.dicom is None else scan.dicom.date,
     )
 
@@ -188,6 +189,7 @@ def _given(mask: Path, scan: Scan, brain: Mask3D, *, wanted: bool) -> _Found:
     source = {
         "Source": f"given: {mask.name}",
         "Outlines": {"Name": mask.name, "SHA256": file_sha256(mask)},
+        "Location": place.as_json(),
     }
     return _Found(labels, lesions, (), source, (*scan.warnings, *doubts, *place.warnings))
 

@@ -89,6 +89,8 @@ def train_model(
     """
     data = data if isinstance(data, TrainData) else TrainData(Path(data))
     settings = train_settings(settings) if isinstance(settings, str) else settings
+    if not isinstance(settings, TrainSettings):
+        raise InputError(f"expected a preset or TrainSettings, got {type(settings).__name__}")
     check_choice("stage", stage, StageName)
     check_device(device)
     _check(data, settings)

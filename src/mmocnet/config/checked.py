@@ -5,6 +5,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from mmocnet.errors import InputError
 
 WORDS: dict[Any, tuple[type, str]] = {
@@ -22,7 +24,8 @@ class Checked:
     """Base of settings: a dataclass whose choices, numbers, texts and switches are what they say.
 
     A wrong word would else be taken for another choice, or fail far from here. Tuples and
-    settings within settings are not looked at. Where a path is expected a text becomes one.
+    settings within settings are not looked at. A text becomes a path where one is expected, a path
+    a text, and a number of NumPy's one of Python's, which JSON can hold.
     """
 
     def __post_init__(self) -> None:
@@ -33,10 +36,19 @@ class Checked:
         """
         for name, kind in get_type_hints(type(self)).items():
             value = getattr(self, name)
-            if isinstance(value, str) and Path in _choices(kind):
-                object.__setattr__(self, name, Path(value))
-            else:
-                check_choice(name, value, kind)
+            as_said = _converted(value, _choices(kind))
+            check_choice(name, as_said, kind)
+            object.__setattr__(self, name, as_said)
+
+
+def _converted(value: object, choices: tuple[Any, ...]) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, str) and Path in choices:
+        return Path(value)
+    if isinstance(value, Path) and str in choices:
+        return str(value)
+    return value
 
 
 def check_choice(name: str, value: object, kind: Any) -> None:

@@ -26,6 +26,7 @@ from mmocnet.evaluate.instances import (
 from mmocnet.evaluate.matching import BoolArray, Labels, restrict, with_rims
 from mmocnet.io import nifti, picture
 from mmocnet.io.dataset import read_tsv
+from mmocnet.io.lesion_labels import whole_numbers
 from mmocnet.io.reviewed import Verdict, read_complete
 from mmocnet.prepare.geometry import Display, display_axes, slice_axis
 from mmocnet.types import FloatArray, Triple
@@ -141,6 +142,7 @@ def without_rejected(labels: NDArray[Any], path: Path) -> NDArray[Any]:
     """
     if "_desc-reviewed_" not in path.name:
         return labels
+    labels = whole_numbers(labels, path.name)
     table = table_beside(path)
     if not table.is_file():
         raise InputError(f"expected the table {table.name} beside the review's label image")
@@ -163,8 +165,12 @@ def without_uncounted(labels: NDArray[Any], path: Path, reference: Labels) -> ND
         path: The file.
         reference: Label image of the same shape.
     """
-    aside = np.setdiff1d(read_macrohaemorrhages(path), labels[reference > 0])
-    return np.where(np.isin(labels, aside), 0, labels) if aside.size else labels
+    macrohaemorrhages = read_macrohaemorrhages(path)
+    if not macrohaemorrhages:
+        return labels
+    labels = whole_numbers(labels, path.name)
+    aside = np.setdiff1d(macrohaemorrhages, labels[reference > 0])
+    return np.where(np.isin(labels, aside), 0, labels)
 
 
 def _named_regions(files: CaseFiles, array: NDArray[Any], reference: Labels) -> dict[int, str]:
@@ -172,7 +178,7 @@ def _named_regions(files: CaseFiles, array: NDArray[Any], reference: Labels) -> 
     listed = read_regions(files.reference)
     numbers, first = np.unique(reference.ravel(), return_index=True)
     values = array.ravel()[first]
-    pairs = [(int(n), int(v)) for n, v in zip(numbers, values, strict=True) if n > 0]
+    pairs = [(int(n), round(float(v))) for n, v in zip(numbers, values, strict=True) if n > 0]
     # A mask's pieces all have one value, so its table's rows cannot be told apart.
     if len({value for _, value in pairs}) < len(pairs):
         return {}

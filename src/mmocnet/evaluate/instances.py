@@ -12,7 +12,7 @@ from scipy import ndimage
 from mmocnet.errors import InputError
 from mmocnet.evaluate.matching import Labels, components, objects
 from mmocnet.io.dataset import read_tsv
-from mmocnet.io.lesion_labels import numbered
+from mmocnet.io.lesion_labels import numbered, whole_numbers
 from mmocnet.io.tables import SET_ASIDE
 from mmocnet.types import FloatArray
 
@@ -143,7 +143,7 @@ def read_candidates(labels: NDArray[Any], table: Path) -> Instances:
         listed = {int(row["index"]): float(row["confidence"]) for row in rows}
     except (KeyError, ValueError) as error:
         raise InputError(f"expected index and confidence in {table.name}") from error
-    labels = labels.astype(np.int32)
+    labels = whole_numbers(labels, f"the labels of {table.name}")
     present = np.unique(labels[labels > 0]).tolist()
     for label in present:
         if not 0 <= listed.get(label, np.nan) <= 1:

@@ -114,15 +114,25 @@ def read_planes(folder: Path, plane: Plane = "ax") -> Iterator[ReferencePlane]:
     """Yield the scored planes of a folder: microbleeds and mimics, in the table's order.
 
     Raises:
-        InputError: If the table or a picture is missing, or a mask does not fit its image.
+        InputError: If the table, a column or a picture is missing, a cell cannot be read, or a
+            mask does not fit its image.
     """
     table = folder / "lesions.csv"
     if not table.is_file():
         raise InputError(f"expected lesions.csv and images/, masks/, ignore/ in {folder}")
-    with table.open(newline="") as file:
+    # Spreadsheets put a mark of UTF-8 in front.
+    with table.open(newline="", encoding="utf-8-sig") as file:
         for row in csv.DictReader(file):
-            if row["kind"] in ("CMB", "mimic"):
-                yield _read_plane(folder, row, plane)
+            try:
+                scored = row["kind"] in ("CMB", "mimic")
+                read = _read_plane(folder, row, plane) if scored else None
+            except (KeyError, ValueError, TypeError) as error:
+                raise InputError(
+                    f"expected the columns of a plane in lesions.csv, got {error} for "
+                    f"{row.get('tag', 'a row without a tag')}"
+                ) from error
+            if read is not None:
+                yield read
 
 
 def _read_plane(folder: Path, row: dict[str, str], plane: Plane) -> ReferencePlane:

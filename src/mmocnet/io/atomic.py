@@ -15,7 +15,8 @@ def check_folder(folder: Path) -> None:
     Raises:
         InputError: If no such folder can be made, or nothing be written into it.
     """
-    path = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    # Of what may not be looked into nothing is known to exist.
+    path = next(one for one in (folder, *folder.absolute().parents) if os.path.exists(one))
     if not path.is_dir():
         raise InputError(f"expected a folder for the results, got the file {path.name!r}")
     try:

@@ -1,6 +1,5 @@
 """Read whatever holds one scan: DICOM, a NIfTI volume, or a slice as NIfTI, PNG or TIFF."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from scipy import ndimage
 from mmocnet.errors import InputError
 from mmocnet.io import nifti, picture
 from mmocnet.io.dicom.source import DicomSource
+from mmocnet.io.digest import file_sha256
 from mmocnet.io.sidecar import is_projection, read_acquisition
 from mmocnet.volume import Volume
 
@@ -77,13 +77,13 @@ def read_scan(path: Path, spacing_mm: float | None = None, series: str | None = 
     elif path.name.lower().endswith(nifti.SUFFIXES):
         volume, doubts = nifti.read_nifti_warned(path)
         scan = Scan(
-            volume, "volume", "nifti", _sha256(path), doubts,
+            volume, "volume", "nifti", file_sha256(path), doubts,
             echo_s=_echo_s(read_acquisition(path)), is_projection=is_projection(path),
         )  # fmt: skip
     else:
         if spacing_mm is None:
             raise InputError(f"a picture has no spacing: give --spacing-mm for {path.name}")
-        scan = Scan(picture.read_picture(path, spacing_mm), "slice", "picture", _sha256(path))
+        scan = Scan(picture.read_picture(path, spacing_mm), "slice", "picture", file_sha256(path))
     _check_grid(scan.volume)
     volume, doubts = _finite(scan.volume)
     return replace(
@@ -120,8 +120,11 @@ def may_be_dicom(path: Path) -> bool:
         InputError: If it holds nothing that can be read.
     """
     name = path.name
-    if not path.exists():
-        raise InputError(f"no such file: {name}")
+    try:
+        if not path.exists():
+            raise InputError(f"no such file: {name}")
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror}") from error
     if path.is_dir():
         return True
     if not path.is_file():
@@ -222,8 +225,3 @@ def _fill_holes(array: NDArray[np.float32], bad: NDArray[np.bool_]) -> int:
             array[around][hole] = np.median(array[around][shell])
             filled += size
     return filled
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

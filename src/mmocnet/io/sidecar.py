@@ -1,7 +1,6 @@
 """The BIDS sidecar beside a scan: how it was acquired, nothing of whom."""
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,8 @@ def _numbers(content: dict[str, Any]) -> dict[str, float]:
     return {
         key: value
         for key, value in content.items()
-        if key in ACQUISITION_KEYS and isinstance(value, int | float) and math.isfinite(value)
+        # Python's whole numbers may be larger than any that is measured.
+        if key in ACQUISITION_KEYS and type(value) in (int, float) and -1e9 < value < 1e9
     }
 
 

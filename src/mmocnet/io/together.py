@@ -28,7 +28,7 @@ def hidden_folder(folder: Path, stem: str) -> Iterator[Path]:
     Raises:
         InputError: If the folder cannot be written to, for whatever reason within the block.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     hidden = lock = None
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """A trained cascade as a folder of safetensors and JSON; nothing is ever unpickled."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from mmocnet.config import CascadeSettings
 from mmocnet.errors import ModelError
+from mmocnet.io.digest import file_sha256
 from mmocnet.nets.card import shipped_folder
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
@@ -213,12 +213,6 @@ def _sees_less(weights: Tensor, wide: Tensor) -> bool:
     if weights.ndim != 4 or weights.shape[1] >= wide.shape[1]:
         return False
     return weights.shape[0] == wide.shape[0] and weights.shape[2:] == wide.shape[2:]
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _half(network: nn.Module, file: str) -> dict[str, Tensor]:

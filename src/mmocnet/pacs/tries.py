@@ -1,12 +1,11 @@
 """What follows from a try in vain: whether there is another, and when."""
 
-import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING
 
-from mmocnet.errors import MmocnetError
+from mmocnet.errors import FULL_DISK, MmocnetError
 from mmocnet.pacs.errors import ServerError
 from mmocnet.pacs.state import Row
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from mmocnet.pacs.watch import WatchSettings
 
 NEVER = float("inf")
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A disk's fault, whichever series it befalls."""
 
 
 def after_failure(row: Row, error: Exception, settings: "WatchSettings") -> Row:
@@ -26,7 +23,7 @@ def after_failure(row: Row, error: Exception, settings: "WatchSettings") -> Row:
     with the series itself is wrong at the next try.
     """
     codes = tuple(_system_errors(error))
-    fault = not isinstance(error, ServerError) and not any(code in FULL for code in codes)
+    fault = not isinstance(error, ServerError) and not any(code in FULL_DISK for code in codes)
     row = after_try(row, settings, fault=fault)
     may_pass = not isinstance(error, MmocnetError) or bool(codes)
     if fault and not (may_pass and row.faults < settings.attempts):

@@ -123,16 +123,20 @@ def cut_rois(
     if len(sizes) != 1:
         raise InputError(f"expected patches of one size, got {sorted(sizes)}")
     offset = np.arange(sizes.pop())
-    rows = _reflected(np.array([roi.row for roi in rois])[:, None] + offset, slices.shape[1])
-    cols = _reflected(np.array([roi.col for roi in rois])[:, None] + offset, slices.shape[2])
+    rows = reflected(np.array([roi.row for roi in rois])[:, None] + offset, slices.shape[1])
+    cols = reflected(np.array([roi.col for roi in rois])[:, None] + offset, slices.shape[2])
     index = neighbour_indices([roi.slice_index for roi in rois], len(slices), step, channels)
     return np.asarray(
         slices[index[:, :, None, None], rows[:, None, :, None], cols[:, None, None, :]]
     )
 
 
-def _reflected(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
-    """Return indices folded into 0 .. length - 1 as if the axis were mirrored for ever."""
+def reflected(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
+    """Return indices folded into 0 .. length - 1 as if the axis were mirrored for ever.
+
+    >>> reflected(np.arange(-2, 4), 4).tolist()
+    [2, 1, 0, 1, 2, 3]
+    """
     if length == 1:
         return np.zeros_like(index)
     period = 2 * (length - 1)

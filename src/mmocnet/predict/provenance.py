@@ -14,6 +14,7 @@ from mmocnet.config import PhaseSign, SegmentSettings, Thresholds
 from mmocnet.config.checked import Checked
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.source import DicomSource
+from mmocnet.io.digest import file_sha256
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.phase import read_phase
 from mmocnet.io.picture import SUFFIXES as PICTURE_SUFFIXES
@@ -21,7 +22,7 @@ from mmocnet.io.picture import read_picture
 from mmocnet.io.read import Scan
 from mmocnet.io.sidecar import ACQUISITION_WORDS, read_acquisition
 from mmocnet.locate.register import has_simpleitk
-from mmocnet.nets.checkpoint import Cascade, file_sha256
+from mmocnet.nets.checkpoint import Cascade
 from mmocnet.predict.classify import calibration_of
 from mmocnet.predict.context import limits_for
 from mmocnet.predict.fuse import CANDIDATE_FLOOR

@@ -1,10 +1,8 @@
 """The machine's findings for a reading: two small files, read without networks and volumes."""
 
 import json
-import math
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,11 @@ from numpy.typing import NDArray
 from mmocnet.config import Thresholds
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
-from mmocnet.io.dataset import plain, read_tsv, write_json
-from mmocnet.io.nifti import read_nifti
-from mmocnet.io.picture import read_picture
-from mmocnet.io.tables import candidate_rows, read_lesions
+from mmocnet.io.dataset import plain, write_json
+from mmocnet.io.tables import candidate_rows
 from mmocnet.lesion import Certainty, Lesion
-from mmocnet.predict.findings import certainty_of
-from mmocnet.predict.measure import measure
-from mmocnet.predict.outputs import OutputFiles, read_summary
 from mmocnet.predict.segmentation import Segmentation
-from mmocnet.prepare.geometry import slice_axis
 from mmocnet.review.finding import Finding, Grid, Voxels
-from mmocnet.volume import Volume
 
 TABLE, OUTLINES = "findings.json", "findings.npz"
 
@@ -59,69 +50,27 @@ class MachineResult:
 
 def candidates_of(result: Segmentation) -> MachineResult:
     """Return the candidates of a segmentation."""
-    table = candidate_rows(
+    labels, record = result.candidate_labels, result.provenance
+    rows = candidate_rows(
         result.candidates,
         [one.index for one in result.lesions],
         result.siderosis,
         result.vessels,
     )
-    rows = [
-        (one, str(row["status"]), one.index)
-        for one, row in zip(result.candidates, table, strict=True)
-    ]
-    return _result(
-        result.candidate_labels, result.slice_axis, rows, result.provenance, result.warnings
-    )
-
-
-def candidates_in(files: OutputFiles) -> MachineResult:
-    """Return the candidates of the files that `segment_file` wrote.
-
-    Raises:
-        InputError: If one is missing, or they do not belong together.
-    """
-    record = read_summary(files)
-    if record is None:
-        raise InputError(f"expected a result of mmocnet, got no {files.summary.name}")
-    summary = json.loads(files.summary.read_text(encoding="utf-8")).get("Summary", {})
-    base = f"{files.stem}_desc-candidates_dseg"
-    table = files.folder / f"{base}.tsv"
-    if not table.is_file():
-        raise InputError(f"expected {table.name} beside {files.summary.name}")
-    status = {int(row["index"]): row["status"] for row in read_tsv(table)}
-    certain = {one.index: one.certainty for one in read_lesions(files.table)}
-    limits = Thresholds(**record["Thresholds"])
-    labels = _labels(files.folder / f"{base}{files.image}", record)
-    sizes = measure(labels.array, labels.affine)
-    rows = []
-    for one in read_lesions(table):
-        if one.index not in sizes:
-            raise InputError(f"expected an outline of candidate {one.index} in {labels.name}")
-        given = certain.get(one.index, certainty_of(one.confidence, sizes[one.index], limits))
-        rows.append((replace(one, certainty=given), status[one.index], one.index))
-    return _result(labels, slice_axis(labels), rows, record, summary.get("Warnings", ()))
-
-
-def _labels(path: Path, record: dict[str, Any]) -> Volume:
-    if path.suffix == ".png":
-        return read_picture(path, float(record["Input"].get("SpacingMm") or math.nan))
-    return read_nifti(path)
-
-
-def _result(
-    labels: Volume,
-    axis: int,
-    rows: Sequence[tuple[Lesion, str, int]],
-    record: dict[str, Any],
-    warnings: Sequence[str],
-) -> MachineResult:
     outlines = voxels_of(labels.array)
     findings = tuple(
-        Finding(f"m{index}", "machine", outlines[index], one.confidence, one, status)
-        for one, status, index in rows
+        Finding(
+            f"m{one.index}",
+            "machine",
+            outlines[one.index],
+            one.confidence,
+            one,
+            str(row["status"]),
+        )
+        for one, row in zip(result.candidates, rows, strict=True)
     )
-    grid = Grid(labels.shape, labels.affine, axis, _to_mni(record))
-    return MachineResult(grid, findings, plain(record), tuple(warnings))
+    grid = Grid(labels.shape, labels.affine, result.slice_axis, _to_mni(record))
+    return MachineResult(grid, findings, plain(record), tuple(result.warnings))
 
 
 def _to_mni(record: dict[str, Any]) -> NDArray[np.float64] | None:

@@ -165,11 +165,6 @@ class Reading:
             raise InputError(f"there is no finding {str(name)[:20]!r}")
         return found
 
-    def finding_at(self, voxel: int) -> Finding | None:
-        """Return the finding that holds a flat voxel index, of those the reader sees."""
-        holder = self._board.owners().get(voxel)
-        return None if holder is None else self._board.found[holder]
-
     def taken(self) -> Voxels:
         """Return the voxels of all findings that the reader sees."""
         held = [one.voxels for one in self._board.found.values() if self._board.shown(one)]

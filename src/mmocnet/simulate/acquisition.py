@@ -198,26 +198,3 @@ def _add_lines(image: Tensor, factors: dict[int, complex], axis: int) -> Tensor:
     spectrum = torch.tensordot(analysis, moved, dims=1)
     ghosted: Tensor = moved + torch.tensordot(synthesis.T, spectrum, dims=1)
     return ghosted.movedim(0, axis).contiguous()
-
-
-def partial_fourier(image: Tensor, share: float, axis: int = 1) -> Tensor:
-    """Return the image with the last lines of k-space along an axis left out (zero filled).
-
-    Args:
-        image: Complex, shape (I, J, K).
-        share: Share of k-space that is acquired, above .5; 1 keeps all.
-        axis: Phase-encode axis.
-
-    Raises:
-        InputError: If the share is not above .5 and at most 1.
-    """
-    if not 0.5 < share <= 1:
-        raise InputError(f"expected a partial Fourier share above .5 to 1, got {share}")
-    if share == 1:
-        return image.clone()
-    spectrum = torch.fft.fft(image, dim=axis)
-    length = image.shape[axis]
-    first = math.ceil((share - 0.5) * length)  # frequencies 0 .. first - 1 are kept
-    spectrum.narrow(axis, first, (length + 1) // 2 - first).zero_()
-    image = torch.fft.ifft(spectrum, dim=axis)
-    return image

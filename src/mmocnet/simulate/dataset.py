@@ -21,7 +21,7 @@ from mmocnet.simulate.own_folder import check_own, record_of
 from mmocnet.simulate.record import SimulatedStudy
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.study import simulate_study
-from mmocnet.simulate.testset import FIRST_TEST_SEED, SubjectPlan, plan_subjects
+from mmocnet.simulate.testset import FIRST_TEST_SEED, SubjectPlan
 from mmocnet.simulate.visits import SimulatedVisits, simulate_visits
 
 Simulate = Callable[[StudySettings, int, str], SimulatedStudy | SimulatedVisits]
@@ -211,25 +211,6 @@ def _results(
     finally:
         shutil.rmtree(out / UNFINISHED, ignore_errors=True)
         write_root(out)
-
-
-def write_dataset(
-    out: Path,
-    subjects: int,
-    seed: int,
-    study: StudySettings | None = None,
-    settings: WriteSettings | None = None,
-) -> tuple[SubjectResult, ...]:
-    """Write a data set of simulated subjects, and return what became of each.
-
-    Args:
-        out: Root of the data set.
-        subjects: Number of subjects.
-        seed: Seed of the data set.
-        study: What to simulate; None takes the defaults.
-        settings: How to write it; None takes the defaults.
-    """
-    return tuple(write_subjects(out, plan_subjects(subjects, seed, study), settings))
 
 
 def iterate_studies(

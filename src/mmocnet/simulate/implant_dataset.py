@@ -1,6 +1,5 @@
 """A BIDS dataset of a user's lesion-free scans with implanted lesions."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from typing import Any
 from mmocnet import __version__
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import BIDS_VERSION, write_json, write_text
+from mmocnet.io.digest import file_sha256
 from mmocnet.simulate.bids import NOTICE, RAW, REFERENCE, write_raw, write_reference
 from mmocnet.simulate.dataset import UNFINISHED, SubjectResult, failure, place_subject
 from mmocnet.simulate.implant_find import ScanFiles
@@ -73,8 +73,7 @@ def subject_label(visits: Sequence[ScanFiles]) -> str:
     first = visits[0]
     if first.subject is not None:
         return first.subject
-    with first.magnitude.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    return file_sha256(first.magnitude)[:8]
 
 
 def by_subject(scans: Sequence[ScanFiles]) -> dict[str, list[ScanFiles]]:

@@ -4,7 +4,6 @@ Implanting needs the complex signal: magnitude, and phase or a susceptibility ma
 gives the phase. A weighted image alone has lost it and is refused.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import nifti_ending
+from mmocnet.io.digest import file_sha256
 from mmocnet.io.nifti import read_nifti
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.simulate.implant_find import ScanFiles
@@ -186,8 +186,4 @@ def _sidecar(image: Path) -> dict[str, Any]:
 
 def file_hashes(files: ScanFiles) -> dict[str, str]:
     """Return the hash of each file of a scan, by role."""
-    hashes = {}
-    for role, path in files.by_role().items():
-        with path.open("rb") as file:
-            hashes[role] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
+    return {role: file_sha256(path) for role, path in files.by_role().items()}

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from mmocnet import __version__
 from mmocnet.errors import ModelError
 from mmocnet.io.dataset import write_json
+from mmocnet.io.digest import file_sha256
 from mmocnet.io.read import Scan, read_scan
-from mmocnet.nets.checkpoint import file_sha256, load_weights
+from mmocnet.nets.checkpoint import load_weights
 from mmocnet.nets.settings_json import settings_from_json, settings_to_json
 from mmocnet.nets.tensor_file import save_tensors
 from mmocnet.predict.findings import list_findings

@@ -28,6 +28,7 @@ from mmocnet.predict.pipeline import phase_slices, stage_maps
 from mmocnet.prepare.brain import brain_mask
 from mmocnet.prepare.slices import PreparedSlices, prepare_slices
 from mmocnet.train.calibrate import ScoredScan
+from mmocnet.train.mapped import mapped
 from mmocnet.train.operate import lesions_hit
 from mmocnet.train.planes_across import chosen_planes, placed, planes_across
 from mmocnet.train.scans import cache_name
@@ -85,7 +86,7 @@ def collect_candidates(
     return [
         CandidateSet(
             scan.subject,
-            np.load(about.with_name(row["file"]), mmap_mode="r", allow_pickle=False),
+            mapped(about.with_name(row["file"])),
             np.array(row["hit"], np.int64),
             row["references"],
             row["single"],

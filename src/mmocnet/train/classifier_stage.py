@@ -15,13 +15,8 @@ from mmocnet.config import Thresholds, TrainSettings
 from mmocnet.errors import InputError, ModelError
 from mmocnet.io.atomic import replacing
 from mmocnet.io.dataset import DatasetScan
-from mmocnet.nets.checkpoint import (
-    Cascade,
-    file_sha256,
-    load_cascade,
-    load_weights,
-    weight_file,
-)
+from mmocnet.io.digest import file_sha256
+from mmocnet.nets.checkpoint import Cascade, load_cascade, load_weights, weight_file
 from mmocnet.nets.classifier import Classifier, mean_logits
 from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.nets.tensor_file import save_tensors

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from mmocnet.config import PatchShares
 from mmocnet.errors import InputError
+from mmocnet.predict.candidates import reflected
 from mmocnet.prepare.neighbours import neighbour_indices, neighbour_step
 from mmocnet.types import Triple
 
@@ -59,19 +60,6 @@ class TrainingScan:
             )
 
 
-def reflected(start: int, length: int, size: int) -> NDArray[np.intp]:
-    """Return the indices start..start+length, mirrored where they leave 0..size-1.
-
-    >>> reflected(-2, 6, 4).tolist()
-    [2, 1, 0, 1, 2, 3]
-    """
-    if size == 1:
-        return np.zeros(length, np.intp)
-    period = 2 * (size - 1)
-    index = np.arange(start, start + length) % period
-    return np.where(index < size, index, period - index)
-
-
 def cut(
     plane: NDArray[np.generic], centre: tuple[float, float], shape: tuple[int, int]
 ) -> NDArray[Any]:
@@ -83,7 +71,7 @@ def cut(
         shape: Height and width of the patch.
     """
     rows, cols = (
-        reflected(round(float(at)) - length // 2, length, size)
+        reflected(round(float(at)) - length // 2 + np.arange(length), size)
         for at, length, size in zip(centre, shape, plane.shape, strict=True)
     )
     return (

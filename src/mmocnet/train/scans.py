@@ -26,6 +26,7 @@ from mmocnet.prepare.geometry import PAD_MULTIPLE, WorkingGrid, working_grid
 from mmocnet.prepare.refuse import check_scan
 from mmocnet.prepare.slices import prepare_slices
 from mmocnet.simulate.bids import RECORD
+from mmocnet.train.mapped import mapped
 from mmocnet.train.patches import TrainingScan
 from mmocnet.train.planes_across import placed, planes_across
 from mmocnet.types import FloatArray, Mask3D
@@ -221,8 +222,8 @@ def _load(scan: DatasetScan, files: _Cached) -> TrainingScan:
     thickness, row, col = about["spacing_mm"]
     return TrainingScan(
         subject=scan.subject,
-        image=np.load(files.image, mmap_mode="r", allow_pickle=False),
-        labels=np.load(files.labels, mmap_mode="r", allow_pickle=False),
+        image=mapped(files.image),
+        labels=mapped(files.labels),
         mimic_points=np.array(about["mimic_points"], np.float32).reshape(-1, 3),
         spacing_mm=(thickness, row, col),
         name=stem(scan.image.name) + (ACROSS if files.across else ""),

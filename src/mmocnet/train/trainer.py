@@ -270,6 +270,9 @@ class Trainer:
         return scores
 
     def _judge(self, score: float, epoch: int) -> None:
+        if not math.isfinite(score):
+            # It says nothing, and a running mean would never be rid of it.
+            return
         past = self.settings.score_smoothing
         before = score if self.smoothed is None else self.smoothed
         self.smoothed = past * before + (1 - past) * score

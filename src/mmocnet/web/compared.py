@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mmocnet.review.agreement import Side, agreement, machine_side
+from mmocnet.review.agreement import Side, agreement, agreement_json, machine_side
 from mmocnet.web.readings import Readings
 
 MACHINE = "machine"
@@ -33,16 +33,4 @@ def compare_sides(
         return readings.side(study, name, result)
 
     found = agreement(side(first), side(second), machine.grid)
-    return {
-        "first": first,
-        "second": second,
-        "n_first": found.n_first,
-        "n_second": found.n_second,
-        "matched": len(found.matched),
-        "pairs": [list(pair) for pair in found.matched],
-        "kappa": found.kappa,
-        "places": found.places,
-        "voxel_dice": found.voxel_dice,
-        "matched_dice": found.matched_dice,
-        "disagreements": [vars(one) for one in found.disagreements],
-    }
+    return {"first": first, "second": second} | agreement_json(found)

@@ -1,9 +1,8 @@
 """What goes wrong on purpose, and the one table from exception to HTTP status."""
 
-import errno
 import sqlite3
 
-from mmocnet.errors import DependencyError, InputError, MmocnetError, ModelError
+from mmocnet.errors import FULL_DISK, DependencyError, InputError, MmocnetError, ModelError
 
 
 class NotFoundError(MmocnetError):
@@ -56,7 +55,7 @@ def answer_to(error: Exception) -> tuple[int, str]:
     for kind, status in STATUS:
         if isinstance(error, kind):
             return status, str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
         return 507, DISK_FULL
     if isinstance(error, sqlite3.OperationalError):
         return 503, DATABASE_BUSY
