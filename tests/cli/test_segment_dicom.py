@@ -77,7 +77,7 @@ def provenance(out, stem="study"):
 
 
 def test_a_study_that_was_loaded_brings_its_phase(study, volumes, model):
-    scan = load_scan(study)
+    scan = load_scan(study, series=3)
     found = beside_in_memory(scan, None, None, reads_phase=True)
     # As it was stored: in the scanner's units.
     stored = found.phase.array * np.pi / np.abs(found.phase.array).max()
@@ -109,9 +109,10 @@ def test_a_study_is_segmented_with_its_phase(study, model, tmp_path, capsys):
     assert given["Phase"]["EchoTime"] == 0.02
     assert given["Acquisition"]["EchoTime"] == 0.02
     report = (out / "study_report.html").read_text()
-    assert "<dt>Phase, beside it</dt><dd>series 2</dd>" in report
+    assert "<dt>Phase</dt><dd>read: series 2</dd>" in report
     assert f"<dt>Series Instance UID</dt><dd>{given['SeriesInstanceUID']}</dd>" in report
     assert "<dt>Regions</dt><dd>not asked for</dd>" in report
+    assert ", with phase</dd>" in report
     assert segment(study, out, model) == 0
     assert "done before" in capsys.readouterr().out
 

@@ -82,6 +82,9 @@ def test_phase_of_unknown_sign_is_left_out_aloud(files, model, tmp_path, capsys)
     words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", model]
     assert main([*words, "--phase", str(phase)]) == 0
     assert "phase is not used" in capsys.readouterr().err
+    report = (tmp_path / "out" / "swi_report.html").read_text()
+    assert "<dt>Phase</dt><dd>given, not used (see warnings)</dd>" in report
+    assert ", without phase</dd>" in report
     assert main([*words, "--phase", str(phase), "--phase-sign", "-1", "--overwrite"]) == 0
     assert "phase is not used" not in capsys.readouterr().err
 

@@ -165,18 +165,27 @@ def test_candidates_are_told_of_from_the_screening_threshold(
 
 
 @pytest.mark.parametrize(
-    ("count", "said"),
+    ("count", "said", "which"),
     [
-        (1, "1 new lesion has a candidate below the threshold at the first visit: it may have"),
-        (2, "2 new lesions have a candidate below the threshold at the first visit: they may have"),
+        (
+            1,
+            "1 new lesion has a candidate below the threshold at the first visit: it may have",
+            "(lesion 1; confidence in brackets)",
+        ),
+        (
+            2,
+            "2 new lesions have a candidate below the threshold at the first visit: they may have",
+            "(lesions 1, 2; confidence in brackets)",
+        ),
     ],
 )
-def test_one_doubtful_lesion_is_told_as_one(lesion, moved, count, said):
+def test_doubtful_lesions_are_told_by_number(lesion, moved, count, said, which):
     below = [lesion(n, (20 * n, 0, 0), confidence=0.3) for n in range(count)]
     after = [lesion(n, (20 * n + 5, 0, 0)) for n in range(count)]
     changes = list_changes(_visit((), candidates=below), _visit(after), moved, SETTINGS)
     (text,) = _doubts(changes)
     assert text.startswith(said)
+    assert text.endswith(which)
 
 
 def _without(visit, empty, brain=None):

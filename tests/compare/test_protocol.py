@@ -148,6 +148,13 @@ def test_lesions_found_in_two_ways_are_told(first, second, told):
     assert [told in warning for warning in warnings] == ([True] if told else [])
 
 
+def test_phase_that_was_given_and_not_read_counts_as_none():
+    given = _segmented("Phase")
+    given["Segmentation"]["PhaseRead"] = False
+    first, second = (_visit(TECHNIQUE, provenance=one) for one in (given, _segmented()))
+    assert method_warnings(first, second) == []
+
+
 @pytest.mark.parametrize(
     ("shape", "settings", "told"),
     [

@@ -237,6 +237,9 @@ def test_a_series_of_several_is_asked_for_by_its_visit_s_option(
     summary = json.loads((tmp_path / "out" / "study_compare.json").read_text())
     assert summary["Sources"] == ["study, series 3", "study, series 8"]
     assert summary["Summary"]["New"] == summary["Summary"]["NotSeen"] == 0
+    page = (tmp_path / "out" / "study_compare_report.html").read_text()
+    assert "counted from the" in page
+    assert page.count("Series Instance UID 2.25.") == 2
     # The fake patient of the headers is nowhere.
     texts = [words_of(path) for path in (tmp_path / "out").iterdir()]
     assert len(texts) == 4

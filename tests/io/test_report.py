@@ -1,9 +1,11 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from mmocnet.io.report import LesionPictures, Report, count_sentence
+from mmocnet.io.burden import region_counts
+from mmocnet.io.report import LesionPictures, ReaderPart, Report, count_sentence
 from mmocnet.io.report_html import render_report
 from mmocnet.lesion import Certainty, Lesion
 
@@ -150,3 +152,106 @@ def test_a_single_slice_has_no_classes():
     page = _report((_lesion(1),), is_slice=True)
     assert "not known: a single slice" in page
     assert "classes 0, 1-4" not in page
+
+
+def _possible(count, first=1):
+    return tuple(_lesion(first + step, Certainty.POSSIBLE) for step in range(count))
+
+
+def test_classes_say_what_they_are_by_definite_microbleeds_alone():
+    page = _report((*(_lesion(n) for n in range(1, 4)), *_possible(4, 4)))
+    assert "5-9 microbleeds; by definite ones alone 1-4 microbleeds<" in page
+    assert "over 4; by definite ones alone 1-4 (classes 0, 1-4, over 4)" in page
+    assert "by definite ones alone none<" in _report(_possible(1))
+    assert "by definite ones" not in _report((_lesion(1), *_possible(1, 2)))
+
+
+def test_the_class_says_what_was_not_assessed():
+    said = "microhaemorrhages alone; superficial siderosis and oedema (ARIA-E) are not assessed"
+    warnings = ["possible cortical superficial siderosis: (candidates 3)"]
+    assert f"{said}<" in _report((_lesion(1),))
+    page = _report((_lesion(1),), warnings=warnings)
+    assert f"{said}; for what may be siderosis see the warnings<" in page
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("strictly lobar", "either way), in the 17% of the brain that the scan covers<"),
+        ("none", "outside the cerebellum, in the 17% of the brain that the scan covers<"),
+        ("mixed", "mixed: lobar, and deep or brainstem<"),
+    ],
+)
+def test_a_pattern_says_how_much_of_the_brain_it_is_of(pattern, said):
+    assert said in _report((_lesion(1),), pattern=pattern, coverage=0.17)
+
+
+def test_what_is_not_1_is_not_printed_as_1():
+    sure, certain = (replace(_lesion(1), confidence=value) for value in (0.9962, 1.0))
+    page = _report((sure,))
+    assert "<td>&gt;0.99</td>" in page
+    assert "confidence &gt;0.99" in page
+    assert "<td>1.00</td>" in _report((certain,))
+
+
+def test_the_note_says_what_definite_and_possible_are():
+    said = "Definite: confidence 0.7993 or more and 2 mm or more; possible: below that."
+    assert said in _report((_lesion(1),), definite_from=0.7993)
+    assert "Definite: confidence" not in _report((_lesion(1),))
+    read = ReaderPart("Read by a.", {1: "accepted"})
+    page = _report((_lesion(1),), definite_from=0.7993, reading=read)
+    assert "Definite and possible: the reader&#x27;s words" in page
+    assert "program&#x27;s words" not in page
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_a_slice_s_confidence_only_ranks_where_the_model_has_no_other(ranked):
+    page = _report((_lesion(1),), is_slice=True, ranked=ranked)
+    assert ("it ranks the findings and is no probability" in page) == ranked
+    assert ("the probability of being a microbleed" in page) == (not ranked)
+
+
+def test_the_note_says_why_a_diameter_can_be_the_smaller():
+    said = "without the thickness of slices: it can be smaller than Equivalent"
+    assert said in _report((_lesion(1),), isotropic=False)
+    assert said not in _report((_lesion(1),))
+
+
+@pytest.mark.parametrize(("reading", "after"), [(None, "; not read"), ("x", ", then accepted")])
+def test_limits_begin_with_what_the_model_has_seen(reading, after):
+    said = f"Found by a network that was trained and measured on simulated scans only{after}"
+    reading = None if reading is None else ReaderPart(reading, {})
+    assert said in _report(simulated=True, reading=reading)
+    assert f"Found by a network{after}" in _report(reading=reading)
+
+
+def test_the_head_has_the_uid_of_the_series():
+    head = _report(series_uid="1.2.3").partition("</header>")[0]
+    assert '<p class="scan">Series Instance UID 1.2.3</p>' in head
+    assert "UID" not in _report()
+
+
+def test_a_caption_says_side_region_and_size():
+    lesion = replace(_lesion(1), side="left", region="insula")
+    page = _report((lesion,))
+    assert "left insula, slice 8 of 60, 4.0 mm, confidence 0.90</figcaption>" in page
+
+
+def test_the_table_of_regions_has_sums():
+    lesions = [
+        replace(_lesion(1), side="left", region="frontal"),
+        replace(_lesion(2), side="right", region="insula"),
+    ]
+    rows = region_counts(lesions, [("frontal", "lobar"), ("insula", "lobar"), ("pons", "deep")])
+    page = _report(tuple(lesions), regions=rows)
+    for name, counts in (("all lobar", "11----2"), ("all deep", "-------"), ("all", "11----2")):
+        cells = "".join(f"<td>{count}</td>" for count in counts)
+        assert f"<tr class=sum><td>{name}</td><td></td>{cells}</tr>" in page
+
+
+def test_a_printed_page_is_light_and_cuts_no_column_off():
+    page = _report((_lesion(1),))
+    printed = page[page.index("@media print") :]
+    assert ".scroll { overflow: visible; max-height: none; }" in printed
+    assert "white-space: normal" in printed
+    assert "@media (prefers-color-scheme: dark)" not in page

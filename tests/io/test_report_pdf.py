@@ -104,6 +104,29 @@ def test_regions_are_counted_by_side():
     assert "mixed: lobar, and deep" in text
 
 
+def test_regions_have_sums():
+    lesions = (_lesion(1), _lesion(2, side="right"), _lesion(3, "thalamus"))
+    text = _pages(render_pdf(_report(lesions)))[0]
+    assert "all lobar 1 1 - - - - 2 all deep 1 - - - - - 1 all infratentorial - - - -" in text
+    assert "all 2 1 - - - - 3" in text
+
+
+def test_every_page_has_the_uid_of_the_series_and_a_name_beside_it():
+    uid = "1." + "2" * 62
+    lesions = tuple(_lesion(n) for n in range(1, 61))
+    report = _report(lesions, pictures={}, series_uid=uid, title="study, series 3")
+    pages = _pages(render_pdf(report))
+    assert len(pages) > 1
+    assert all(f"Series Instance UID {uid}" in page for page in pages)
+    assert all("study, series 3" in page for page in pages)
+
+
+def test_what_is_not_1_is_not_printed_as_1():
+    lesion = dataclasses.replace(_lesion(1), confidence=0.9962)
+    text = _pages(render_pdf(_report((lesion,), pictures={})))[0]
+    assert "definite >0.99 left frontal 4.0" in text
+
+
 def test_without_any_region_there_is_no_table_of_regions():
     page = _pages(render_pdf(_report((_lesion(1, "n/a", "n/a"),))))[0]
     assert "Regions" not in page

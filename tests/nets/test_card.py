@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from mmocnet.nets import card
-from mmocnet.nets.card import point_meanings, point_sentence, read_card
+from mmocnet.nets.card import (
+    point_meanings,
+    point_sentence,
+    read_card,
+    simulated_only,
+    slice_point_sentence,
+    training_text,
+)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]"])
@@ -60,3 +67,31 @@ def test_a_threshold_is_explained_only_where_it_is_a_point() -> None:
     assert f"{100 * balanced['lesion_sensitivity']:.0f} % of lesions found" in sentence
     assert point_sentence(content, balanced["threshold"] + 0.001) is None
     assert point_sentence({}, 0.5) is None
+
+
+def test_a_meaning_says_that_it_was_measured_without_phase() -> None:
+    content = read_card("standard")
+    points = content["operating_points"]
+    sentence = point_sentence(content, points["balanced"]["threshold"])
+    assert sentence is not None
+    assert sentence.startswith("110 simulated volumes without phase: 71 % (60-81) of lesions found")
+    alone = slice_point_sentence(content, points["single_slices"]["balanced"]["threshold"])
+    assert alone is not None
+    assert alone.startswith("501 simulated slices without phase: 45 % (39-51) of lesions found")
+    assert "without phase" not in str(point_sentence(read_card("compact"), 0.425))
+
+
+@pytest.mark.parametrize("model", ["standard", "compact"])
+def test_only_a_shipped_model_says_that_it_knows_simulated_scans_alone(model: str) -> None:
+    content = read_card(model)
+    assert simulated_only(content)
+    assert training_text(content) == "simulated scans"
+    tuned = content | {"finetune": {"better": True}}
+    assert not simulated_only(tuned)
+    assert training_text(tuned) == "simulated scans, then fine-tuned on a user's scans"
+    points = content["operating_points"]
+    for simulated in (True, False):
+        own = {"dataset": "mine", "operating_points": points | {"simulated": simulated}}
+        assert not simulated_only(own)
+        assert training_text(own) == "mine"
+    assert not simulated_only({})

@@ -123,7 +123,7 @@ def test_a_process_killed_in_the_middle_leaves_no_double_and_no_images(
     process.kill()
     process.communicate()
     assert orthanc.stored("SR") == []
-    assert list((tmp_path / "state").glob("work-*/dicom/series/*.dcm"))
+    assert list((tmp_path / "state").glob("work-*/study/series/*.dcm"))
     for _ in range(2):
         assert main([*words, "--once"]) == 0
         assert len(orthanc.stored("SR")) == 1
@@ -147,7 +147,7 @@ def _terminate_when(true):
 def test_sigterm_ends_after_the_series_at_hand(words, login, orthanc, study, tmp_path):
     orthanc.upload(study)
     state = tmp_path / "state"
-    thread = _terminate_when(lambda: any(state.glob("work-*/dicom/series/*.dcm")))
+    thread = _terminate_when(lambda: any(state.glob("work-*/study/series/*.dcm")))
     before = signal.getsignal(signal.SIGTERM)
     assert main([*words, "--every", "600"]) == 0
     thread.join()

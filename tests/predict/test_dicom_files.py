@@ -153,6 +153,40 @@ def test_both_objects_say_how_the_result_was_made(result, place, phase):
         assert f"{name}: {value}" in report
 
 
+def test_phase_that_was_given_and_not_read_is_not_said_to_be_used(result, place):
+    record = result.provenance
+    record["Input"]["Phase"] = {"Name": "p.nii", "SHA256": "0" * 64, "Sign": "auto"}
+    record["PhaseRead"] = False
+    write_outputs(result, place)
+    assert "Phase: not used" in pydicom.dcmread(place.dicom / "sr.dcm").to_json()
+
+
+def test_the_report_is_headed_by_the_study_and_the_series(result, place, words_of):
+    write_outputs(result, place)
+    for path in (place.report, place.pdf):
+        text = words_of(path)
+        assert "study.1, series 3" in text
+        assert f"Series Instance UID {result.dicom.series_uid}" in text
+
+
+def test_the_report_carries_the_limits_of_the_result(result, place, judged):
+    record = result.provenance
+    record["Location"] = {"Ok": True, "Coverage": 0.38, "Why": "", "Quality": 0.9}
+    record["Model"]["Card"] = {
+        "dataset": "training; simulated", "operating_points": {"simulated": True}
+    }  # fmt: skip
+    doubts = ("the field strength is not stated", "regions are unknown: no brain")
+    write_outputs(dataclasses.replace(result, warnings=doubts), place)
+    report = pydicom.dcmread(place.dicom / "sr.dcm").to_json()
+    for text in (
+        "counted in the 38% of the brain that the scan covers",
+        *doubts,
+        "Found by a network that was trained and measured on simulated scans only",
+    ):
+        assert f'["{text}"]' in report
+    assert judged(place.dicom / "sr.dcm") == []
+
+
 def test_no_lesion_leaves_a_report_and_no_segmentation(result, place):
     write_outputs(result, place)
     assert (place.dicom / "seg.dcm").is_file()

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mmocnet.config import SegmentSettings
+from mmocnet.io.dicom.source import DicomSource
 from mmocnet.predict.pictures import (
     COLOURS,
     lesion_pictures,
@@ -88,6 +89,16 @@ def test_pictures_say_which_of_how_many_slices_they_show(phantom, head_affine, d
     assert pictures.centre_index == lesion.centre_voxel[2]
 
 
+def test_a_slice_of_a_series_has_the_number_that_viewers_show(phantom, head_affine, dark_spots):
+    result = segment(phantom(head_affine, SHAPE, [SPHERE]), QUICK, cascade=dark_spots)
+    source = DicomSource("1.2.3", (), (), numbers=tuple(range(SHAPE[2], 0, -1)))
+    lesion = result.lesions[0]
+    pictures = lesion_pictures(make_display(replace(result, dicom=source)), lesion)
+    index, count = pictures.slice_index, SHAPE[2]
+    said = f"image {count - index} (slice {index + 1} of {count}, counted from the feet)"
+    assert pictures.slice_text.startswith(said)
+
+
 def test_the_overview_numbers_its_slices_from_1(phantom, head_affine, dark_spots, monkeypatch):
     written = []
     monkeypatch.setattr(
@@ -107,6 +118,21 @@ def test_the_overview_marks_the_lesion(phantom, head_affine, dark_spots):
     plain = np.asarray(overview(make_display(without), ())).astype(int)
     assert len(_near(marked, colour)[0]) > 20
     assert len(_near(plain, colour)[0]) == 0
+
+
+@pytest.mark.parametrize("slices", [slice(None), slice(20, 21)])
+def test_numbers_of_lesions_have_a_dark_edge(phantom, head_affine, dark_spots, monkeypatch, slices):
+    scan = phantom(head_affine, SHAPE, [((30.0, 40.0, -1.5), 8.0)])
+    part = Volume(scan.array[:, :, slices], scan.affine)
+    result = segment(part, QUICK, cascade=dark_spots)
+    edges = []
+    monkeypatch.setattr(
+        "PIL.ImageDraw.ImageDraw.text",
+        lambda *_, fill=None, **how: edges.append((fill, how.get("stroke_width"))),
+    )
+    overview(make_display(result), result.lesions)
+    colour = COLOURS[result.lesions[0].certainty]
+    assert [width for fill, width in edges if fill == colour] == [2]
 
 
 def test_a_slice_has_letters_at_its_sides(phantom, head_affine, dark_spots, monkeypatch):

@@ -39,6 +39,8 @@ def test_every_public_name_is_there():
         (lambda: StudySettings(protocol="3t"), "protocol must be ukb, .* or random, got '3t'"),
         (lambda: StudySettings(images="mag"), "images must be all, phase or swi, got 'mag'"),
         (lambda: StudySettings(slab_mm="5"), "slab_mm must be a number or None, got '5'"),
+        (lambda: StudySettings(lesion_count=3), "lesion_count must be a tuple or None, got 3"),
+        (lambda: StudySettings(lesion_count=np.arange(2)), "lesion_count must be a tuple or None"),
         (lambda: WriteSettings(workers=1.5), "workers must be a whole number, got 1.5"),
         (lambda: WriteSettings(workers=True), "workers must be a whole number, got True"),
         (lambda: CompareSettings(growth_ratio="2"), "growth_ratio must be a number, got '2'"),
@@ -66,10 +68,12 @@ def test_a_wrong_value_is_told_in_a_sentence(make, told, tmp_path, monkeypatch):
 def test_numbers_of_numpy_are_numbers():
     assert mmocnet.SegmentSettings(threshold=np.float32(0.5)).threshold == 0.5
     assert WriteSettings(workers=np.int64(2)).workers == 2
+    assert StudySettings(lesion_count=[1, 2]).lesion_count == (1, 2)
 
 
 def test_texts_for_paths_become_paths():
-    options = mmocnet.FileOptions(mask="mask.nii.gz", phase="phase.nii.gz")
+    options = mmocnet.FileOptions(mask="mask.nii.gz", phase="phase.nii.gz", series=5)
+    assert options.series == "5"
     assert (options.mask, options.phase) == (Path("mask.nii.gz"), Path("phase.nii.gz"))
     assert mmocnet.VisitFiles("scan.nii.gz").scan == Path("scan.nii.gz")
     data = mmocnet.TrainData("learn", thresholds_on="natural")

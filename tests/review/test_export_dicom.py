@@ -77,6 +77,22 @@ def test_both_objects_are_valid_and_say_who_read_them(
     assert sum("outline edited by the reader" in one for one in said) == 1
 
 
+def test_a_reading_keeps_the_limits_of_the_machine_s_count(
+    made: Any, read: Callable[..., Reading], tmp_path: Path
+) -> None:
+    place = {"Location": {"Ok": True, "Coverage": 0.38}}
+    doubtful = replace(
+        made.machine,
+        provenance=made.machine.provenance | place,
+        warnings=("the field strength is not stated",),
+    )
+    material = Material(made.study, doubtful, read(made), "Ann")
+    path = write_dicom_zip(material, tmp_path / "o.zip")
+    said = texts(pydicom.dcmread(unpacked(path, tmp_path / "o") / "sr.dcm"))
+    assert "the field strength is not stated" in said
+    assert "counted in the 38% of the brain that the scan covers" in said
+
+
 def test_who_drew_an_outline_is_in_the_segmentation(
     made: Any, read: Callable[..., Reading], tmp_path: Path
 ) -> None:

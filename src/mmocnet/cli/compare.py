@@ -86,5 +86,5 @@ def _say(done: "ComparedScans") -> None:
     for warning in comparison.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(summary_sentence(comparison))
-    print(f"  ARIA-H class of new microbleeds: {comparison.new_class}, grade: {comparison.grade}")
+    print(f"  ARIA-H class of new microbleeds: {comparison.new_text}")
     print(f"  report: {done.files.report}\n  Research use only - not a medical device.")

@@ -8,9 +8,10 @@ from mmocnet.compare.match import Change, State, count_new, list_changes
 from mmocnet.compare.protocol import protocol_warnings
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.errors import InputError
-from mmocnet.io.burden import aria_h_grade, burden_class, microbleeds
+from mmocnet.io.burden import aria_h_grade, aria_h_text, burden_class
 from mmocnet.lesion import Certainty
 from mmocnet.locate.rigid import SURE_CORRELATION, SURE_DETAIL, RigidAlignment, align
+from mmocnet.types import FloatArray
 
 EMPTY_SHARE = 0.2
 """Of a brain that the other scan does not cover: more is told."""
@@ -64,6 +65,16 @@ class Comparison:
     def grade(self) -> str:
         """Radiographic grade of that class."""
         return aria_h_grade(self.count(State.NEW))
+
+    @property
+    def new_definite(self) -> int:
+        """Number of new microbleeds that are definite."""
+        return count_new(self.changes)[Certainty.DEFINITE]
+
+    @property
+    def new_text(self) -> str:
+        """Class and grade, and those by the definite ones alone where they are others."""
+        return aria_h_text(self.count(State.NEW), self.new_definite)
 
 
 def compare_visits(
@@ -150,15 +161,14 @@ def registration_warnings(
 
 def method_warnings(baseline: Visit, follow_up: Visit) -> list[str]:
     """Return how the lesions of the second visit were found otherwise than those of the first."""
-    first, second = (visit.provenance.get("Segmentation") for visit in (baseline, follow_up))
-    if (first is None) != (second is None):
-        which = "first" if first is None else "second"
+    phases = baseline.phase_read, follow_up.phase_read
+    if (phases[0] is None) != (phases[1] is None):
+        which = "first" if phases[0] is None else "second"
         return [
             f"lesions of the {which} visit were given, those of the other segmented: what differs "
             "between reader and model can seem new or not seen"
         ]
-    phases = ["Phase" in record["Input"] for record in (first, second) if record is not None]
-    if len(set(phases)) < 2:
+    if phases[0] == phases[1]:
         return []
     which = "first" if phases[0] else "second"
     return [
@@ -169,34 +179,52 @@ def method_warnings(baseline: Visit, follow_up: Visit) -> list[str]:
 
 def coverage_warnings(baseline: Visit, follow_up: Visit, alignment: RigidAlignment) -> list[str]:
     """Return whether a large part of a brain lies outside the other scan."""
+    first, second = _held(baseline, follow_up, alignment)
+    return [
+        f"{1 - share:.0%} of the brain seen at {name} lies outside the other scan, "
+        "or where that holds only zeros: lesions there are not covered"
+        for name, share in (("follow-up", second), ("baseline", first))
+        if share < 1 - EMPTY_SHARE
+    ]
+
+
+def shared_brain(comparison: Comparison) -> tuple[float, float]:
+    """Return the share of the brain that both scans cover, NaN where not known, and its ml."""
+    visits = comparison.baseline, comparison.follow_up
+    held = _held(*visits, comparison.alignment)
+    parts = np.array([visit.covered for visit in visits]) * np.array(held)[:, None]
+    share, seen_ml = np.fmin(*parts)
+    return float(share), float(seen_ml)
+
+
+def _held(baseline: Visit, follow_up: Visit, alignment: RigidAlignment) -> tuple[float, float]:
+    """Return the share of each visit's brain, 0 to 1, that lies where the other was scanned."""
     back = np.linalg.inv(alignment.matrix)
-    warnings = []
-    for name, own, other, matrix in (
-        ("follow-up", follow_up, baseline, alignment.matrix),
-        ("baseline", baseline, follow_up, back),
-    ):
-        voxels = np.argwhere(own.brain & own.coverage.scanned)
-        places = own.image.world(voxels[:: max(1, len(voxels) // BRAIN_SAMPLES)].astype(float))
-        held = other.coverage.holds(places @ matrix[:3, :3].T + matrix[:3, 3])
-        if held.size and held.mean() < 1 - EMPTY_SHARE:
-            warnings.append(
-                f"{1 - held.mean():.0%} of the brain seen at {name} lies outside the other scan, "
-                "or where that holds but zeros: lesions there are not covered"
-            )
-    return warnings
+    first = _held_share(baseline, follow_up, back)
+    return first, _held_share(follow_up, baseline, alignment.matrix)
+
+
+def _held_share(own: Visit, other: Visit, matrix: FloatArray) -> float:
+    voxels = np.argwhere(own.brain & own.coverage.scanned)
+    places = own.image.world(voxels[:: max(1, len(voxels) // BRAIN_SAMPLES)].astype(float))
+    held = other.coverage.holds(places @ matrix[:3, :3].T + matrix[:3, 3])
+    return float(held.mean()) if held.size else 1.0
 
 
 def _doubts(changes: tuple[Change, ...]) -> list[str]:
     """Return what makes single findings doubtful."""
-    before = sum(
-        1 for one in changes if one.state is State.NEW and np.isfinite(one.below_threshold)
-    )
+    before = [
+        str(one.index)
+        for one in changes
+        if one.state is State.NEW and np.isfinite(one.below_threshold)
+    ]
     if not before:
         return []
-    text, they = ("new lesion has", "it") if before == 1 else ("new lesions have", "they")
+    text, they = ("lesion has", "it") if len(before) == 1 else ("lesions have", "they")
+    lesions = "lesion" if len(before) == 1 else "lesions"
     return [
-        f"{before} {text} a candidate below the threshold at the first visit: {they} may have been "
-        "there (column below_threshold)"
+        f"{len(before)} new {text} a candidate below the threshold at the first visit: {they} may "
+        f"have been there ({lesions} {', '.join(before)}; confidence in brackets)"
     ]
 
 
@@ -222,8 +250,3 @@ def summary_sentence(comparison: Comparison) -> str:
         grew = "microbleed has" if outgrown == 1 else "microbleeds have"
         text += f" {outgrown} {grew} grown over 10 mm into a haemorrhage, not counted."
     return text
-
-
-def baseline_count(comparison: Comparison) -> int:
-    """Return the number of microbleeds at the first visit."""
-    return len(microbleeds(comparison.baseline.lesions))

@@ -1,4 +1,4 @@
-"""Whether a scan shows a place: within its voxels, and not in what holds but zeros."""
+"""Whether a scan shows a place: within its voxels, and not in what holds only zeros."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmocnet import __version__
-from mmocnet.compare.comparison import Comparison, baseline_count
+from mmocnet.compare.comparison import Comparison
 from mmocnet.compare.match import Change, State, count_new
 from mmocnet.compare.pages import render_html, render_pdf
 from mmocnet.compare.report import make_report
@@ -30,7 +30,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
             "stable": "Seen at both",
             "not seen": "Seen at baseline alone; this does not say that it has gone",
             "not covered": "Seen at one visit, outside the scan of the other or where it holds "
-            "but zeros",
+            "only zeros",
         },
     },
     "certainty": {
@@ -183,12 +183,14 @@ def sidecar(comparison: Comparison) -> dict[str, Any]:
         **{state.name.title().replace("_", ""): comparison.count(state) for state in State},
         "NewMacrohaemorrhages": larger,
         "GrownIntoMacrohaemorrhages": comparison.outgrown,
-        "BaselineMicrobleeds": baseline_count(comparison),
+        "BaselineMicrobleeds": comparison.baseline.count,
+        "FollowUpMicrobleeds": comparison.follow_up.count,
+        "NewDefinite": comparison.new_definite,
         "NewClass": comparison.new_class,
         "Grade": comparison.grade,
         "Warnings": list(comparison.warnings),
         "RadElement": rad_element_follow_up(
-            baseline_count(comparison),
+            comparison.baseline.count,
             new,
             larger + comparison.outgrown,
             comparison.follow_up.acquisition,

@@ -18,6 +18,7 @@ from mmocnet.io.report_html import definitions as definition_list
 from mmocnet.io.report_html import heading, image, page, pair_list, summary, warning_list
 
 TITLE = "Cerebral microbleeds, two visits"
+OUTLINES = "Outlines are orange, whatever became of the lesion."
 INKS = {State.NEW: "definite", State.GROWN: "macrohaemorrhage", State.STABLE: "possible"}
 """Kind of finding whose ink a state borrows; others have none."""
 
@@ -35,6 +36,7 @@ def render_html(report: CompareReport) -> str:
             _gallery(report),
             pair_list("How this was made", report.provenance),
         ],
+        report.limits,
     )
 
 
@@ -45,17 +47,22 @@ def _table(report: CompareReport) -> str:
     body = "".join(_row(one) for one in report.changes)
     return (
         f'<section><h2>Lesions</h2><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f'<tbody>{body}</tbody></table></div><p class="small">{escape(TABLE_NOTE)}</p></section>'
+        f'<tbody>{body}</tbody></table></div><p class="small">{_legend()}<br>'
+        f"{escape(TABLE_NOTE)}</p></section>"
     )
+
+
+def _legend() -> str:
+    return f"{' '.join(_key(state) for state in State)}. {OUTLINES}"
 
 
 def _row(change: Change) -> str:
     number, _, *rest = (f"<td>{escape(cell)}</td>" for cell in cells(change))
-    return f"<tr>{number}<td>{_state(change)}</td>{''.join(rest)}</tr>"
+    return f"<tr>{number}<td>{_key(change.state)}</td>{''.join(rest)}</tr>"
 
 
-def _state(change: Change) -> str:
-    return f'<span class="key {INKS.get(change.state, "")}">{change.state}</span>'
+def _key(state: State) -> str:
+    return f'<span class="key {INKS.get(state, "")}">{state}</span>'
 
 
 def _gallery(report: CompareReport) -> str:
@@ -76,7 +83,7 @@ def _gallery(report: CompareReport) -> str:
         )
         figures.append(
             f'<figure class="lesion"><div class="views">{images}</div><figcaption>'
-            f"<b>{one.index}</b> {_state(one)}: {escape(report.captions[one.index])}"
+            f"<b>{one.index}</b> {_key(one.state)}: {escape(report.captions[one.index])}"
             "</figcaption></figure>"
         )
     return (
@@ -94,7 +101,7 @@ def render_pdf(report: CompareReport) -> bytes:
         *_pdf_gallery(report),
         *pdf.pair_table("How this was made", report.provenance),
     ]
-    return pdf.document(TITLE, report.title, story)
+    return pdf.document(TITLE, report.title, story, report.limits)
 
 
 def _pdf_table(report: CompareReport) -> list[Flowable]:
@@ -110,13 +117,22 @@ def _pdf_table(report: CompareReport) -> list[Flowable]:
     ]
     region = pdf.text_style(7)
     rows = [[*cells(one)[:-1], pdf.paragraph(cells(one)[-1], region)] for one in report.changes]
-    widths = [wide * mm for wide in (7, 18, 24, 16, 17, 11, 15, 16, 20, 11, 23)]
+    widths = [wide * mm for wide in (7, 18, 24, 15, 17, 11, 15, 16, 22, 10, 23)]
     return [
         *pdf.title("Lesions"),
         pdf.table([list(HEADINGS), *rows], widths, style),
         Spacer(1, 1 * mm),
+        Paragraph(_pdf_legend(), pdf.text_style(6.5, pdf.SOFT)),
         pdf.paragraph(TABLE_NOTE, pdf.text_style(6.5, pdf.SOFT)),
     ]
+
+
+def _pdf_legend() -> str:
+    return f"<b>{', '.join(_inked(state) for state in State)}</b>. {OUTLINES}"
+
+
+def _inked(state: State) -> str:
+    return f'<font color="{pdf.mark(INKS.get(state, "")).hexval()}">{state}</font>'
 
 
 def _pdf_gallery(report: CompareReport) -> list[Flowable]:
@@ -126,9 +142,7 @@ def _pdf_gallery(report: CompareReport) -> list[Flowable]:
     tiles = []
     for one in shown:
         views = report.pictures[one.index]
-        ink = pdf.mark(INKS.get(one.state, "")).hexval()
-        head = f'<b>{one.index} <font color="{ink}">{one.state}</font></b>'
-        text = f"{head}: {escape(report.captions[one.index])}"
+        text = f"<b>{one.index} {_inked(one.state)}</b>: {escape(report.captions[one.index])}"
         images = [
             views.baseline,
             views.follow_up,

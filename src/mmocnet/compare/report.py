@@ -5,13 +5,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmocnet import __version__
-from mmocnet.compare.comparison import Comparison, baseline_count, summary_sentence
+from mmocnet.compare.comparison import Comparison, shared_brain, summary_sentence
 from mmocnet.compare.match import Change, State
 from mmocnet.compare.pictures import ChangePictures, change_pictures
 from mmocnet.compare.visit import Visit
-from mmocnet.io.burden import baseline_burden
-from mmocnet.io.report import number_text, place_text
+from mmocnet.io.burden import baseline_burden, class_text
+from mmocnet.io.dicom.vendors import SWI
+from mmocnet.io.report import (
+    FOUND,
+    LIMITS,
+    SIMULATED,
+    aria_limits,
+    confidence_text,
+    counted,
+    number_text,
+    part_text,
+    place_text,
+)
+from mmocnet.lesion import Certainty
+from mmocnet.nets.card import simulated_only
 from mmocnet.prepare.geometry import slice_axis
+from mmocnet.prepare.slice_numbers import slice_words
 
 PICTURED = 60
 """Lesions with pictures, new ones first, so that a report stays under about 10 MB."""
@@ -33,14 +47,15 @@ TABLE_NOTE = (
     "Volumes and largest diameters at each visit. Ratio: volume at follow-up over baseline's. "
     "Confidence: at baseline and at follow-up; in brackets, of a candidate below the threshold. "
     "Apart: between both centres after registration. Not covered: outside the other scan, or "
-    "where that holds but zeros. "
+    "where that holds only zeros. "
     "Not seen: no lesion at that place; this does not say that it has gone."
 )
 DISPLAY = (
     "From left to right: baseline, follow-up, then both with outlines; the follow-up is registered "
     "to the baseline and cut in its planes. Black and white follow each brain's median. "
     "Letters tell the patient's sides; black is outside the scan. Slices are each scan's own, "
-    "from 1; the pictures show the baseline's slice through the centre."
+    "from 1, images as its series numbers them; the pictures show the baseline's slice through the "
+    "centre."
 )
 
 
@@ -58,6 +73,7 @@ class CompareReport:
         pictures: Of changes by their number; some may have none.
         captions: Of those pictures.
         provenance: How the result came about: (name, value).
+        limits: What it cannot know.
     """
 
     title: str
@@ -69,6 +85,7 @@ class CompareReport:
     pictures: dict[int, ChangePictures]
     captions: dict[int, str]
     provenance: list[tuple[str, str]]
+    limits: str
 
 
 def make_report(comparison: Comparison) -> CompareReport:
@@ -87,22 +104,43 @@ def make_report(comparison: Comparison) -> CompareReport:
         pictures=change_pictures(comparison, pictured),
         captions={one.index: _caption(one, comparison) for one in pictured},
         provenance=_provenance(comparison),
+        limits=_limits(comparison),
     )
 
 
+def _limits(comparison: Comparison) -> str:
+    records = [
+        visit.provenance.get("Segmentation", {})
+        for visit in (comparison.baseline, comparison.follow_up)
+    ]
+    simulated = [simulated_only(record.get("Model", {}).get("Card", {})) for record in records]
+    return SIMULATED + LIMITS.removeprefix(FOUND) if any(simulated) else LIMITS
+
+
 def _conclusions(comparison: Comparison) -> list[tuple[str, str]]:
-    count = baseline_count(comparison)
+    first, second = comparison.baseline, comparison.follow_up
+    both = part_text(*shared_brain(comparison), both=True)
+    alone = aria_limits(comparison.warnings)
+    definite = counted(first.lesions)[Certainty.DEFINITE]
+    burden = class_text(baseline_burden, first.count, definite)
     return [
-        ("New (ARIA-H class)", f"{comparison.new_class}; radiographic grade: {comparison.grade}"),
-        ("Burden at baseline", f"{count}, class {baseline_burden(count)}"),
-        ("Technique, baseline", technique_line(comparison.baseline)),
-        ("Technique, follow-up", technique_line(comparison.follow_up)),
+        ("New (ARIA-H class, grade)", f"{comparison.new_text}{both}; {alone}"),
+        ("Microbleeds at baseline", f"{first.count}, class {burden}{part_text(*first.covered)}"),
+        ("Microbleeds at follow-up", f"{second.count}{part_text(*second.covered)}"),
+        ("Technique, baseline", technique_line(first)),
+        ("Technique, follow-up", technique_line(second)),
+        *(
+            (f"Series, {name}", f"Series Instance UID {visit.series_uid}")
+            for name, visit in (("baseline", first), ("follow-up", second))
+            if visit.series_uid
+        ),
     ]
 
 
 def technique_line(visit: Visit) -> str:
-    """Return how a scan was made in a line."""
-    parts = []
+    """Return how a scan was made in a line, and whether phase was read."""
+    kind = visit.acquisition.get("ImageKind", "")
+    parts = [kind if kind == SWI else f"{kind}, taken as SWI" if kind else "taken as SWI"]
     for key, name, scale, unit in (
         ("MagneticFieldStrength", "field strength", 1.0, "T"),
         ("EchoTime", "echo time", 1000.0, "ms"),
@@ -113,7 +151,10 @@ def technique_line(visit: Visit) -> str:
             text = f"{value * scale:.4g} {unit}"
         parts.append(f"{name} {text}")
     spacing = " x ".join(f"{side:.3g}" for side in visit.image.spacing_mm)
-    return f"{', '.join(parts)}, voxels {spacing} mm"
+    parts.append(f"voxels {spacing} mm")
+    if visit.phase_read is not None:
+        parts.append("with phase" if visit.phase_read else "without phase")
+    return ", ".join(parts)
 
 
 def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
@@ -159,12 +200,16 @@ def cells(change: Change) -> list[str]:
     """Return a change as the cells of its row, in the order of the headings."""
     visits = (change.baseline, change.follow_up)
     volumes, sizes, confidences = (
-        [number_text(float("nan") if one is None else getattr(one, key), digits) for one in visits]
-        for key, digits in (("volume_mm3", 1), ("diameter_mm", 1), ("confidence", 2))
+        [text(float("nan") if one is None else getattr(one, key)) for one in visits]
+        for key, text in (
+            ("volume_mm3", number_text),
+            ("diameter_mm", number_text),
+            ("confidence", confidence_text),
+        )
     )
     if np.isfinite(change.below_threshold):
         missing = 0 if change.baseline is None else 1
-        confidences[missing] = f"({number_text(change.below_threshold, 2)})"
+        confidences[missing] = f"({confidence_text(change.below_threshold)})"
     return [
         str(change.index),
         change.state.value,
@@ -194,7 +239,7 @@ def _caption(change: Change, comparison: Comparison) -> str:
 
 
 def _slices(change: Change, comparison: Comparison) -> list[str]:
-    """Return where in each visit's own scan to look, from 1 as viewers count."""
+    """Return where in each visit's own scan to look."""
     place = np.asarray(change.centre_mm)
     back = np.linalg.inv(comparison.alignment.matrix)
     places = (place, back[:3, :3] @ place + back[:3, 3])
@@ -209,6 +254,7 @@ def _slices(change: Change, comparison: Comparison) -> list[str]:
         index = round(float(visit.image.voxel(at)[axis])) if lesion is None else (
             lesion.centre_voxel[axis]
         )  # fmt: skip
-        count = visit.image.shape[axis]
-        texts.append(f"slice {index + 1} of {count}" if 0 <= index < count else "no slice there")
+        there = 0 <= index < visit.image.shape[axis]
+        words = slice_words(visit.image, axis, index, visit.numbers) if there else "no slice there"
+        texts.append(words)
     return texts

@@ -7,6 +7,8 @@ from typing import Any
 
 from mmocnet.compare.coverage import Coverage
 from mmocnet.config.checked import Checked
+from mmocnet.io.burden import microbleeds
+from mmocnet.io.covered import covered
 from mmocnet.lesion import Lesion
 from mmocnet.types import Mask3D
 from mmocnet.volume import Volume
@@ -27,9 +29,10 @@ class Visit:
         candidates: What was found below the threshold; empty where not known.
         acquisition: Technique as BIDS has it, EchoTime in seconds.
         provenance: How the lesions came about, plain JSON values: Source in words, Input, and
-            Outlines, which is the file that they were given in, or Segmentation, which is the
-            record of `mmocnet segment`.
+            Outlines, which is the file that they were given in, and Location, or Segmentation,
+            which is the record of `mmocnet segment`.
         warnings: One sentence for each doubt about the scan and its lesions.
+        numbers: Of the slices of a DICOM series, as `DicomSource` has them; else none.
         date: Of the study, YYYYMMDD, "" where it is not known; never said or written.
     """
 
@@ -41,12 +44,35 @@ class Visit:
     acquisition: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
     date: str = field(default="", repr=False)
 
     @cached_property
     def coverage(self) -> Coverage:
         """What its scan covers."""
         return Coverage(self.image, self.brain)
+
+    @property
+    def covered(self) -> tuple[float, float]:
+        """Share of the brain that its scan covers, NaN where not known, and ml that it shows."""
+        share, _ = covered(self.provenance.get("Segmentation", self.provenance))
+        return share, float(self.brain.sum()) * self.image.voxel_mm3 / 1000
+
+    @property
+    def phase_read(self) -> bool | None:
+        """Whether its lesions rest on phase too, None where they were given."""
+        record = self.provenance.get("Segmentation")
+        return None if record is None else record.get("PhaseRead", "Phase" in record["Input"])
+
+    @property
+    def series_uid(self) -> str:
+        """Series Instance UID of a DICOM scan, "" of another."""
+        return str(self.provenance.get("Input", {}).get("SeriesInstanceUID", ""))
+
+    @property
+    def count(self) -> int:
+        """Number of its microbleeds."""
+        return len(microbleeds(self.lesions))
 
     @cached_property
     def told_candidates(self) -> tuple[Lesion, ...]:

@@ -5,8 +5,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-
 from mmocnet.errors import InputError
 
 WORDS: dict[Any, tuple[type, str]] = {
@@ -14,6 +12,7 @@ WORDS: dict[Any, tuple[type, str]] = {
     int: (Integral, "a whole number"),
     bool: (bool, "True or False"),
     str: (str, "a text"),
+    tuple: (tuple, "a tuple"),
     Path: (Path, "a path"),
     NoneType: (NoneType, "None"),
 }
@@ -23,9 +22,9 @@ WORDS: dict[Any, tuple[type, str]] = {
 class Checked:
     """Base of settings: a dataclass whose choices, numbers, texts and switches are what they say.
 
-    A wrong word would else be taken for another choice, or fail far from here. Tuples and
-    settings within settings are not looked at. A text becomes a path where one is expected, a path
-    a text, and a number of NumPy's one of Python's, which JSON can hold.
+    A wrong word would else be taken for another choice, or fail far from here. What is in tuples
+    is not looked at. A text becomes a path where one is expected, a path or a whole number a
+    text, a list a tuple, and a number of NumPy's one of Python's, which JSON can hold.
     """
 
     def __post_init__(self) -> None:
@@ -41,12 +40,16 @@ class Checked:
             object.__setattr__(self, name, as_said)
 
 
-def _converted(value: object, choices: tuple[Any, ...]) -> object:
-    if isinstance(value, np.generic):
+def _converted(value: Any, choices: tuple[Any, ...]) -> object:
+    # NumPy itself is not imported here: a command's help needs none.
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         return value.item()
+    if isinstance(value, list) and any(get_origin(choice) is tuple for choice in choices):
+        return tuple(value)
     if isinstance(value, str) and Path in choices:
         return Path(value)
-    if isinstance(value, Path) and str in choices:
+    number = isinstance(value, int) and not isinstance(value, bool) and int not in choices
+    if str in choices and (number or isinstance(value, Path)):
         return str(value)
     return value
 
@@ -75,6 +78,7 @@ def _is_one(value: object, kind: Any) -> bool:
         return value in get_args(kind)
     if kind in (float, int) and isinstance(value, bool):
         return False
+    kind = get_origin(kind) or kind
     return kind not in WORDS or isinstance(value, WORDS[kind][0])
 
 
@@ -82,7 +86,7 @@ def _said(kind: Any) -> str:
     """Return what a field may be, in words.
 
     >>> _said(Literal["a", "b", "c"] | None)
-    'a, b or c'
+    'a, b, c or None'
     >>> _said(float | None)
     'a number or None'
     """
@@ -91,6 +95,6 @@ def _said(kind: Any) -> str:
         if get_origin(choice) is Literal:
             words += map(str, get_args(choice))
         else:
-            words.append(WORDS[choice][1])
+            words.append(WORDS[get_origin(choice) or choice][1])
     *first, last = words
     return f"{', '.join(first)} or {last}" if first else last

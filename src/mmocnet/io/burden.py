@@ -6,7 +6,7 @@ for the scan before such a treatment and for those after it.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmocnet.io.dicom.vendors import SWI
@@ -16,6 +16,10 @@ NOT_LOCATED = "not located"
 SIDES = ("left", "right")
 LEAST_BRAIN_ML = 150.0
 """Brain below which a scan is a fragment of a head, of which no class is given."""
+OF_MICROHAEMORRHAGES = (
+    "of microhaemorrhages alone; superficial siderosis and oedema (ARIA-E) are not assessed"
+)
+"""What a class or grade of ARIA does not say here."""
 
 
 def microbleeds(lesions: Iterable[Lesion]) -> list[Lesion]:
@@ -55,6 +59,30 @@ def aria_h_grade(new: int) -> str:
     """
     grades = {"none": "absent", "1-4": "mild", "5-9": "moderate", "10 or more": "severe"}
     return grades[burden_class(new)]
+
+
+def class_text(kind: Callable[[int], str], count: int, definite: int) -> str:
+    """Return the class of a count, and that by the definite microbleeds where it is another.
+
+    Args:
+        kind: Gives a count's class.
+        count: Definite and possible ones.
+        definite: Of them.
+
+    >>> class_text(burden_class, 7, 3), class_text(burden_class, 7, 5)
+    ('5-9; by definite ones alone 1-4', '5-9')
+    """
+    text, sure = kind(count), kind(definite)
+    return text if text == sure else f"{text}; by definite ones alone {sure}"
+
+
+def aria_h_text(new: int, definite: int) -> str:
+    """Return class and radiographic grade of new microbleeds, as `class_text` has a class.
+
+    >>> aria_h_text(7, 3), aria_h_text(0, 0)
+    ('5-9, moderate; by definite ones alone 1-4, mild', 'none, absent')
+    """
+    return class_text(lambda count: f"{burden_class(count)}, {aria_h_grade(count)}", new, definite)
 
 
 @dataclass(frozen=True)
@@ -99,6 +127,26 @@ def region_counts(
     ]
     lost = [one for one in small if one.region not in names]
     return [*rows, _region_count(NOT_LOCATED, "n/a", lost)] if lost else rows
+
+
+def region_sums(rows: Sequence[RegionCount]) -> list[RegionCount]:
+    """Return the sums of rows of regions: of each group, and of all of them."""
+    groups = [group for group in dict.fromkeys(row.group for row in rows) if group != "n/a"]
+    parts = [(f"all {group}", [row for row in rows if row.group == group]) for group in groups]
+    return [
+        RegionCount(
+            name,
+            "",
+            _added([row.definite for row in some]),
+            _added([row.possible for row in some]),
+        )
+        for name, some in (*parts, ("all", rows))
+    ]
+
+
+def _added(counts: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+    left, right, unknown = (sum(side) for side in zip(*counts, strict=True))
+    return left, right, unknown
 
 
 def _region_count(name: str, group: str, lesions: list[Lesion]) -> RegionCount:

@@ -44,7 +44,9 @@ MARKS = {
 Style = tuple[Any, ...]
 
 
-def document(what: str, name: str, story: list[Flowable], limits: str = LIMITS) -> bytes:
+def document(
+    what: str, name: str, story: list[Flowable], limits: str = LIMITS, series_uid: str = ""
+) -> bytes:
     """Return pages with a head, the notice, the limits and page numbers on each.
 
     Args:
@@ -52,6 +54,7 @@ def document(what: str, name: str, story: list[Flowable], limits: str = LIMITS) 
         name: Which scan, in the head.
         story: What flows over the pages.
         limits: What it cannot know, at the foot of each page.
+        series_uid: Series Instance UID of a DICOM scan, in the head.
     """
     stream = io.BytesIO()
     # Names of files can hold bytes that are no UTF-8.
@@ -66,7 +69,7 @@ def document(what: str, name: str, story: list[Flowable], limits: str = LIMITS) 
     )
     frame = Frame(MARGIN, 23 * mm, WIDTH, A4[1] - 47 * mm, 0, 0, 0, 0)
     template.addPageTemplates(PageTemplate("page", [frame]))
-    canvas = partial(_NumberedCanvas, frame=partial(_draw_frame, what, name, limits))
+    canvas = partial(_NumberedCanvas, frame=partial(_draw_frame, what, (name, series_uid), limits))
     template.build(story, canvasmaker=canvas)
     return stream.getvalue()
 
@@ -94,7 +97,8 @@ class _NumberedCanvas(Canvas):  # type: ignore[misc]  # reportlab has no types
         super().save()
 
 
-def _draw_frame(what: str, name: str, limits: str, canvas: Canvas, pages: int) -> None:
+def _draw_frame(what: str, scan: tuple[str, str], limits: str, canvas: Canvas, pages: int) -> None:
+    name, series_uid = scan
     top, right = A4[1] - 14 * mm, A4[0] - MARGIN
     canvas.setFillColor(INK)
     canvas.setFont(BOLD, 10)
@@ -102,7 +106,10 @@ def _draw_frame(what: str, name: str, limits: str, canvas: Canvas, pages: int) -
     canvas.setFont(FONT, 8)
     canvas.drawRightString(right, top, NOTICE)
     canvas.setFillColor(SOFT)
-    canvas.drawString(MARGIN, top - 4.5 * mm, _cut(name, 105))
+    canvas.drawString(MARGIN, top - 4.5 * mm, _cut(name, 42 if series_uid else 105))
+    if series_uid:
+        canvas.setFont(FONT, 6.5)
+        canvas.drawRightString(right, top - 4.5 * mm, f"Series Instance UID {series_uid}")
     canvas.setStrokeColor(LINE)
     canvas.line(MARGIN, top - 7 * mm, right, top - 7 * mm)
     canvas.line(MARGIN, 20 * mm, right, 20 * mm)

@@ -7,21 +7,25 @@ from dataclasses import dataclass, field
 from mmocnet.io.burden import (
     LEAST_BRAIN_ML,
     NOT_LOCATED,
+    OF_MICROHAEMORRHAGES,
     RegionCount,
     baseline_burden,
     burden_class,
+    class_text,
     microbleeds,
 )
 from mmocnet.lesion import Certainty, Lesion
 
 NOTICE = "Research use only - not a medical device."
+FOUND = "Found by a network"
+SIMULATED = f"{FOUND} that was trained and measured on simulated scans only"
 LIMITS = (
-    "Found by a network; not read by a radiologist. Veins, calcium, iron and flow voids can "
+    f"{FOUND}; not read by a radiologist. Veins, calcium, iron and flow voids can "
     "look like microbleeds, and small or faint microbleeds can be missed. SWI shows more "
     "microbleeds than T2*-weighted GRE, on which published cut-offs were set."
 )
 REVIEWED_LIMITS = (
-    "Found by a network, then accepted, rejected, edited or added to by the reader named in it; "
+    f"{FOUND}, then accepted, rejected, edited or added to by the reader named in it; "
     "not verified. Both can take veins, calcium, iron and flow voids for microbleeds and miss "
     "small or faint ones. SWI shows more microbleeds than T2*-weighted GRE, on which published "
     "cut-offs were set."
@@ -45,6 +49,7 @@ class LesionPictures:
         slice_count: Slices of the scan.
         centre_index: Index of the slice that the lesion's centre lies in.
         width_mm: What the zoomed pictures span.
+        image: The slice in words, with the number that viewers show, "" where that is not known.
     """
 
     plain: bytes
@@ -54,14 +59,16 @@ class LesionPictures:
     slice_count: int
     centre_index: int
     width_mm: float
+    image: str = ""
 
     @property
     def slice_text(self) -> str:
-        """The slice in words, from 1 as viewers count."""
-        text = f"slice {self.slice_index + 1} of {self.slice_count}"
+        """The slice in words, from 1."""
+        text = self.image or f"slice {self.slice_index + 1} of {self.slice_count}"
         if self.centre_index == self.slice_index:
             return text
-        return f"{text} (centre in {self.centre_index + 1})"
+        centre = self.centre_index + 1
+        return f"{text}, centre in slice {centre}" if self.image else f"{text} (centre in {centre})"
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,11 @@ class Report:
         coverage: Share of the brain that the scan covers, 0 to 1, NaN where it is not known.
         brain_ml: Brain that the scan shows, NaN where that is not known.
         technique_line: Sequence, field strength, echo time and voxel in a line.
+        series_uid: Series Instance UID of a DICOM scan.
+        simulated: Whether the model was trained and measured on simulated scans only.
+        definite_from: Confidence from which a microbleed of 2 mm is definite, NaN if not known.
+        ranked: Whether confidence only ranks the findings.
+        isotropic: Whether voxels are as thick as they are wide.
         reading: What a reader made of it; None where no one has read it.
     """
 
@@ -122,6 +134,11 @@ class Report:
     coverage: float = math.nan
     brain_ml: float = math.nan
     technique_line: str = ""
+    series_uid: str = ""
+    simulated: bool = False
+    definite_from: float = math.nan
+    ranked: bool = False
+    isotropic: bool = True
     reading: ReaderPart | None = None
 
 
@@ -179,9 +196,37 @@ def facts(report: Report) -> list[tuple[str, str, str]]:
     return cards
 
 
+def part_text(coverage: float, brain_ml: float, *, both: bool = False) -> str:
+    """Return what follows a class of less than the whole brain, "" of the whole one.
+
+    Args:
+        coverage: Share of the brain that the scan covers, 0 to 1, NaN where it is not known.
+        brain_ml: Brain that the scan shows, NaN where that is not known.
+        both: Whether it is the part that two scans share.
+
+    >>> part_text(0.17, 200.0), part_text(0.97, 1200.0)
+    (', in the 17% of the brain that the scan covers', '')
+    """
+    if coverage < WHOLE_BRAIN:
+        who = "both scans cover" if both else "the scan covers"
+        return f", in the {coverage:.0%} of the brain that {who}"
+    if math.isnan(coverage) and brain_ml < WHOLE_BRAIN_ML:
+        who = "both scans show" if both else "the scan shows"
+        return f", in the {brain_ml:.0f} ml of brain that {who}"
+    return ""
+
+
+def aria_limits(warnings: Sequence[str]) -> str:
+    """Return what a class of ARIA does not say, with what the warnings tell of all the same."""
+    siderosis = any("siderosis" in text for text in warnings)
+    told = "; for what may be siderosis see the warnings" if siderosis else ""
+    return f"{OF_MICROHAEMORRHAGES}{told}"
+
+
 def conclusions(report: Report) -> list[tuple[str, str]]:
     """Return the classes that follow from the counts: (what, which)."""
     count = len(microbleeds(report.lesions))
+    definite = counted(report.lesions)[Certainty.DEFINITE]
     meaning = {
         "strictly lobar": "strictly lobar (cerebellum not counted either way)",
         "strictly deep": "strictly deep or brainstem (cerebellum not counted either way)",
@@ -189,14 +234,14 @@ def conclusions(report: Report) -> list[tuple[str, str]]:
         "none": "none: no microbleed outside the cerebellum",
         "unknown": "not known: not all microbleeds are located",
     }
-    part = ""
-    if report.coverage < WHOLE_BRAIN:
-        part = f", in the {report.coverage:.0%} of the brain that the scan covers"
-    elif math.isnan(report.coverage) and report.brain_ml < WHOLE_BRAIN_ML:
-        part = f", in the {report.brain_ml:.0f} ml of brain that the scan shows"
+    part = part_text(report.coverage, report.brain_ml)
+    baseline = class_text(baseline_burden, count, definite)
     pairs = [
-        ("Burden", (f"{burden_class(count)} microbleeds" if count else "none") + part),
-        ("As a baseline of ARIA", f"{baseline_burden(count)} (classes 0, 1-4, over 4){part}"),
+        ("Burden", class_text(_burden_text, count, definite) + part),
+        (
+            "ARIA-H baseline class",
+            f"{baseline} (classes 0, 1-4, over 4){part}; {aria_limits(report.warnings)}",
+        ),
     ]
     if report.is_slice:
         pairs = [("Burden, ARIA", "not known: a single slice")]
@@ -205,12 +250,18 @@ def conclusions(report: Report) -> list[tuple[str, str]]:
             ("Burden, ARIA", f"not known: the scan shows {report.brain_ml:.0f} ml of brain alone")
         ]
     elif count:
-        pairs.append(("Pattern", meaning.get(report.pattern, report.pattern)))
+        # Both places are found: what was not scanned changes nothing.
+        within = "" if report.pattern in ("mixed", "unknown") else part
+        pairs.append(("Pattern", meaning.get(report.pattern, report.pattern) + within))
     if report.reading is not None and report.reading.preliminary:
         pairs.insert(0, ("Preliminary", f"{report.reading.preliminary}: classes may change"))
     if report.technique_line:
         pairs.append(("Technique", report.technique_line))
     return pairs
+
+
+def _burden_text(count: int) -> str:
+    return f"{burden_class(count)} microbleeds" if count else "none"
 
 
 def located_regions(report: Report) -> list[RegionCount]:
@@ -241,6 +292,16 @@ def number_text(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "n/a"
 
 
+def confidence_text(value: float) -> str:
+    """Return a confidence with two digits; what is not 1 is not said to be 1.
+
+    >>> confidence_text(0.996), confidence_text(1.0), confidence_text(0.51)
+    ('>0.99', '1.00', '0.51')
+    """
+    text = number_text(value, 2)
+    return ">0.99" if text == "1.00" and value < 1 else text
+
+
 def place_text(lesion: Lesion) -> str:
     """Return where a lesion lies in words: its side and region.
 
@@ -255,7 +316,8 @@ def place_text(lesion: Lesion) -> str:
 
 def limits_text(report: Report) -> str:
     """Return what a report cannot know."""
-    return LIMITS if report.reading is None else REVIEWED_LIMITS
+    text = LIMITS if report.reading is None else REVIEWED_LIMITS
+    return SIMULATED + text.removeprefix(FOUND) if report.simulated else text
 
 
 def finding_name(report: Report, lesion: Lesion) -> str:
@@ -269,11 +331,23 @@ def finding_name(report: Report, lesion: Lesion) -> str:
 def confidence_words(report: Report, lesion: Lesion) -> str:
     """Return how sure the machine is of a lesion, and what a reader said, for captions."""
     if report.reading is None:
-        return f"confidence {number_text(lesion.confidence, 2)}"
+        return f"confidence {confidence_text(lesion.confidence)}"
     verdict = report.reading.verdicts.get(lesion.index, "n/a")
     if not math.isfinite(lesion.confidence):
         return verdict
-    return f"{verdict}, machine's confidence {number_text(lesion.confidence, 2)}"
+    return f"{verdict}, machine's confidence {confidence_text(lesion.confidence)}"
+
+
+def caption_text(report: Report, lesion: Lesion, pictures: LesionPictures) -> str:
+    """Return where a lesion lies, its size, and how sure it is, for captions."""
+    place = place_text(lesion)
+    parts = [
+        "" if place == "n/a" else place,
+        "" if report.is_slice else pictures.slice_text,
+        f"{number_text(lesion.diameter_mm)} mm",
+        confidence_words(report, lesion),
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def table_note(report: Report) -> str:
@@ -282,16 +356,40 @@ def table_note(report: Report) -> str:
     if report.reading is None:
         whose, voxel = "", "Voxel: from 0, but slices are numbered from 1. "
     return (
-        f"Confidence{whose}: {_confidence_text(report)}. Diameter: largest Feret diameter. "
-        f"Equivalent: diameter of the {'disc' if report.is_slice else 'sphere'} of the same size. "
-        f"Centre: {report.axes}. {voxel}Region: n/a, not located."
+        f"{_certainty_text(report)}Confidence{whose}: {_confidence_text(report)}. "
+        f"Diameter: largest Feret diameter{_thickness_text(report)}. Equivalent: diameter of the "
+        f"{'disc' if report.is_slice else 'sphere'} of the same size. Centre: {report.axes}. "
+        f"{voxel}Region: n/a, not located."
     )
+
+
+def _certainty_text(report: Report) -> str:
+    """Return what definite and possible mean."""
+    limit = f"{report.definite_from:.4g}"
+    if math.isnan(report.definite_from):
+        return ""
+    if report.reading is None:
+        return (
+            f"Definite: confidence {limit} or more and 2 mm or more; possible: below that. The "
+            "program's words, not a reader's. "
+        )
+    return (
+        "Definite and possible: the reader's words; where there are none, definite from 2 mm and, "
+        f"of the machine's findings, confidence {limit}. "
+    )
+
+
+def _thickness_text(report: Report) -> str:
+    """Return what diameters leave out."""
+    if report.isotropic:
+        return ""
+    return ", without the thickness of slices: it can be smaller than Equivalent"
 
 
 def _confidence_text(report: Report) -> str:
     """Return what the confidence of this kind of scan is."""
-    if report.is_slice:
-        return "of the networks; on a slice it ranks the findings and is no probability"
+    if report.ranked:
+        return "of the networks; on so few slices it ranks the findings and is no probability"
     return (
         "the probability of being a microbleed as the model gives it, learnt on the scans that "
         "made the model; on other scanners it can be off"

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from mmocnet.io.burden import RegionCount
+from mmocnet.io.burden import RegionCount, region_sums
 from mmocnet.io.report import (
     LIMITS,
     NOTICE,
     LesionPictures,
     Report,
+    caption_text,
     conclusions,
-    confidence_words,
+    confidence_text,
     facts,
     finding_name,
     lead_sentence,
@@ -29,12 +30,12 @@ HEADINGS = (
     ("#", ""),
     ("Certainty", ""),
     ("Confidence", ""),
+    ("Region", ""),
     ("Diameter", "mm"),
     ("Equivalent", "mm"),
     ("Volume", "mm³"),
     ("Centre x, y, z", "mm"),
     ("Voxel", "i, j, k, from 0"),
-    ("Region", ""),
 )
 
 READ_HEADINGS = (
@@ -48,6 +49,7 @@ READ_HEADINGS = (
 """The same where a reader has read them."""
 OTHER_HEADINGS = (*READ_HEADINGS[:3], ("Machine's certainty", ""), *READ_HEADINGS[4:])
 """Of what a reader does not count."""
+PLACE = ' class="place"'
 
 
 def render_report(report: Report) -> str:
@@ -55,7 +57,7 @@ def render_report(report: Report) -> str:
     return page(
         f"Microbleeds in {report.title}",
         [
-            heading("Cerebral microbleeds", report.title),
+            heading("Cerebral microbleeds", report.title, report.series_uid),
             _summary(report),
             warning_list(report.warnings),
             _overview(report),
@@ -91,11 +93,12 @@ def page(title: str, parts: Sequence[str], limits: str = LIMITS) -> str:
     )
 
 
-def heading(what: str, title: str) -> str:
-    """Return the page's head: the notice, what it is, and of which scan."""
+def heading(what: str, title: str, series_uid: str = "") -> str:
+    """Return the page's head: the notice, what it is, of which scan, and its series' UID."""
+    uid = f'\n<p class="scan">Series Instance UID {escape(series_uid)}</p>' if series_uid else ""
     return (
         f'<header><p class="notice">{NOTICE}</p>\n'
-        f'<h1>{escape(what)}</h1>\n<p class="scan">{escape(title)}</p></header>'
+        f'<h1>{escape(what)}</h1>\n<p class="scan">{escape(title)}</p>{uid}</header>'
     )
 
 
@@ -144,13 +147,8 @@ def _regions(rows: Sequence[RegionCount]) -> str:
     """Return the table of regions; nothing where none is known."""
     if not rows:
         return ""
-    body = "".join(
-        f"<tr{'' if row.total else ' class=zero'}><td>{escape(row.region)}</td>"
-        f"<td>{escape(row.group)}</td>"
-        + "".join(f"<td>{count or '-'}</td>" for count in (*row.definite, *row.possible))
-        + f"<td>{row.total or '-'}</td></tr>"
-        for row in rows
-    )
+    body = "".join(_region_row(row, "" if row.total else "zero") for row in rows)
+    body += "".join(_region_row(row, "sum") for row in region_sums(rows))
     sides = "<th>left</th><th>right</th><th>n/a</th>"
     return (
         '<section><h2>Regions</h2><div class="scroll"><table class="regions"><thead>'
@@ -160,6 +158,13 @@ def _regions(rows: Sequence[RegionCount]) -> str:
         '<p class="small">Regions of the Microbleed Anatomical Rating Scale, from a registration '
         "to a template; n/a: side not known.</p></section>"
     )
+
+
+def _region_row(row: RegionCount, kind: str) -> str:
+    counts = (*row.definite, *row.possible, row.total)
+    cells = "".join(f"<td>{count or '-'}</td>" for count in counts)
+    first = f"<td>{escape(row.region)}</td><td>{escape(row.group)}</td>"
+    return f"<tr{f' class={kind}' if kind else ''}>{first}{cells}</tr>"
 
 
 def _table(report: Report) -> str:
@@ -174,11 +179,13 @@ def _table(report: Report) -> str:
 def _scrolled(headings: Sequence[tuple[str, str]], body: str) -> str:
     """Return rows as a table under headings: (name, unit)."""
     head = "".join(
-        f"<th>{name}{f' <small>{unit}</small>' if unit else ''}</th>" for name, unit in headings
+        f"<th{PLACE if name == 'Region' else ''}>{name}"
+        f"{f' <small>{unit}</small>' if unit else ''}</th>"
+        for name, unit in headings
     )
-    kind = "" if headings is HEADINGS else ' class="reviewed"'
+    kind = "lesions" if headings is HEADINGS else "lesions reviewed"
     return (
-        f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -205,16 +212,19 @@ def _cells(lesion: Lesion, first: tuple[str, ...]) -> str:
     cells = (
         *(escape(text) for text in first),
         f'<span class="key {lesion.certainty}">{lesion.certainty}</span>',
-        number_text(lesion.confidence, 2),
+        escape(confidence_text(lesion.confidence)),
+    )
+    sizes = (
         number_text(lesion.diameter_mm),
         number_text(lesion.diameter_eq_mm),
         number_text(lesion.volume_mm3),
         ", ".join(number_text(value) for value in lesion.centre_mm),
         # Beside the reader's verdict there is no room for it; the tables have it.
         *([] if first else [", ".join(map(str, lesion.centre_voxel))]),
-        escape(place_text(lesion)),
     )
-    return "".join(f"<td>{cell}</td>" for cell in cells)
+    place = f"<td{PLACE}>{escape(place_text(lesion))}</td>"
+    before, after = ("".join(f"<td>{cell}</td>" for cell in part) for part in (cells, sizes))
+    return before + place + after
 
 
 def _gallery(report: Report) -> str:
@@ -235,17 +245,14 @@ def _gallery(report: Report) -> str:
 
 
 def _pictured(lesion: Lesion, pictures: LesionPictures, report: Report) -> str:
-    where = "" if report.is_slice else f"{pictures.slice_text}, "
-    text = (
-        f"{number_text(lesion.diameter_mm)} mm, {confidence_words(report, lesion)}, "
-        f"{where}zoom {pictures.width_mm:.0f} mm wide"
-    )
+    text = escape(caption_text(report, lesion, pictures))
+    zoomed = f"zoomed to {pictures.width_mm:.0f} mm"
     name = escape(finding_name(report, lesion))
     images = "".join(
         image(data, f"{name}, {what}")
         for data, what in (
-            (pictures.plain, "zoomed"),
-            (pictures.outlined, "zoomed and outlined"),
+            (pictures.plain, zoomed),
+            (pictures.outlined, f"{zoomed}, outlined"),
             (pictures.locator, "place in the slice"),
         )
     )

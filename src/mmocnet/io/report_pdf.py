@@ -1,11 +1,14 @@
 """The report of one scan as a PDF: a page of text and tables, then pictures."""
 
 from collections.abc import Sequence
+from xml.sax.saxutils import escape
 
 from reportlab.lib.units import mm
 from reportlab.platypus import Flowable, Paragraph, Spacer
 
+from mmocnet.io.burden import region_sums
 from mmocnet.io.pdf import (
+    BOLD,
     SOFT,
     WIDTH,
     Style,
@@ -25,8 +28,9 @@ from mmocnet.io.pdf import (
 from mmocnet.io.report import (
     LesionPictures,
     Report,
+    caption_text,
     conclusions,
-    confidence_words,
+    confidence_text,
     facts,
     finding_name,
     lead_sentence,
@@ -44,12 +48,12 @@ HEADINGS = (
     "#",
     "Certainty",
     "Conf.",
+    "Region",
     "Diameter\nmm",
     "Equivalent\nmm",
     "Volume\nmm³",
     "Centre x, y, z\nmm",
     "Voxel, from 0\ni, j, k",
-    "Region",
 )
 
 READ_HEADINGS = (
@@ -58,8 +62,7 @@ READ_HEADINGS = (
     "Verdict",
     "Certainty",
     "Machine's\nconf.",
-    *HEADINGS[3:7],
-    "Region",
+    *HEADINGS[3:8],
 )
 """The same where a reader has read them."""
 OTHER_HEADINGS = (*READ_HEADINGS[:3], "Machine's\ncertainty", *READ_HEADINGS[4:])
@@ -87,7 +90,9 @@ def render_pdf(report: Report) -> bytes:
         *pair_table("Scan", report.technique),
         *pair_table("How this was made", report.provenance),
     ]
-    return document("Cerebral microbleeds", report.title, story, limits_text(report))
+    return document(
+        "Cerebral microbleeds", report.title, story, limits_text(report), report.series_uid
+    )
 
 
 def _read(report: Report) -> list[Flowable]:
@@ -110,7 +115,8 @@ def _regions(report: Report) -> list[Flowable]:
         ["Region", "Group", "Definite", "", "", "Possible", "", "", "All"],
         ["", "", "left", "right", "n/a", "left", "right", "n/a", ""],
     ]
-    for row in rows:
+    sums = region_sums(rows)
+    for row in (*rows, *sums):
         counts = (*row.definite, *row.possible, row.total)
         cells.append([row.region, row.group, *(str(count) if count else "-" for count in counts)])
     style: list[Style] = [
@@ -119,6 +125,7 @@ def _regions(report: Report) -> list[Flowable]:
         ("SPAN", (5, 0), (7, 0)),
         ("ALIGN", (2, 0), (7, 0), "CENTRE"),
         ("LINEBELOW", (0, 0), (-1, 0), 0, (1, 1, 1)),
+        ("FONT", (0, -len(sums)), (-1, -1), BOLD, 7.5),
     ]
     style += [
         ("TEXTCOLOR", (0, i), (-1, i), SOFT) for i, row in enumerate(rows, 2) if not row.total
@@ -129,7 +136,7 @@ def _regions(report: Report) -> list[Flowable]:
         "n/a: side not known."
     )
     return [
-        *title("Regions", 75 * mm),
+        *title("Regions", 92 * mm),
         table(cells, widths, style, head=2),
         paragraph(note, text_style(6.5, SOFT)),
     ]
@@ -161,15 +168,15 @@ def _others(report: Report) -> list[Flowable]:
 def _finding_table(rows: Sequence[tuple[Lesion, str]], headings: Sequence[str]) -> Flowable:
     """Return findings as a table, with the reader's verdicts where there is a reader."""
     reviewed = headings is not HEADINGS
-    widths: tuple[float, ...] = (8, 24, 11, 16, 18, 13, 32, 22, 34)
+    widths: tuple[float, ...] = (8, 24, 11, 34, 16, 18, 13, 32, 22)
     if reviewed:
-        widths = (10, 17, 20, 24, 15, 15, 17, 13, 27, 20)
+        widths = (10, 17, 20, 24, 15, 20, 15, 17, 13, 27)
     cells: list[list[object]] = [list(headings)]
     cells += [_row(one, verdict, reviewed) for one, verdict in rows]
     last = 3 if reviewed else 1
     style: list[Style] = [
         ("ALIGN", (1, 0), (last, -1), "LEFT"),
-        ("ALIGN", (-1, 0), (-1, -1), "LEFT"),
+        ("ALIGN", (last + 2, 0), (last + 2, -1), "LEFT"),
     ]
     style += [
         ("TEXTCOLOR", (last, i), (last, i), mark(one.certainty))
@@ -185,14 +192,14 @@ def _row(lesion: Lesion, verdict: str, reviewed: bool) -> list[object]:
         str(lesion.index or ""),
         *first,
         lesion.certainty.value,
-        number_text(lesion.confidence, 2),
+        confidence_text(lesion.confidence),
+        paragraph(place_text(lesion), small),
         number_text(lesion.diameter_mm),
         number_text(lesion.diameter_eq_mm),
         number_text(lesion.volume_mm3),
         ", ".join(number_text(value) for value in lesion.centre_mm),
         # Beside the reader's verdict there is no room for it; the tables have it.
         *([] if reviewed else [", ".join(map(str, lesion.centre_voxel))]),
-        paragraph(place_text(lesion), text_style(7)),
     ]
 
 
@@ -212,11 +219,7 @@ def _gallery(report: Report) -> list[Flowable]:
 
 
 def _pictured(lesion: Lesion, pictures: LesionPictures, report: Report) -> list[Flowable]:
-    where = "" if report.is_slice else f", {pictures.slice_text}"
-    text = (
-        f"{number_text(lesion.diameter_mm)} mm, {confidence_words(report, lesion)}"
-        f"{where}, zoom {pictures.width_mm:.0f} mm wide"
-    )
+    text = escape(caption_text(report, lesion, pictures))
     name = finding_name(report, lesion)
     head = f'<b>{name}</b> <font color="{mark(lesion.certainty).hexval()}">'
     return image_row(

@@ -100,12 +100,62 @@ def point_sentence(card: Mapping[str, Any], threshold: float) -> str | None:
     """Return what a threshold means in volumes; None where the card does not know it."""
     for point in point_meanings(card):
         if point.threshold == threshold:
-            return (
-                f"{kind_of_scans(card['operating_points'])}: {share_text(point.sensitivity)} of "
-                f"lesions found, {share_text(point.precision)} of calls right, "
-                f"{rate_text(point.fp_per_scan)} false calls a scan"
-            )
+            points = card["operating_points"]
+            return f"{kind_of_scans(points)}{_phase(points)}: {_meaning(point)} a scan"
     return None
+
+
+def slice_point_sentence(card: Mapping[str, Any], threshold: float) -> str | None:
+    """Return what a threshold means on single slices; None where the card does not know it."""
+    points = card.get("operating_points")
+    if not isinstance(points, dict):
+        return None
+    kind = "simulated slices" if points.get("simulated", True) else "slices"
+    # The card says of slices what it says of volumes, one level below.
+    for point in point_meanings({"operating_points": points.get("single_slices")}):
+        if point.threshold == threshold:
+            return f"{points['slices']} {kind}{_phase(points)}: {_meaning(point)} a slice"
+    return None
+
+
+def _phase(points: Mapping[str, Any]) -> str:
+    """Return what is said of phase: training writes it behind the dataset's name."""
+    return " without phase" if str(points.get("dataset")).endswith("without phase") else ""
+
+
+def _meaning(point: PointMeaning) -> str:
+    return (
+        f"{share_text(point.sensitivity)} of lesions found, {share_text(point.precision)} of calls "
+        f"right, {rate_text(point.fp_per_scan)} false calls"
+    )
+
+
+def simulated_only(card: Mapping[str, Any]) -> bool:
+    """Return whether a card says that its model knows simulated scans only.
+
+    One that a user trained or fine-tuned does not say so.
+
+    >>> simulated_only({"dataset": "mine", "operating_points": {"simulated": True}})
+    False
+    """
+    points = card.get("operating_points")
+    if "finetune" in card or not isinstance(points, dict):
+        return False
+    # Those of the first models do not say it, and no later ones are silent.
+    simulated = str(card.get("dataset")).endswith("simulated") and points.get("simulated")
+    return "simulated" not in points or bool(simulated)
+
+
+def training_text(card: Mapping[str, Any]) -> str:
+    """Return what a model was trained on, in words.
+
+    >>> training_text({"dataset": "mine", "finetune": {}})
+    "mine, then fine-tuned on a user's scans"
+    """
+    if "finetune" in card:
+        before = {key: value for key, value in card.items() if key != "finetune"}
+        return f"{training_text(before)}, then fine-tuned on a user's scans"
+    return "simulated scans" if simulated_only(card) else str(card.get("dataset", "not stated"))
 
 
 def share_text(score: Measured) -> str:

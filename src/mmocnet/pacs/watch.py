@@ -310,7 +310,7 @@ class Watcher:
             LOG.info("series %s: its result is there already", name)
             return "done"
         with tempfile.TemporaryDirectory(prefix="work-", dir=self.folder) as work:
-            source, out = Path(work) / "dicom", Path(work) / "out"
+            source, out = Path(work) / "study", Path(work) / "out"
             source.mkdir()
             self.sources.fetch(found, phases, row, source)
             LOG.info("series %s: segmenting", name)

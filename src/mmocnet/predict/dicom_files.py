@@ -1,17 +1,22 @@
 """What a DICOM scan leaves beside the other files: Segmentation, Structured Report, PDF."""
 
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mmocnet.errors import InputError
+from mmocnet.io.covered import covered
 from mmocnet.io.dicom.objects import Findings
 from mmocnet.io.dicom.pdf import write_pdf
 from mmocnet.io.dicom.seg import write_seg
 from mmocnet.io.dicom.source import DicomSource
 from mmocnet.io.dicom.sr import write_sr
+from mmocnet.io.report import SIMULATED, part_text
+from mmocnet.nets.card import simulated_only
 from mmocnet.predict.identity import result_settings, series_phase
+from mmocnet.predict.reporting import phase_was_read
 from mmocnet.predict.segmentation import Segmentation
 
 SEG, SR, PDF = "seg.dcm", "sr.dcm", "report.dcm"
@@ -43,6 +48,7 @@ def write_dicom(result: Segmentation, source: DicomSource, pdf: bytes, folder: P
         model=record["Model"]["Name"],
         version=record["Version"],
         made_with=made_with(record),
+        limits=count_limits(record, result.warnings),
     )
     try:
         write_seg(findings, folder / SEG)
@@ -78,10 +84,23 @@ def made_with(record: dict[str, Any]) -> dict[str, str]:
         "Confidence threshold": f"{record['Threshold']:.6g}",
         # As the UIDs have it: the engines but one give the same result.
         "Engine": result_settings(record)["Engine"],
-        "Phase": "used" if "Phase" in source else "not used",
+        "Phase": "used" if phase_was_read(record) else "not used",
         "Brain mask": "given" if "Mask" in source else "made by this software",
         "SHA-256 of the input": source["SHA256"],
     }
+
+
+def count_limits(record: dict[str, Any], warnings: Sequence[str]) -> tuple[str, ...]:
+    """Return the limits of the number of microbleeds: part of the brain, doubts, training.
+
+    Args:
+        record: The result's provenance.
+        warnings: Of the result.
+    """
+    part = part_text(*covered(record))
+    where = [f"counted{part.removeprefix(',')}"] if part else []
+    simulated = [SIMULATED] if simulated_only(record["Model"]["Card"]) else []
+    return (*where, *warnings, *simulated)
 
 
 def _given(source: dict[str, Any]) -> dict[str, Any]:

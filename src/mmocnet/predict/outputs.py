@@ -178,7 +178,7 @@ def write_outputs(
         place = OutputFiles(folder, folder, files.stem, files.image, files.source)
         _write_images(result, place)
         _write_tables(result, place)
-        result = write_reports(result, place.report, place.pdf, place.dicom)
+        result = write_reports(result, files.stem, place.report, place.pdf, place.dicom)
         with alone_in(files.root):
             if done():
                 return None

@@ -18,6 +18,7 @@ from mmocnet.io.report import LesionPictures
 from mmocnet.lesion import Certainty, Lesion
 from mmocnet.predict.segmentation import Segmentation
 from mmocnet.prepare.geometry import display_axes, side_letters
+from mmocnet.prepare.slice_numbers import DICOM_AXIS, slice_words
 from mmocnet.types import FloatArray
 
 Colour = tuple[int, int, int]
@@ -29,6 +30,8 @@ COLOURS: dict[Certainty, Colour] = {
     Certainty.MACROHAEMORRHAGE: (222, 120, 190),
 }
 """Orange, sky blue, purple: told apart by every kind of colour vision (Okabe and Ito 2008)."""
+EDGE = (0, 0, 0)
+"""Round numbers, which stand on bright tissue."""
 NO_LETTERS = ("", "", "", "")
 CROP_MM = 24.0
 CROP_PX = 240
@@ -48,6 +51,7 @@ class Display:
         colours: Of each lesion by its number.
         cuts: Slice that cuts each lesion largest, and its centre there in pixel edges.
         slice_axis: The scan's axis across which slices are cut.
+        images: Of each slice of a DICOM series its image number in words; else empty.
     """
 
     grey: NDArray[np.uint8]
@@ -57,6 +61,7 @@ class Display:
     colours: dict[int, Colour]
     cuts: dict[int, tuple[int, float, float]]
     slice_axis: int
+    images: tuple[str, ...] = ()
 
 
 def make_display(result: Segmentation) -> Display:
@@ -80,7 +85,14 @@ def make_display(result: Segmentation) -> Display:
         colours={one.index: COLOURS[one.certainty] for one in result.lesions},
         cuts=_largest_cuts(labels),
         slice_axis=result.slice_axis,
+        images=_images(result),
     )
+
+
+def _images(result: Segmentation) -> tuple[str, ...]:
+    image, axis = result.image, result.slice_axis
+    numbers = () if result.dicom is None or axis != DICOM_AXIS else result.dicom.numbers
+    return tuple(slice_words(image, axis, k, numbers) for k in range(len(numbers)))
 
 
 def _windowed(array: FloatArray) -> NDArray[np.uint8]:
@@ -112,6 +124,7 @@ def lesion_pictures(display: Display, lesion: Lesion) -> LesionPictures:
         slice_count=len(display.grey),
         centre_index=lesion.centre_voxel[display.slice_axis],
         width_mm=side_mm,
+        image=display.images[index] if display.images else "",
     )
 
 
@@ -237,7 +250,8 @@ def _ring(
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=2)
     font = ImageFont.load_default(12)
     # Below and to the right: letters and slice number stand elsewhere.
-    draw.text((x + radius * 0.8, y + radius * 0.6), text, fill=colour, font=font)
+    at = (x + radius * 0.8, y + radius * 0.6)
+    draw.text(at, text, fill=colour, font=font, stroke_width=2, stroke_fill=EDGE)
 
 
 def _shown_slices(grey: NDArray[np.uint8]) -> NDArray[np.intp]:
@@ -260,7 +274,15 @@ def single_slice(display: Display) -> Image.Image:
     for number, (_, row, col) in display.cuts.items():
         x, y = _on_picture((col, row), extent, size)
         reach = 5.0 + np.sqrt((display.labels[0] == number).sum() / np.pi) * factor
-        draw.text((x + reach, y), str(number), fill=display.colours[number], font=font, anchor="lm")
+        draw.text(
+            (x + reach, y),
+            str(number),
+            fill=display.colours[number],
+            font=font,
+            anchor="lm",
+            stroke_width=2,
+            stroke_fill=EDGE,
+        )
     draw_letters(image, display.letters)
     return image
 

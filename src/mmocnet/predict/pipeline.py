@@ -226,7 +226,11 @@ def conclude(
         slice_axis=slice_axis(volume),
         source=scan.source,
         provenance=provenance(scan, settings, cascade, threshold)
-        | {"Location": place.as_json(), "BrainMl": brain_ml(volume, brain)},
+        | {
+            "Location": place.as_json(),
+            "BrainMl": brain_ml(volume, brain),
+            "PhaseRead": staged.phase is not None,
+        },
         dicom=scan.dicom,
     )
 
@@ -367,9 +371,9 @@ def segment_file(
         return SegmentedFile(files, None)
 
     result = _segmented(scan, settings, cascade, beside, progress)
+    found = {key: result.provenance[key] for key in ("Location", "BrainMl", "PhaseRead")}
     record = expected | {
-        "Location": result.provenance["Location"],
-        "BrainMl": result.provenance["BrainMl"],
+        **found,
         "Started": started.isoformat(timespec="seconds"),
         "Seconds": round(time.perf_counter() - clock, 2),
     }
@@ -385,7 +389,9 @@ def _named(scan: Scan, name: str | None) -> Scan:
     return dataclasses.replace(scan, volume=dataclasses.replace(scan.volume, name=name))
 
 
-def load_scan(path: Path | str, spacing_mm: float | None = None, series: str | None = None) -> Scan:
+def load_scan(
+    path: Path | str, spacing_mm: float | None = None, series: str | int | None = None
+) -> Scan:
     """Return the scan in a NIfTI, PNG or TIFF file, or in DICOM, with what its file says of it.
 
     Args:
@@ -396,11 +402,11 @@ def load_scan(path: Path | str, spacing_mm: float | None = None, series: str | N
     Raises:
         InputError: If it cannot be read.
     """
-    return read_scan(Path(path), spacing_mm, series)
+    return read_scan(Path(path), spacing_mm, None if series is None else str(series))
 
 
 def load_volume(
-    path: Path | str, spacing_mm: float | None = None, series: str | None = None
+    path: Path | str, spacing_mm: float | None = None, series: str | int | None = None
 ) -> Volume:
     """Return the array and affine alone of what `load_scan` reads, as of a mask or a phase.
 

@@ -11,11 +11,14 @@ from mmocnet.predict.reporting import make_report
 from mmocnet.predict.segmentation import Segmentation
 
 
-def write_reports(result: Segmentation, html: Path, pdf: Path, dicom: Path) -> Segmentation:
+def write_reports(
+    result: Segmentation, stem: str, html: Path, pdf: Path, dicom: Path
+) -> Segmentation:
     """Write the report as HTML and PDF, and the objects of a DICOM scan.
 
     Args:
         result: What was found.
+        stem: What the files are named after.
         html: File of the report.
         pdf: The same for print.
         dicom: Folder of the objects.
@@ -23,7 +26,7 @@ def write_reports(result: Segmentation, html: Path, pdf: Path, dicom: Path) -> S
     Returns:
         The result; with a warning where the scan's headers allow no objects.
     """
-    report = make_report(result)
+    report = make_report(result, stem)
     printed = render_pdf(report)
     if result.dicom is not None and not result.dicom.unfit:
         unfit = write_dicom(result, result.dicom, printed, dicom)
@@ -32,7 +35,7 @@ def write_reports(result: Segmentation, html: Path, pdf: Path, dicom: Path) -> S
             told = f"no DICOM objects are made from {result.image.name}: {unfit}"
             source = replace(result.dicom, unfit=unfit)
             without = replace(result, dicom=source, warnings=(*result.warnings, told))
-            return write_reports(without, html, pdf, dicom)
+            return write_reports(without, stem, html, pdf, dicom)
     write_text(html, render_report(report))
     pdf.write_bytes(printed)
     return result

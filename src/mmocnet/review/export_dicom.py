@@ -9,7 +9,7 @@ from mmocnet.errors import InputError
 from mmocnet.io.dicom.objects import Findings, ReadBy
 from mmocnet.io.dicom.seg import write_seg
 from mmocnet.io.dicom.sr import write_sr
-from mmocnet.predict.dicom_files import SEG, SR, machine_settings, made_with
+from mmocnet.predict.dicom_files import SEG, SR, count_limits, machine_settings, made_with
 from mmocnet.review.export_images import reviewed_labels
 from mmocnet.review.export_report import count_words
 from mmocnet.review.record import audit_text, read_on, write_zip
@@ -58,6 +58,7 @@ def reviewed_findings(material: Material) -> Findings:
         model=made["Model"]["Name"],
         version=made["Version"],
         made_with=made_with(made),
+        limits=count_limits(made, material.machine.warnings),
         reading=ReadBy(
             reader=material.reader,
             outlines={row.lesion.index: row.source.value for row in material.counted},

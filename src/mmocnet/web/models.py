@@ -9,11 +9,9 @@ from mmocnet.errors import InputError, ModelError
 from mmocnet.nets.card import (
     POINTS,
     default_model,
-    point_meanings,
     point_sentence,
-    rate_text,
-    share_text,
     shipped_folder,
+    slice_point_sentence,
 )
 from mmocnet.nets.model_settings import model_card, model_settings
 from mmocnet.predict.context import MIN_SLICES, limits_for
@@ -122,22 +120,5 @@ def slice_sentence(model: Model, point: str) -> str | None:
     threshold: float = getattr(limits, point)
     # Two digits would make 1.00 of 0.996.
     said = f"{which}: {threshold:.3f}"
-    measured = _measured_on_slices(model.card, threshold)
+    measured = slice_point_sentence(model.card, threshold)
     return said if measured is None else f"{said}. {measured}"
-
-
-def _measured_on_slices(card: dict[str, Any], threshold: float) -> str | None:
-    """Return what a threshold means on single slices; None where the card does not know it."""
-    points = card.get("operating_points")
-    if not isinstance(points, dict):
-        return None
-    kind = "simulated slices" if points.get("simulated", True) else "slices"
-    # The card says of slices what it says of volumes, one level below.
-    for one in point_meanings({"operating_points": points.get("single_slices")}):
-        if one.threshold == threshold:
-            return (
-                f"{points['slices']} {kind}: {share_text(one.sensitivity)} of lesions found, "
-                f"{share_text(one.precision)} of calls right, {rate_text(one.fp_per_scan)} false "
-                "calls a slice"
-            )
-    return None

@@ -182,13 +182,13 @@ def _run(task: Task, row: Row, path: Path, out: Path) -> tuple[Segmentation, dic
 
 def _used(result: Segmentation, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a result as the page shows them."""
-    given = result.provenance["Input"]
+    record = result.provenance
     return {
         "model": settings["model"],
         "point": settings["point"],
         "threshold": settings["threshold"],
-        "phase": "Phase" in given,
-        "mask": "Mask" in given,
+        "phase": record["PhaseRead"],
+        "mask": "Mask" in record["Input"],
     }
 
 

@@ -264,3 +264,29 @@ def test_the_date_of_the_study_is_kept_and_not_shown(
     _, source, _ = read_series(choose_swi(find_series(tmp_path)))
     assert source.date == told
     assert "20240102" not in repr(source)
+
+
+def _renumbered(files, numbers):
+    for path, number in zip(files, numbers, strict=True):
+        dataset = pydicom.dcmread(path)
+        dataset.InstanceNumber = number
+        dataset.save_as(path)
+
+
+def test_slices_keep_the_numbers_that_viewers_show(tmp_path, write_dicom_series, volume):
+    files = write_dicom_series(tmp_path, volume)
+    count = volume.shape[2]
+    assert _read(tmp_path)[1].numbers == tuple(range(1, count + 1))
+    _renumbered(files, range(count, 0, -1))
+    assert _read(tmp_path)[1].numbers == tuple(range(count, 0, -1))
+
+
+def test_numbers_that_occur_twice_are_none(tmp_path, write_dicom_series, volume):
+    files = write_dicom_series(tmp_path, volume)
+    _renumbered(files, [1] * len(files))
+    assert _read(tmp_path)[1].numbers == ()
+
+
+def test_frames_are_numbered_as_frames(tmp_path, write_dicom_series, volume):
+    write_dicom_series(tmp_path, volume, multiframe=True)
+    assert _read(tmp_path)[1].numbers == tuple(range(1, volume.shape[2] + 1))

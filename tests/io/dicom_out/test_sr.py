@@ -125,3 +125,22 @@ def test_it_names_all_slices_of_the_series_as_evidence(written, tmp_path):
     named = {one.SeriesInstanceUID: one.ReferencedSOPSequence for one in series}
     assert len(named[findings.source.series_uid]) == 9
     assert len(named[findings.uid("seg series")]) == 1
+
+
+def test_the_number_of_microbleeds_stands_beside_its_limits(written, tmp_path, judged):
+    findings = written()
+    macro = dataclasses.replace(findings.lesions[2], certainty=Certainty.MACROHAEMORRHAGE)
+    lesions = [*findings.lesions[:2], macro]
+    told = ("counted in the 38% of the brain that the scan covers", "the field is low \u2014 1 T")
+    path = write_sr(
+        dataclasses.replace(findings, lesions=lesions, limits=told), tmp_path / "sr.dcm"
+    )
+    (group,) = highdicom.sr.srread(path).content.get_image_measurement_groups()
+    said = [
+        item.TextValue
+        for item in group[0].ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeValue == "121106"
+    ]
+    larger = "1 over 10 mm (macrohaemorrhage), not counted"
+    assert said == ["1 definite, 1 possible", larger, *told]
+    assert judged(path) == []

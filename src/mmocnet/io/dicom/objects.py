@@ -79,6 +79,7 @@ class Findings:
         model: The model's name.
         version: Of this software.
         made_with: How, for people: what each is called and what it was.
+        limits: What the number of microbleeds leaves out or what makes it doubtful: sentences.
         reading: Who has read the findings; None where no one has.
     """
 
@@ -91,6 +92,7 @@ class Findings:
     model: str
     version: str = __version__
     made_with: Mapping[str, str] = field(default_factory=dict)
+    limits: Sequence[str] = ()
     reading: ReadBy | None = None
 
     def __post_init__(self) -> None:

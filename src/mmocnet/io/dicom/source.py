@@ -22,6 +22,8 @@ class DicomSource:
         files: One a slice, ascending along the slice axis, a file as often as it holds one; one
             alone where a multi-frame file holds all.
         frames: Frame of each slice, from 1; all 1 for single-frame files.
+        numbers: Of each slice, by which viewers call it: its Instance Number, or frame; empty where
+            they are missing or occur twice.
         vendor: "siemens", "ge", "philips", "canon", another maker's first word, or "".
         technique: How it was acquired, under BIDS names: MagneticFieldStrength [T], EchoTime [s],
             RepetitionTime [s], FlipAngle [degree], SliceThickness [mm], ScanningSequence,
@@ -37,6 +39,7 @@ class DicomSource:
     series_uid: str
     files: tuple[Path, ...]
     frames: tuple[int, ...]
+    numbers: tuple[int, ...] = ()
     vendor: str = ""
     technique: Mapping[str, float | str] = field(default_factory=dict)
     sha256: str = ""

@@ -65,9 +65,9 @@ OUTLINES = {
 def write_sr(findings: Findings, path: Path) -> Path:
     """Write the measures as Comprehensive 3D SR: preliminary, partial, unverified.
 
-    It says how many microbleeds there are, 0 too, and of each lesion its volume, largest
-    diameter, probability, site and side, whether it is definite, and which segment of
-    `write_seg` outlines it. A measure that is NaN is left out.
+    It says how many microbleeds there are, 0 too, with the limits of that number, and of each
+    lesion its volume, largest diameter, probability, site and side, whether it is definite, and
+    which segment of `write_seg` outlines it. A measure that is NaN is left out.
 
     Raises:
         InputError: If the source's headers do not allow it, or the folder cannot be written to.
@@ -172,7 +172,9 @@ def _total(findings: Findings) -> Any:
     text = f"{definite} definite, {possible} possible"
     if findings.reading is not None and findings.reading.remark:
         text += f". {findings.reading.remark}"
-    group[0].ContentSequence.append(_comment(text))
+    macro = number[Certainty.MACROHAEMORRHAGE]
+    larger = [f"{macro} over 10 mm (macrohaemorrhage), not counted"] if macro else []
+    group[0].ContentSequence.extend(_comment(one) for one in (text, *larger, *findings.limits))
     return group
 
 

@@ -55,6 +55,7 @@ def read_series(series: DicomSeries) -> tuple[Volume, DicomSource, tuple[str, ..
         series_uid=series.uid,
         files=paths[:1] if one_file else paths,
         frames=tuple(one.frame for one in slices),
+        numbers=_numbers(slices),
         vendor=vendor_of(str(slices[0].technique.get("Manufacturer", ""))),
         technique={**slices[0].technique, **_image_kind(series)},
         sha256=sha256,
@@ -88,6 +89,11 @@ def _unfit(slices: Sequence[Slice]) -> str:
     if len({one.reference_uid for one in slices}) > 1:
         return "slices of several frames of reference"
     return ""
+
+
+def _numbers(slices: Sequence[Slice]) -> tuple[int, ...]:
+    numbers = tuple(one.number for one in slices)
+    return numbers if len(set(numbers)) == len(numbers) else ()
 
 
 def _image_kind(series: DicomSeries) -> dict[str, str]:
