@@ -63,7 +63,7 @@ def make_report(result: Segmentation, stem: str = "") -> Report:
 def _ranked(result: Segmentation) -> bool:
     """Return whether confidence is that of stage 2, as on few slices without a classifier."""
     slices = result.image.shape[result.slice_axis]
-    return result.provenance["Settings"]["classifier"] is None and slices < MIN_SLICES
+    return result.provenance["Settings"].get("classifier") is None and slices < MIN_SLICES
 
 
 def _isotropic(result: Segmentation) -> bool:
@@ -120,7 +120,8 @@ def _given(record: dict[str, Any]) -> list[tuple[str, str]]:
 
 def reads_phase(record: dict[str, Any]) -> bool:
     """Return whether a result's model makes use of phase."""
-    classifier = record["Settings"]["classifier"]
+    # A baseline's settings know of none.
+    classifier = record["Settings"].get("classifier")
     return classifier is not None and bool(classifier["phase_offsets_mm"])
 
 
