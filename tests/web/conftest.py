@@ -180,6 +180,20 @@ class Server:
         content |= {"result": self.study(study)["result"], "kind": kind, "payload": payload}
         return self.client.post(f"/api/studies/{study}/events", json=content)
 
+    def export(self, study: str, reader: str, kind: str) -> tuple[str, dict[str, Any]]:
+        """Make an export of the study's result; return its job, and what became of it."""
+        body = {"reader": reader, "kind": kind, "result": self.study(study)["result"]}
+        answer = self.client.post(f"/api/studies/{study}/export", json=body)
+        assert answer.status_code == 200, answer.text
+        job = answer.json()["job"]
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            state = self.client.get(f"/api/exports/{job}").json()
+            if state["state"] not in ("waiting", "running"):
+                break
+            time.sleep(0.05)
+        return job, state
+
     def children(self) -> list[int]:
         """Process ids of the server's children."""
         found = []

@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import sqlite3
-import time
 import zipfile
 
 import nibabel as nib
@@ -60,14 +59,7 @@ def _change(server, **values) -> None:
 
 
 def _export(server, study: str, reader: str, kind: str) -> bytes:
-    body = {"reader": reader, "kind": kind, "result": server.study(study)["result"]}
-    job = server.client.post(f"/api/studies/{study}/export", json=body).json()["job"]
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        state = server.client.get(f"/api/exports/{job}").json()
-        if state["state"] not in ("waiting", "running"):
-            break
-        time.sleep(0.05)
+    job, state = server.export(study, reader, kind)
     assert state["state"] == "done", state
     content: bytes = server.client.get(f"/api/exports/{job}/file").content
     return content

@@ -1,25 +1,10 @@
 import gzip
 import sqlite3
-import time
 
 import nibabel as nib
 import numpy as np
 
 from mmocnet.io.nifti import read_nifti
-
-
-def _export(server, study: str, reader: str, kind: str):
-    body = {"reader": reader, "kind": kind, "result": server.study(study)["result"]}
-    answer = server.client.post(f"/api/studies/{study}/export", json=body)
-    assert answer.status_code == 200, answer.text
-    job = answer.json()["job"]
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        state = server.client.get(f"/api/exports/{job}").json()
-        if state["state"] not in ("waiting", "running"):
-            break
-        time.sleep(0.05)
-    return job, state
 
 
 def test_an_export_is_the_reading_as_it_was_when_it_was_asked_for(serve, head):
@@ -28,7 +13,7 @@ def test_an_export_is_the_reading_as_it_was_when_it_was_asked_for(serve, head):
     server.wait(study["id"])
     reader, path = server.reader(), f"/api/studies/{study['id']}"
     server.send(study["id"], reader, 0, "add", seed=[30, 40, 16])
-    job, state = _export(server, study["id"], reader, "nifti")
+    job, state = server.export(study["id"], reader, "nifti")
     assert state["state"] == "done", state
     assert state["name"] == "Doe_John_19420203_desc-reviewed_dseg.nii.gz"
     answer = server.client.get(f"/api/exports/{job}/file")
@@ -40,7 +25,7 @@ def test_an_export_is_the_reading_as_it_was_when_it_was_asked_for(serve, head):
     marked = np.asarray(labels.dataobj) > 0
     assert marked[30, 40, 16]
     assert (scan.array[marked] < 300).all()
-    _, log = _export(server, study["id"], reader, "audit")
+    _, log = server.export(study["id"], reader, "audit")
     assert log["state"] == "done", log
     # With its study it is gone.
     assert server.client.delete(path).status_code == 204
@@ -53,9 +38,9 @@ def test_nothing_of_a_deleted_study_is_left_in_the_room(serve, head):
     (study,) = server.upload(head)
     server.wait(study["id"])
     reader = server.reader()
-    job, state = _export(server, study["id"], reader, "csv")
+    job, state = server.export(study["id"], reader, "csv")
     assert state["state"] == "done", state
-    _, failed = _export(server, study["id"], reader, "training")
+    _, failed = server.export(study["id"], reader, "training")
     assert failed["state"] == "failed"
     assert server.client.delete(f"/api/studies/{study['id']}").status_code == 204
     assert server.client.get(f"/api/exports/{job}").status_code == 404
@@ -84,7 +69,7 @@ def test_what_cannot_be_exported_says_why(serve, head):
         assert answer.status_code == status
         assert set(answer.json()) == {"error"}
     # A training set is made of complete readings only: the job says so.
-    _, state = _export(server, study["id"], reader, "training")
+    _, state = server.export(study["id"], reader, "training")
     assert state["state"] == "failed"
     assert state["reason"]
     assert server.client.get("/api/exports/nobody").status_code == 404
