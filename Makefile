@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Debian packages that the tests need; installed only as root, and only what is missing.
-APT_PACKAGES := chromium dcmtk dicom3tools orthanc orthanc-dicomweb
+APT_PACKAGES := chromium dcmtk dicom3tools munge orthanc orthanc-dicomweb slurm-client slurmctld slurmd
 PATHS := src tests benchmarks scripts docs
 # Two files of tests at a time; what a file's tests share is made once.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile

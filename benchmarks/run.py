@@ -1,6 +1,7 @@
 """Run the benchmarks and print a table.
 
 Usage: python benchmarks/run.py [import] [simulate] [segment] [engine] [evaluate] [reading_room]
+       [cohort]
 """
 
 import importlib
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from mmocnet.errors import MmocnetError
 
-BENCHMARKS = ("import", "simulate", "segment", "engine", "evaluate", "reading_room")
+BENCHMARKS = ("import", "simulate", "segment", "engine", "evaluate", "reading_room", "cohort")
 
 
 def main(names: list[str]) -> int:

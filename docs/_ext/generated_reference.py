@@ -32,6 +32,7 @@ SETTINGS_MODULES = (
     "mmocnet.evaluate.score",
     "mmocnet.compare.visit",
     "mmocnet.predict.provenance",
+    "mmocnet.cohort.settings",
 )
 NO_SETTINGS = ("Visit", "CaseScore", "Report", "SubjectResult", "Beside")
 """Other dataclasses of these modules."""

@@ -4,13 +4,15 @@ Research use only - not a medical device.
 
 >>> import mmocnet
 >>> sorted(mmocnet.__all__)[:4]
-['FileOptions', 'InputError', 'Lesion', 'Scan']
+['CohortSettings', 'FileOptions', 'InputError', 'Lesion']
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmocnet.cohort.settings import CohortSettings
+    from mmocnet.commands.cohort import SegmentedCohort, segment_cohort
     from mmocnet.commands.compare import VisitFiles, compare_scans
     from mmocnet.commands.evaluate import score_folder
     from mmocnet.commands.experiment import run_experiment
@@ -37,12 +39,14 @@ __version__ = "0.1.0"
 
 # Imported at first use, so that `import mmocnet` brings in neither torch nor nibabel.
 _HOMES = {
+    "CohortSettings": "mmocnet.cohort.settings",
     "FileOptions": "mmocnet.predict.provenance",
     "InputError": "mmocnet.errors",
     "Lesion": "mmocnet.lesion",
     "Scan": "mmocnet.io.read",
     "SegmentSettings": "mmocnet.config",
     "Segmentation": "mmocnet.predict.segmentation",
+    "SegmentedCohort": "mmocnet.commands.cohort",
     "SegmentedFile": "mmocnet.predict.pipeline",
     "TrainData": "mmocnet.commands.train",
     "VisitFiles": "mmocnet.commands.compare",
@@ -55,18 +59,21 @@ _HOMES = {
     "run_experiment": "mmocnet.commands.experiment",
     "score_folder": "mmocnet.commands.evaluate",
     "segment": "mmocnet.predict.pipeline",
+    "segment_cohort": "mmocnet.commands.cohort",
     "segment_file": "mmocnet.predict.pipeline",
     "simulate_dataset": "mmocnet.commands.simulate",
     "train_model": "mmocnet.commands.train",
 }
 
 __all__ = [
+    "CohortSettings",
     "FileOptions",
     "InputError",
     "Lesion",
     "Scan",
     "SegmentSettings",
     "Segmentation",
+    "SegmentedCohort",
     "SegmentedFile",
     "TrainData",
     "VisitFiles",
@@ -79,6 +86,7 @@ __all__ = [
     "run_experiment",
     "score_folder",
     "segment",
+    "segment_cohort",
     "segment_file",
     "simulate_dataset",
     "train_model",

@@ -20,3 +20,15 @@ class ModelError(MmocnetError):
 
 class DependencyError(MmocnetError):
     """An optional dependency is missing; the text names the extra that brings it."""
+
+
+def reason_of(name: str, error: Exception) -> str:
+    """Return why one input of several failed.
+
+    Args:
+        name: Of the input.
+        error: What was raised; what is not said on purpose can hold anything, so not its text.
+    """
+    if isinstance(error, MmocnetError):
+        return str(error)
+    return f"{name} failed with {type(error).__name__}: segment it alone to see where"

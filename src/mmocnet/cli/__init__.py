@@ -25,6 +25,7 @@ PIPE = 13
 
 COMMANDS = {
     "segment": ("Segment", "find and outline microbleeds in SWI scans"),
+    "cohort": ("Cohort", "segment every scan of a dataset, with one table of all"),
     "compare": ("Compare", "tell what is new, grown or not seen between two visits"),
     "serve": ("Serve", "open the reading room in the browser"),
     "pacs": ("Pacs", "give SWI series in a DICOMweb archive a segmentation and a report"),

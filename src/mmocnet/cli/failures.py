@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmocnet.errors import InputError, MmocnetError
+from mmocnet.errors import InputError, reason_of
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Failures:
             # Nor where nobody reads any more what is printed.
             if self.inputs == 1 or isinstance(error, BrokenPipeError):
                 raise
-            print(f"mmocnet {self.command}: {_reason(path, error)}", file=sys.stderr)
+            print(f"mmocnet {self.command}: {reason_of(path.name, error)}", file=sys.stderr)
             self.failed += 1
 
     def check(self) -> None:
@@ -43,10 +43,3 @@ class Failures:
         """
         if self.failed:
             raise InputError(f"{self.failed} of {self.inputs} inputs could not be processed")
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """Return why a scan failed; what is not said on purpose can hold anything, so not its text."""
-    if isinstance(error, MmocnetError):
-        return str(error)
-    return f"{path.name} failed with {type(error).__name__}: segment it alone to see where"

@@ -272,15 +272,36 @@ def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table, every cell as text ("n/a" where undefined).
+    """Return the rows of a BIDS table, every cell as text ("n/a" where undefined).
 
     Raises:
         InputError: If it cannot be read as UTF-8, or a row that is not empty has more or fewer
             cells than the header.
     """
+    return _read_rows(path, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a user's table: `.csv` with commas or semicolons, else a BIDS one.
+
+    Raises:
+        InputError: As `read_tsv`.
+    """
+    if path.suffix.lower() != ".csv":
+        return read_tsv(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            header, *rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)) or [[]]
+            header = lines.readline()
+    except (OSError, UnicodeDecodeError):
+        # Said in the words of the reader below.
+        header = ""
+    return _read_rows(path, delimiter=";" if header.count(";") > header.count(",") else ",")
+
+
+def _read_rows(path: Path, **dialect: Any) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            header, *rows = list(csv.reader(lines, **dialect)) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"expected a table in UTF-8, got other content in {path.name}") from error
     except OSError as error:

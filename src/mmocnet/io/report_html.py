@@ -147,16 +147,21 @@ def _regions(rows: Sequence[RegionCount]) -> str:
     """Return the table of regions; nothing where none is known."""
     if not rows:
         return ""
+    return f"<section><h2>Regions</h2>{region_table(rows)}</section>"
+
+
+def region_table(rows: Sequence[RegionCount]) -> str:
+    """Return the microbleeds of each region as a table, with sums and a note."""
     body = "".join(_region_row(row, "" if row.total else "zero") for row in rows)
     body += "".join(_region_row(row, "sum") for row in region_sums(rows))
     sides = "<th>left</th><th>right</th><th>n/a</th>"
     return (
-        '<section><h2>Regions</h2><div class="scroll"><table class="regions"><thead>'
+        '<div class="scroll"><table class="regions"><thead>'
         '<tr><th rowspan="2">Region</th><th rowspan="2">Group</th><th colspan="3">Definite</th>'
         f'<th colspan="3">Possible</th><th rowspan="2">All</th></tr><tr>{sides}{sides}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         '<p class="small">Regions of the Microbleed Anatomical Rating Scale, from a registration '
-        "to a template; n/a: side not known.</p></section>"
+        "to a template; n/a: side not known.</p>"
     )
 
 

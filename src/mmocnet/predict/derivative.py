@@ -9,7 +9,7 @@ from mmocnet import __version__
 from mmocnet.io.dataset import BIDS_VERSION, write_json, write_text
 from mmocnet.io.report import NOTICE
 
-IGNORED = "*_report.html\n*_report.pdf\n*.dcm\n"
+IGNORED = "*_report.html\n*_report.pdf\n*.dcm\n/cohort_*\n/logs/\n"
 
 
 def raw_name(root: Path, raw: Path) -> str:

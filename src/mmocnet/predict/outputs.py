@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def read_summary(files: OutputFiles) -> dict[str, Any] | None:
     Raises:
         InputError: If the file is not what this package writes.
     """
-    return _read(files, "Provenance")
+    return read_part(files, "Provenance")
 
 
 def read_warnings(files: OutputFiles) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ def read_warnings(files: OutputFiles) -> tuple[str, ...]:
     Raises:
         InputError: If the file is not what this package writes.
     """
-    summary = _read(files, "Summary") or {}
+    summary = read_part(files, "Summary") or {}
     return tuple(str(text) for text in summary.get("Warnings", ()))
 
 
@@ -139,11 +139,16 @@ def all_there(files: OutputFiles) -> bool:
     Raises:
         InputError: If the summary is not what this package writes.
     """
-    summary = _read(files, "Summary") or {}
+    summary = read_part(files, "Summary") or {}
     return all((files.folder / name).is_file() for name in summary.get("Files", ()))
 
 
-def _read(files: OutputFiles, part: str) -> dict[str, Any] | None:
+def read_part(files: OutputFiles, part: Literal["Summary", "Provenance"]) -> dict[str, Any] | None:
+    """Return a part of a done scan's summary, None where there is none.
+
+    Raises:
+        InputError: If the file is not what this package writes.
+    """
     if not files.summary.is_file():
         return None
     try:

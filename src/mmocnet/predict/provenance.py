@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from mmocnet import __version__
 from mmocnet.config import PhaseSign, SegmentSettings, Thresholds
 from mmocnet.config.checked import Checked
 from mmocnet.errors import InputError
-from mmocnet.io.dicom.source import DicomSource
+from mmocnet.io.dicom.series import DicomSeries
 from mmocnet.io.digest import file_sha256
 from mmocnet.io.nifti import read_nifti
 from mmocnet.io.phase import read_phase
@@ -50,6 +52,8 @@ class FileOptions(Checked):
     """Number or UID of the DICOM series, where there are several to choose from."""
     name: str | None = None
     """What a scan that is not DICOM is called, where its file is called otherwise."""
+    phase_must_fit: bool = True
+    """Whether a scan is refused whose phase cannot be used, instead of segmented without it."""
 
 
 def read_mask(path: Path, scan: Volume) -> Mask3D:
@@ -83,7 +87,7 @@ class Beside:
 def read_beside(
     path: Path, scan: Scan, options: FileOptions, sign: PhaseSign, *, reads_phase: bool
 ) -> Beside:
-    """Read mask and phase: the phase that was given, or the one beside a DICOM scan.
+    """Read mask and phase: the phase that was given, or that of a DICOM scan's study.
 
     Args:
         path: The scan's.
@@ -97,17 +101,19 @@ def read_beside(
     """
     brain = None if options.mask is None else read_mask(options.mask, scan.volume)
     record = given_record(path, options, scan)
-    if options.phase is not None:
+    if options.phase is not None and options.phase_must_fit:
         given = read_phase(options.phase, scan)
-        name = options.phase.name
-        record["Phase"] = _phase_record(name, given.sha256, sign, given.dicom)
+        record["Phase"] = _phase_record(options.phase.name, given, sign)
         return Beside(brain, given.volume, record)
-    if not reads_phase:
+    reading = _phase_reader(scan, options.phase, reads_phase=reads_phase)
+    if reading is None:
         return Beside(brain, None, record)
-    brain, phase, source, doubts = _phase_of_study(scan, brain)
-    if phase is not None and source is not None:
-        record["Phase"] = _phase_record(phase.name, source.sha256, sign, source)
-    return Beside(brain, phase, record, doubts)
+    brain, fitting, doubts = _fitting_phase(scan, brain, reading)
+    if fitting is None:
+        return Beside(brain, None, record, doubts)
+    name = fitting.volume.name if options.phase is None else options.phase.name
+    record["Phase"] = _phase_record(name, fitting, sign)
+    return Beside(brain, fitting.volume, record)
 
 
 def beside_in_memory(
@@ -133,10 +139,11 @@ def beside_in_memory(
         if not isinstance(phase, Volume):
             raise InputError(f"expected phase as a Volume, got {type(phase).__name__}")
         return Beside(inside, on_grid(phase, scan.volume, "phase"), {})
-    if not reads_phase:
+    reading = _phase_reader(scan, None, reads_phase=reads_phase)
+    if reading is None:
         return Beside(inside, None, {})
-    inside, found, _, doubts = _phase_of_study(scan, inside)
-    return Beside(inside, found, {}, doubts)
+    inside, found, doubts = _fitting_phase(scan, inside, reading)
+    return Beside(inside, None if found is None else found.volume, {}, doubts)
 
 
 def _inside(brain: NDArray[Any] | Volume, scan: Volume) -> Mask3D:
@@ -152,29 +159,42 @@ def _inside(brain: NDArray[Any] | Volume, scan: Volume) -> Mask3D:
     return np.asarray(inside)
 
 
-def _phase_of_study(
-    scan: Scan, brain: Mask3D | None
-) -> tuple[Mask3D | None, Volume | None, DicomSource | None, tuple[str, ...]]:
-    """Return brain, phase, where it is from, and doubts: of the series beside a DICOM scan."""
-    if scan.dicom is None or scan.dicom.phase is None:
-        return brain, None, None, ()
+def _phase_reader(
+    scan: Scan, given: Path | None, *, reads_phase: bool
+) -> Callable[[], Scan] | None:
+    """Return what reads the phase beside a scan, given or in its study; None without any."""
+    if given is not None:
+        return partial(read_phase, given, scan)
+    if reads_phase and scan.dicom is not None and scan.dicom.phase is not None:
+        return partial(_phase_of_study, scan.dicom.phase)
+    return None
+
+
+def _phase_of_study(series: DicomSeries) -> Scan:
     from mmocnet.io.dicom.volume import read_series
 
+    volume, source, _ = read_series(series)
+    return Scan(volume, "volume", "dicom", source.sha256, dicom=source)
+
+
+def _fitting_phase(
+    scan: Scan, brain: Mask3D | None, read: Callable[[], Scan]
+) -> tuple[Mask3D, Scan | None, tuple[str, ...]]:
+    """Return brain, phase and doubts: no phase where it cannot be used, and why."""
     brain = brain_mask(scan.volume) if brain is None else brain
     try:
-        phase, source, _ = read_series(scan.dicom.phase)
-        check_grid(phase, scan.volume, "phase")
-        to_radians(phase, scan.volume, brain)
+        phase = read()
+        check_grid(phase.volume, scan.volume, "phase")
+        to_radians(phase.volume, scan.volume, brain)
     except InputError as error:
         # The scan is segmented without its phase all the same.
-        return brain, None, None, (f"the phase beside it is not used: {error}",)
-    return brain, phase, source, ()
+        return brain, None, (f"the phase beside it is not used: {error}",)
+    return brain, phase, ()
 
 
-def _phase_record(
-    name: str, sha256: str, sign: PhaseSign, source: DicomSource | None
-) -> dict[str, Any]:
-    record: dict[str, Any] = {"Name": name, "SHA256": sha256, "Sign": sign}
+def _phase_record(name: str, phase: Scan, sign: PhaseSign) -> dict[str, Any]:
+    record: dict[str, Any] = {"Name": name, "SHA256": phase.sha256, "Sign": sign}
+    source = phase.dicom
     if source is None:
         return record
     echo = {key: value for key, value in source.technique.items() if key == "EchoTime"}

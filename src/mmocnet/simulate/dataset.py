@@ -4,18 +4,15 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from mmocnet.config.checked import Checked
 from mmocnet.errors import InputError
+from mmocnet.io.children import start_child, threads_each
 from mmocnet.simulate.bids import MAKER, RAW, RECORD, REFERENCE, write_root, write_subject_files
 from mmocnet.simulate.own_folder import check_own, record_of
 from mmocnet.simulate.record import SimulatedStudy
@@ -27,7 +24,6 @@ from mmocnet.simulate.visits import SimulatedVisits, simulate_visits
 Simulate = Callable[[StudySettings, int, str], SimulatedStudy | SimulatedVisits]
 
 UNFINISHED = ".unfinished"
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -110,36 +106,16 @@ def _check_same(out: Path, plan: SubjectPlan) -> None:
         )
 
 
-def _start_worker() -> None:
-    # Ctrl-C goes to the whole group: the parent alone decides, so that no subject is torn.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes that start inside read the number of threads before they import torch."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def _in_processes(
     out: Path, plans: Sequence[SubjectPlan], settings: WriteSettings, make: Simulate | None
 ) -> Iterator[SubjectResult]:
     pool = ProcessPoolExecutor(
         min(settings.workers, len(plans)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
+        initializer=start_child,
+        initargs=(1, os.getpid()),
     )
-    with _one_thread_each():
+    with threads_each(1):
         try:
             futures: dict[Future[SubjectResult], SubjectPlan] = {
                 pool.submit(write_subject, out, plan, settings, make): plan for plan in plans

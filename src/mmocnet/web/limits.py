@@ -1,16 +1,12 @@
-"""What a child process may take: memory, time, and no life after its server."""
+"""What a child process may take: memory and time."""
 
-import ctypes
 import os
 import resource
-import signal
-import sys
 from dataclasses import dataclass
 
 from mmocnet.web.queue import Kind
 
 GIB = 2**30
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -50,21 +46,3 @@ def limit_this_process(kind: Kind) -> None:
         resource.setrlimit(what, (least, least))
     # The page stays quick while a scan is segmented.
     os.nice(5)
-
-
-def die_with_parent(parent: int) -> None:
-    """End this process when its server ends, however that ends.
-
-    Args:
-        parent: The server's process id.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # It may have ended before.
-    if is_orphan(parent):
-        os._exit(1)
-
-
-def is_orphan(parent: int) -> bool:
-    """Return whether the server is gone; where the system does not tell, it is asked for."""
-    return os.getppid() != parent

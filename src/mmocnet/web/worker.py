@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmocnet.errors import MmocnetError
-from mmocnet.web.limits import LIMITS, die_with_parent, is_orphan, limit_this_process
+from mmocnet.io.children import die_with_parent, is_orphan
+from mmocnet.web.limits import LIMITS, limit_this_process
 from mmocnet.web.queue import Job, Kind, as_job, extend, fail, read_job
 from mmocnet.web.room import Room
 from mmocnet.web.store import Store

@@ -1,0 +1,133 @@
+"""Run a cohort's jobs in processes of this machine; one that is killed takes no other with it."""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from mmocnet.cohort.job import Job, lost, run_job
+from mmocnet.cohort.record import Outcome
+from mmocnet.io.children import start_child, threads_each
+
+WORKER_BYTES = 3_200_000_000
+"""Memory that one process may need: that of a head of 320 x 392 x 308 voxels with its phase."""
+
+KILLED = "its process was ended, perhaps for lack of memory"
+
+
+class _Worker:
+    """A process that does one job after another, and the line to it."""
+
+    def __init__(self, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.line, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(theirs, threads, os.getpid()), daemon=True
+        )
+        with threads_each(threads):
+            self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+
+    def give(self, job: Job) -> None:
+        self.job = job
+        self.line.send(job)
+
+    def take(self) -> tuple[Job, Outcome | None]:
+        """Return the job that it had and what became of it, None where the process ended."""
+        job, self.job = self.job, None
+        assert job is not None  # it has one when it is waited for
+        try:
+            return job, self.line.recv()
+        except (EOFError, OSError):
+            return job, None
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.join()
+        self.line.close()
+
+
+def _serve(line: Connection, threads: int, parent: int) -> None:
+    start_child(threads, parent)
+    while True:
+        try:
+            job = line.recv()
+        except EOFError:
+            return
+        line.send(run_job(job))
+
+
+def run_local(jobs: Sequence[Job], workers: int, threads: int) -> Iterator[Outcome]:
+    """Do jobs in processes and yield what became of each as it ends.
+
+    A job whose process is killed is done once more at the end, with no other beside it.
+
+    Args:
+        jobs: In the order in which they are begun.
+        workers: Processes.
+        threads: Of each.
+    """
+    killed: list[Job] = []
+    for job, outcome in _run(jobs, workers, threads):
+        if outcome is None:
+            killed.append(job)
+        else:
+            yield outcome
+    for job, outcome in _run(killed, 1, threads * workers):
+        yield lost(job, KILLED) if outcome is None else outcome
+
+
+def _run(jobs: Sequence[Job], workers: int, threads: int) -> Iterator[tuple[Job, Outcome | None]]:
+    waiting, team = deque(jobs), [_Worker(threads) for _ in range(min(workers, len(jobs)))]
+    try:
+        while True:
+            for one in team:
+                if one.job is None and waiting:
+                    one.give(waiting.popleft())
+            busy = {one.line: one for one in team if one.job is not None}
+            if not busy:
+                return
+            for line in wait(list(busy)):
+                one = busy[line]  # type: ignore[index]
+                job, outcome = one.take()
+                if outcome is None:
+                    one.end()
+                    team[team.index(one)] = _Worker(threads)
+                yield job, outcome
+    finally:
+        for one in team:
+            one.end()
+
+
+def machine_share(
+    environ: Mapping[str, str], jobs: int, workers: int | None = None, threads: int | None = None
+) -> tuple[int, int]:
+    """Return how many processes to start here and how many threads each may take.
+
+    As many processes as cores, unless there are fewer jobs or memory does not suffice.
+
+    Args:
+        environ: SLURM_CPUS_ON_NODE says how many cores a SLURM job may take.
+        jobs: To be done.
+        workers: Processes, where they were chosen.
+        threads: Of each, where they were chosen.
+    """
+    given = environ.get("SLURM_CPUS_ON_NODE", "")
+    cores = int(given) if given.isdigit() else len(os.sched_getaffinity(0))
+    if workers is None:
+        able = min(cores // (threads or 1), _memory_bytes() // WORKER_BYTES)
+        workers = max(1, min(jobs, able))
+    return workers, threads or max(1, cores // workers)
+
+
+def _memory_bytes() -> int:
+    """Return the memory of this machine, or of the container that it is."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return whole
+    return min(whole, int(limit)) if limit.isdigit() else whole
