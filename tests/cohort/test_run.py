@@ -11,7 +11,7 @@ import distributed
 import pytest
 
 from mmocnet.cli import main
-from mmocnet.cohort import dask_cluster
+from mmocnet.cohort import dask_cluster, local
 from mmocnet.cohort.job import Job, run_job, stamp_of
 from mmocnet.cohort.local import KILLED, WORKER_BYTES, machine_share, run_local
 from mmocnet.cohort.record import read_outcome
@@ -204,7 +204,7 @@ def test_options_that_would_be_ignored_are_refused(dataset, tiny, tmp_path, caps
 
 
 def test_the_machine_is_shared_out_by_cores_jobs_and_memory(monkeypatch):
-    monkeypatch.setattr("mmocnet.cohort.local._memory_bytes", lambda: 10 * WORKER_BYTES)
+    monkeypatch.setattr("mmocnet.cohort.local._memory_bytes", lambda _: 10 * WORKER_BYTES)
     eight = {"SLURM_CPUS_ON_NODE": "8"}
     assert machine_share(eight, 100) == (8, 1)
     assert machine_share(eight, 3) == (3, 2)
@@ -212,8 +212,23 @@ def test_the_machine_is_shared_out_by_cores_jobs_and_memory(monkeypatch):
     assert machine_share(eight, 100, workers=2) == (2, 4)
     assert machine_share(eight, 100, workers=20, threads=2) == (20, 2)
     assert machine_share({}, 1) == (1, len(os.sched_getaffinity(0)))
-    monkeypatch.setattr("mmocnet.cohort.local._memory_bytes", lambda: WORKER_BYTES // 2)
+    monkeypatch.setattr("mmocnet.cohort.local._memory_bytes", lambda _: WORKER_BYTES // 2)
     assert machine_share(eight, 100) == (1, 8)
+
+
+def test_the_memory_of_a_container_or_a_job_counts(tmp_path, monkeypatch):
+    four = {"SLURM_CPUS_ON_NODE": "4"}
+    monkeypatch.setattr(local, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(local, "CGROUPS", tmp_path / "groups")
+    free = min(4, local._memory_bytes({}) // WORKER_BYTES)
+    assert machine_share(four, 9)[0] == free
+    job = four | {"SLURM_MEM_PER_NODE": str(WORKER_BYTES // 2**20 + 1)}
+    assert machine_share(job, 9) == (1, 4)
+    (tmp_path / "cgroup").write_text("0::/jobs/one\n")
+    (tmp_path / "groups" / "jobs" / "one").mkdir(parents=True)
+    (tmp_path / "groups" / "jobs" / "memory.max").write_text(f"{WORKER_BYTES}\n")
+    (tmp_path / "groups" / "jobs" / "one" / "memory.max").write_text("max\n")
+    assert machine_share(four, 9) == (1, 4)
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_any_folder_gives_its_volumes_at_any_depth(tmp_path):
     )
     found = find_scans(tmp_path, tmp_path / "found")
     assert _keys(found) == ["scan.nii.gz", "site1/a/swi.nii.gz", "site1/b/swi.nii"]
-    assert found.left_out == ("left out 3 images that by name are no SWI, or lie beside one",)
+    assert found.left_out == ("left out 3 images: by name no SWI, or beside one",)
     tables = [scan.files.table.relative_to(tmp_path / "found").as_posix() for scan in found.scans]
     assert tables[1:] == [f"site1/{name}/swi_desc-cmb_dseg.tsv" for name in "ab"]
 

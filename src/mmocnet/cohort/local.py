@@ -14,6 +14,9 @@ from mmocnet.io.children import start_child, threads_each
 WORKER_BYTES = 3_200_000_000
 """Memory that one process may need: that of a head of 320 x 392 x 308 voxels with its phase."""
 
+CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+"""Where Linux says what limits this process."""
+
 KILLED = "its process was ended, perhaps for lack of memory"
 
 
@@ -110,7 +113,7 @@ def machine_share(
     As many processes as cores, unless there are fewer jobs or memory does not suffice.
 
     Args:
-        environ: SLURM_CPUS_ON_NODE says how many cores a SLURM job may take.
+        environ: SLURM_CPUS_ON_NODE and SLURM_MEM_PER_NODE say what a SLURM job may take.
         jobs: To be done.
         workers: Processes, where they were chosen.
         threads: Of each, where they were chosen.
@@ -118,16 +121,28 @@ def machine_share(
     given = environ.get("SLURM_CPUS_ON_NODE", "")
     cores = int(given) if given.isdigit() else len(os.sched_getaffinity(0))
     if workers is None:
-        able = min(cores // (threads or 1), _memory_bytes() // WORKER_BYTES)
+        able = min(cores // (threads or 1), _memory_bytes(environ) // WORKER_BYTES)
         workers = max(1, min(jobs, able))
     return workers, threads or max(1, cores // workers)
 
 
-def _memory_bytes() -> int:
-    """Return the memory of this machine, or of the container that it is."""
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _memory_bytes(environ: Mapping[str, str]) -> int:
+    """Return the memory of this machine, or what a container or a SLURM job may take of it."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    given = environ.get("SLURM_MEM_PER_NODE", "")
+    if given.isdigit() and int(given):
+        limits.append(int(given) * 2**20)
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return whole
-    return min(whole, int(limit)) if limit.isdigit() else whole
+        place = Path(
+            CGROUP.read_text(encoding="utf-8").splitlines()[-1].split(":", 2)[2].strip("/")
+        )
+    except (OSError, IndexError):
+        return min(limits)
+    for folder in (place, *place.parents):
+        try:
+            text = (CGROUPS / folder / "memory.max").read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limits.append(int(text))
+    return min(limits)

@@ -112,7 +112,8 @@ def _classes(results: Sequence[ScanResult]) -> str:
             escape(one.name),
             str(one.scans),
             str(one.definite),
-            f'{one.share:.0%} <div class="bar"><i style="width:{100 * one.share:.1f}%"></i></div>',
+            f"<span>{one.share:.0%}</span>"
+            f'<div class="bar"><i style="width:{100 * one.share:.1f}%"></i></div>',
         )
         for one in counts
     ]

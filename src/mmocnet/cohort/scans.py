@@ -156,7 +156,10 @@ def _of_folder(dataset: Path, out: Path) -> Cohort:
     left_out = sum(map(len, images.values())) - len(taken)
     places = sorted([*taken, *zips, *_study_folders(studies)])
     if not places:
-        raise InputError(f"found no scan in {dataset.name}: no NIfTI, no zip and no DICOM image")
+        raise InputError(
+            f"found no scan in {dataset.name}: no NIfTI, no zip and no DICOM image (pictures need a "
+            "table of scans, with their spacing_mm)"
+        )
     scans = tuple(
         CohortScan(
             key=place.relative_to(dataset).as_posix(),
@@ -165,7 +168,7 @@ def _of_folder(dataset: Path, out: Path) -> Cohort:
         )
         for place in places
     )
-    told = f"left out {counted(left_out, 'image')} that by name are no SWI, or lie beside one"
+    told = f"left out {counted(left_out, 'image')}: by name no SWI, or beside one"
     return Cohort(scans, (told,) if left_out else ())
 
 

@@ -118,7 +118,9 @@ def _outcomes(there: Sequence[Job], left: Sequence[Job], run: CohortSettings) ->
     if run.dask is not None:
         yield from run_on_dask(left, run.dask)
         return
-    workers, threads = machine_share(os.environ, len(left), run.workers, run.threads)
+    # Several processes would share one GPU.
+    workers = 1 if run.workers is None and left[0].settings.device == "cuda" else run.workers
+    workers, threads = machine_share(os.environ, len(left), workers, run.threads)
     yield from run_local(left, workers, threads)
 
 
