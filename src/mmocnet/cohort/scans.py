@@ -157,7 +157,7 @@ def _of_folder(dataset: Path, out: Path) -> Cohort:
     places = sorted([*taken, *zips, *_study_folders(studies)])
     if not places:
         raise InputError(
-            f"found no scan in {dataset.name}: no NIfTI, no zip and no DICOM image (pictures need a "
+            f"found no scan in {dataset.name}: no NIfTI, zip or DICOM image (pictures need a "
             "table of scans, with their spacing_mm)"
         )
     scans = tuple(
