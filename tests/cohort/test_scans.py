@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ def test_any_folder_gives_its_volumes_at_any_depth(tmp_path):
         "notes.txt",
         "found/site1/a/swi_desc-cmb_dseg.nii.gz",
     )
+    os.mkfifo(tmp_path / "site1" / "pipe")
     found = find_scans(tmp_path, tmp_path / "found")
     assert _keys(found) == ["scan.nii.gz", "site1/a/swi.nii.gz", "site1/b/swi.nii"]
     assert found.left_out == ("left out 3 images: by name no SWI, or beside one",)

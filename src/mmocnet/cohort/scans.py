@@ -184,7 +184,9 @@ def _walk(dataset: Path, out: Path) -> Iterable[tuple[Path, list[Path]]]:
             and name != "derivatives"
             and (folder / name).resolve() != results
         )
-        yield folder, sorted(folder / name for name in names if not name.startswith("."))
+        files = sorted(folder / name for name in names if not name.startswith("."))
+        # Who opens a pipe waits for ever.
+        yield folder, [path for path in files if path.is_file()]
 
 
 def _scans_among(images: Sequence[Path]) -> list[Path]:
