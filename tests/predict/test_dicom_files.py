@@ -3,6 +3,7 @@ import errno
 import json
 import logging
 import tempfile
+import warnings
 
 import nibabel
 import numpy as np
@@ -247,6 +248,24 @@ def test_headers_that_allow_no_object_cost_a_warning_only(result, place, words_o
     assert place.labels.is_file()
     assert json.loads(place.summary.read_text())["Summary"]["Warnings"] == list(done.warnings)
     assert told in " ".join(words_of(place.pdf).split())
+
+
+@pytest.mark.parametrize("patient_id", ["7" * 65, "J0042\\J0043"], ids=["too long", "two"])
+def test_a_patient_that_cannot_be_copied_costs_a_warning_only(result, place, patient_id):
+    for path in result.dicom.files:
+        dataset = pydicom.dcmread(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset.PatientID = patient_id
+            dataset.save_as(path)
+    done = write_outputs(result, place)
+    assert done.warnings[0] == (
+        "no DICOM objects are made from series 3: expected one valid value of PatientID in every "
+        "DICOM header of series 3, got one that cannot be copied as it is"
+    )
+    assert done.dicom.unfit
+    assert not place.dicom.exists()
+    assert place.labels.is_file()
 
 
 def test_a_full_disk_is_no_fault_of_the_headers(result, place, monkeypatch):

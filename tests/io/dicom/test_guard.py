@@ -267,6 +267,48 @@ def test_too_many_files_are_refused(tmp_path, monkeypatch):
         unpack(tmp_path / "a.zip")
 
 
+@pytest.mark.parametrize("limit", [2, 1000], ids=["zip64", "plain"])
+@pytest.mark.parametrize("comment", [b"", b"a comment"])
+def test_too_many_files_are_refused_before_their_list_is_read(
+    tmp_path, monkeypatch, limit, comment
+):
+    monkeypatch.setattr("mmocnet.io.dicom.archive.MAX_FILES", 3)
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", limit)
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.comment = comment
+        for number in range(4):
+            archive.writestr(f"{number}", b"x")
+    assert (b"PK\6\6" in path.read_bytes()) == (limit == 2)
+    monkeypatch.delattr(zipfile, "ZipFile")
+    with pytest.raises(InputError, match=r"^expected up to 3 files, got more in a\.zip$"):
+        unpack(path)
+
+
+@pytest.mark.parametrize("names", [["1", "2", "3", "4"], ["a" * 2000]], ids=["many", "long"])
+def test_a_zip_that_lies_about_its_number_of_files_is_refused(tmp_path, monkeypatch, names):
+    monkeypatch.setattr("mmocnet.io.dicom.archive.MAX_FILES", 3)
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    data = bytearray(path.read_bytes())
+    data[-14:-10] = struct.pack("<HH", 1, 1)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"^expected up to 3 files, got (4|more) in a\.zip$"):
+        unpack(path)
+
+
+@pytest.mark.parametrize(
+    "end", [b"PK\5\6", b"PK\5\6" + bytes(18), bytes(10) + b"PK\5\6" + bytes(17)]
+)
+def test_the_end_of_a_zip_alone_is_damaged(tmp_path, end):
+    path = tmp_path / "a.zip"
+    path.write_bytes(end)
+    with pytest.raises(InputError, match=r"a\.zip is a damaged zip|found no"):
+        find_series(path)
+
+
 def test_values_of_a_patient_are_in_no_warning(tmp_path, write_dicom_series, volume, recwarn):
     long = "Fake^Patient^" + "x" * 80
     mode = config.settings.writing_validation_mode

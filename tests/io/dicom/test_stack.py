@@ -1,12 +1,17 @@
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydicom import dcmread
+from scipy.spatial.transform import Rotation
 
 from mmocnet.errors import InputError
+from mmocnet.io.dicom import stack
 from mmocnet.io.dicom.find import choose_swi, find_series
+from mmocnet.io.dicom.parts import parts_of
+from mmocnet.io.dicom.stack import MAX_ORIENTATIONS, main_orientation
 from mmocnet.io.dicom.volume import read_series
 from mmocnet.volume import Volume
 
@@ -147,6 +152,62 @@ def test_two_times_of_two_acquisitions_are_four_volumes(
     assert warnings == ("left out 27 slices in series 3 at the place of another",)
 
 
+SAME_UID = "^expected one image under each SOP Instance UID, got different ones under the same in"
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "z.dcm"], ids=["before", "after"])
+def test_a_slice_sent_again_with_other_pixels_is_refused(
+    tmp_path, write_dicom_series, volume, name
+):
+    path = write_dicom_series(tmp_path, volume)[4]
+    shutil.copy(path, tmp_path / name)
+    dataset = dcmread(path)
+    dataset.PixelData = dataset.pixel_array[::-1].tobytes()
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=SAME_UID):
+        _read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [("RescaleSlope", "DS", 2), ("RescaleIntercept", "DS", 9), ("PixelPaddingValue", "US", 3)],
+)
+def test_a_slice_sent_again_with_another_meaning_is_refused(
+    tmp_path, write_dicom_series, volume, element
+):
+    path = write_dicom_series(tmp_path, volume)[4]
+    dataset = dcmread(path)
+    dataset.add_new(*element)
+    dataset.save_as(tmp_path / "a.dcm")
+    with pytest.raises(InputError, match=SAME_UID):
+        _read(tmp_path)
+
+
+def test_a_file_of_frames_sent_again_in_another_order_is_refused(
+    tmp_path, write_dicom_series, volume
+):
+    (path,) = write_dicom_series(tmp_path, volume, multiframe=True)
+    shutil.copy(path, tmp_path / "a.dcm")
+    dataset = dcmread(path)
+    dataset.PerFrameFunctionalGroupsSequence = dataset.PerFrameFunctionalGroupsSequence[::-1]
+    dataset.PixelData = dataset.pixel_array[::-1].tobytes()
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=SAME_UID):
+        _read(tmp_path)
+
+
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_copies_that_are_packed_otherwise_are_taken_once(
+    tmp_path, write_dicom_series, volume, multiframe
+):
+    write_dicom_series(tmp_path / "a", volume, multiframe=multiframe)
+    jpeg_ls = "1.2.840.10008.1.2.4.80"
+    write_dicom_series(tmp_path / "b", volume, multiframe=multiframe, transfer_syntax=jpeg_ls)
+    found, source, _ = _read(tmp_path)
+    assert np.array_equal(found.array, volume.array)
+    assert source.unfit == ""
+
+
 def test_rows_and_columns_at_no_right_angle_are_refused(tmp_path, write_dicom_series, volume):
     turned = [1.0, 0.0, 0.0, 0.5, 0.8660254, 0.0]
     write_dicom_series(tmp_path, volume, ImageOrientationPatient=turned)
@@ -232,3 +293,83 @@ def test_a_single_slice_is_as_thick_as_its_header_says(
     found, _, warnings = _read(path)
     assert found.spacing_mm[2] == pytest.approx(expected_mm)
     assert any("no slice thickness" in one for one in warnings) == (thickness is None)
+
+
+def test_orientations_are_told_apart_as_pair_by_pair(tmp_path, write_dicom_series, volume, rng):
+    (series,) = find_series(write_dicom_series(tmp_path, volume)[0])
+    (one,) = series.slices
+    for _ in range(20):
+        # Turned by about as much as still counts as parallel.
+        turned = [Rotation.from_rotvec(v) for v in rng.normal(scale=8e-4, size=(40, 3))]
+        slices = [
+            replace(
+                one,
+                frame=frame,
+                along_row=tuple(turn.apply(one.along_row)),
+                along_column=tuple(turn.apply(one.along_column)),
+                spacing_mm=(0.9, 0.9 + rng.choice([0.0, 0.0005, 0.0015])),
+            )
+            for frame, turn in enumerate(turned)
+        ]
+        groups = []
+        for each in slices:
+            near = [group for group in groups if _is_parallel(each, group[0])]
+            if near:
+                near[0].append(each)
+            else:
+                groups.append([each])
+        assert main_orientation(slices) == max(groups, key=len)
+
+
+def _is_parallel(one, other):
+    most_mm = 1e-3 * min(other.spacing_mm)
+    return (
+        np.abs(np.subtract(one.along_row, other.along_row)).max() <= 1e-3
+        and np.abs(np.subtract(one.along_column, other.along_column)).max() <= 1e-3
+        and np.abs(np.subtract(one.spacing_mm, other.spacing_mm)).max() <= most_mm
+    )
+
+
+def test_orientations_that_all_differ_are_not_compared_pair_by_pair(
+    tmp_path, write_dicom_series, volume, rng, monkeypatch
+):
+    (one,) = find_series(write_dicom_series(tmp_path, volume)[0])[0].slices
+    slices = [
+        replace(one, along_row=tuple(vector / np.linalg.norm(vector)))
+        for vector in rng.normal(size=(3 * MAX_ORIENTATIONS, 3))
+    ]
+    parallel, compared = stack._parallel, []
+
+    def counted(looks, other):
+        compared.append(len(looks))
+        return parallel(looks, other)
+
+    monkeypatch.setattr(stack, "_parallel", counted)
+    assert len(main_orientation(slices)) == 1
+    assert len(compared) == MAX_ORIENTATIONS
+
+
+class _Place(tuple):
+    """A position that counts how often it is looked up."""
+
+    looked_up = 0
+
+    def __hash__(self):
+        _Place.looked_up += 1
+        return super().__hash__()
+
+
+def test_echo_times_that_all_differ_are_not_compared_pair_by_pair(
+    tmp_path, write_dicom_series, volume
+):
+    (one,) = find_series(write_dicom_series(tmp_path, volume)[0])[0].slices
+    slices = [
+        replace(
+            one,
+            position=_Place((0.0, 0.0, float(k))),
+            looks=replace(one.looks, echo_ms=10_000 + k / 100),
+        )
+        for k in range(500)
+    ]
+    assert len(list(parts_of(slices))) == 1
+    assert _Place.looked_up < 20 * len(slices)

@@ -6,6 +6,8 @@ from copy import deepcopy
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.find import choose_swi, find_series
@@ -70,6 +72,17 @@ def test_the_technique_has_bids_units(tmp_path, write_dicom_series, volume):
     }
 
 
+def test_text_of_the_technique_is_printable_and_short(tmp_path, write_dicom_series, volume):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        maker, sequence = "SIE\x1b[31mMENS" + 100 * "x", ["GR", "IR", "S\nE", *["GR"] * 40]
+        write_dicom_series(tmp_path, volume, Manufacturer=maker, ScanningSequence=sequence)
+    technique = _read(tmp_path)[1].technique
+    assert technique["Manufacturer"] == "SIE[31mMENS" + 52 * "x"
+    assert technique["ScanningSequence"].startswith("GR\\IR\\SE\\GR")
+    assert len(technique["ScanningSequence"]) <= 64
+
+
 def test_slices_are_sorted_in_space_whatever_their_names(tmp_path, write_dicom_series, volume):
     paths = write_dicom_series(tmp_path / "a", volume)
     for number, path in enumerate(paths):
@@ -110,6 +123,49 @@ def test_a_missing_slice_is_refused(tmp_path, write_dicom_series, volume):
         r"got 4\.00 mm between slices 4 and 5 of 8"
     )
     with pytest.raises(InputError, match=message):
+        _read(tmp_path)
+
+
+BAD_SCALES = [
+    (keyword, value)
+    for keyword in ("RescaleSlope", "RescaleIntercept")
+    for value in ("0", "-0.0", "nan", "inf", "-inf", "1e300")
+    if keyword == "RescaleSlope" or float(value) != 0
+]
+
+
+def _rescaled(dataset, keyword, value):
+    """Write a value that pydicom refuses to write as what it is."""
+    dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
+    dataset.add(RawDataElement(Tag(keyword), "DS", len(value), value.encode(), 0, False, True))
+
+
+@pytest.mark.parametrize(("keyword", "value"), BAD_SCALES)
+def test_a_slice_that_rescaling_makes_blank_or_infinite_is_damaged(
+    tmp_path, write_dicom_series, volume, keyword, value
+):
+    paths = write_dicom_series(tmp_path, volume)
+    for path in (paths[8], paths[4]):
+        dataset = pydicom.dcmread(path)
+        _rescaled(dataset, keyword, value)
+        dataset.save_as(path)
+        (series,) = find_series(tmp_path)
+        told = f"left out {9 - len(series.slices)} damaged DICOM file"
+        assert series.warnings[0].startswith(told)
+    with pytest.raises(InputError, match="slices are missing in series 3"):
+        _read(tmp_path)
+
+
+def test_a_file_with_a_frame_that_rescaling_makes_blank_is_damaged(
+    tmp_path, write_dicom_series, volume
+):
+    (path,) = write_dicom_series(tmp_path, volume, multiframe=True)
+    dataset = pydicom.dcmread(path)
+    scale = pydicom.Dataset()
+    _rescaled(scale, "RescaleSlope", "0")
+    dataset.PerFrameFunctionalGroupsSequence[4].PixelValueTransformationSequence = [scale]
+    dataset.save_as(path)
+    with pytest.raises(InputError, match="found no DICOM image among 1 file"):
         _read(tmp_path)
 
 

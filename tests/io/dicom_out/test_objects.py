@@ -191,6 +191,81 @@ def test_a_header_that_is_not_quite_valid_goes_through_unsaid(
     assert [line for path in paths for line in judged(path)] == []
 
 
+NOT_TO_BE_COPIED = {
+    "too long": {"patient_id": "QQQ" + "7" * 62},
+    "two identifiers": {"patient_id": "QQQ7\\QQQ8"},
+    "two names": {"patient_name": "QQQ^A\\QQQ^B"},
+    "too long a name": {"patient_name": "QQQ" * 30},
+    "two issuers": {"IssuerOfPatientID": "QQQ\\QQR"},
+    "a line break": {"patient_id": "QQQ\n7"},
+}
+
+
+@pytest.mark.parametrize("multiframe", [False, True])
+@pytest.mark.parametrize("bad", NOT_TO_BE_COPIED.values(), ids=NOT_TO_BE_COPIED)
+def test_a_patient_that_cannot_be_copied_gets_no_object(written, tmp_path, bad, multiframe):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        findings = written(multiframe=multiframe, **bad)
+    _check_that_none_is_made(findings, tmp_path, "got one that cannot be copied as it is")
+
+
+def _check_that_none_is_made(findings, folder, message):
+    for write in (write_seg, write_sr, lambda one, path: write_pdf(one, PDF, path)):
+        with pytest.raises(InputError, match=message) as caught:
+            write(findings, folder / "object.dcm")
+        assert "QQ" not in str(caught.value)
+    assert not (folder / "object.dcm").exists()
+
+
+def test_a_patient_s_name_that_cannot_be_read_gets_no_object(written, tmp_path):
+    findings = written(SpecificCharacterSet="ISO_IR 192", patient_name="QQQ^Juergen")
+    for path in findings.source.files:
+        path.write_bytes(path.read_bytes().replace(b"Juergen", b"J\xfcrrgen"))
+    _check_that_none_is_made(findings, tmp_path, "one valid value of PatientName in every")
+
+
+def test_an_identifier_that_is_no_text_gets_no_object(written, tmp_path):
+    findings = written(patient_id="QQQ7")
+    for path in findings.source.files:
+        start = path.read_bytes()
+        assert start.count(b"\x10\x00\x20\x00LO\x04\x00QQQ7") == 1
+        path.write_bytes(start.replace(b"\x10\x00\x20\x00LO", b"\x10\x00\x20\x00AT"))
+    _check_that_none_is_made(findings, tmp_path, "one valid value of PatientID in every")
+
+
+@pytest.mark.parametrize("keyword", ["PatientName", "PatientID", "IssuerOfPatientID"])
+@pytest.mark.parametrize("slice_at", [0, 4])
+def test_headers_that_name_the_patient_in_part_get_no_object(written, tmp_path, keyword, slice_at):
+    findings = written(IssuerOfPatientID="QQQ", patient_id="QQQ7")
+    header = pydicom.dcmread(findings.source.files[slice_at])
+    setattr(header, keyword, "")
+    header.save_as(findings.source.files[slice_at])
+    _check_that_none_is_made(findings, tmp_path, "expected the same patient in every DICOM header")
+
+
+def test_a_series_that_names_no_patient_gets_objects_that_name_none(written, tmp_path):
+    for path in write_all(written(patient_name="", patient_id=""), tmp_path):
+        assert pydicom.dcmread(path).PatientID == ""
+
+
+def test_several_values_are_copied_where_there_may_be_several(written, tmp_path, judged):
+    methods = ["DCM:113100", "DCM:113105"]
+    findings = written(
+        PatientIdentityRemoved="YES",
+        DeidentificationMethod=methods,
+        StudyDescription="head\\neck",
+        AccessionNumber="A1\\A2",
+    )
+    for path in write_all(findings, tmp_path):
+        dataset = pydicom.dcmread(path)
+        assert dataset.AccessionNumber == ""
+        assert "StudyDescription" not in dataset
+        assert dataset.get("DeidentificationMethod", methods) == methods
+        assert b"['" not in path.read_bytes()
+    assert [line for one in tmp_path.glob("*.dcm") for line in judged(one)] == []
+
+
 def test_a_series_without_a_study_is_refused(written, tmp_path):
     findings = written(StudyInstanceUID="")
     with pytest.raises(InputError, match="expected StudyInstanceUID in every DICOM header"):

@@ -4,6 +4,7 @@ import errno
 import lzma
 import os
 import shutil
+import struct
 import tempfile
 import weakref
 import zipfile
@@ -23,6 +24,12 @@ _SMALL_BYTES = 64 * 2**20
 _CHUNK_BYTES = 2**20
 _SYMLINK = 0o120000
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+_ENTRY_BYTES = 320
+"""Of a file in a zip's directory, on average at most: three UIDs as its path have less."""
+
+_END, _END_64 = struct.Struct("<10xHL6x"), struct.Struct("<32xQQ8x")
+_LOCATOR_BYTES = 20
+_COMMENT_BYTES = 2**16
 _UNLOCKED, _UNPACKED = "mmocnet-new", "mmocnet-unpacked"
 
 
@@ -94,6 +101,7 @@ def unpack(path: Path) -> tuple[list[Path], Unpacked]:
     """
     keep, files = Unpacked(), []
     try:
+        _check_directory(path)
         with zipfile.ZipFile(path) as archive:
             entries = sorted(archive.infolist(), key=lambda one: one.filename)
             _check(entries, path)
@@ -112,6 +120,25 @@ def unpack(path: Path) -> tuple[list[Path], Unpacked]:
             raise
         raise InputError(f"{path.name} is a damaged zip, or one cut short") from error
     return files, keep
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse too many files by the record at a zip's end: `ZipFile` makes an object of each.
+
+    Where there is no such record, or what it says is not true, `ZipFile` or `_check` refuses.
+    """
+    before = _END_64.size + _LOCATOR_BYTES
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - before - _END.size - _COMMENT_BYTES))
+        tail = file.read()
+    at = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - _END.size + 4))
+    if at < 0:
+        return
+    count, size = _END.unpack_from(tail, at)
+    if at >= before and tail.startswith(b"PK\6\6", at - before):
+        count, size = _END_64.unpack_from(tail, at - before)
+    if count > MAX_FILES or size > MAX_FILES * _ENTRY_BYTES:
+        raise InputError(f"expected up to {MAX_FILES} files, got more in {path.name}")
 
 
 def _check(entries: list[zipfile.ZipInfo], path: Path) -> None:

@@ -15,7 +15,9 @@ from mmocnet.io.dicom.values import (
     floats_of,
     integer_of,
     number_of,
+    scale_of,
     spacing_of,
+    text_of,
     triple_of,
     unit_of,
     values_of,
@@ -185,6 +187,7 @@ def _slice(path: Path, header: Dataset, where: tuple[Dataset, ...], frame: int) 
 
     when = find("FrameAcquisitionDateTime", find("AcquisitionDateTime", ""))
     turned = floats_of(find("ImageOrientationPatient"), 6)
+    slope, intercept = scale_of(find("RescaleSlope", 1.0), find("RescaleIntercept", 0.0))
     return Slice(
         path=path,
         frame=frame,
@@ -208,8 +211,8 @@ def _slice(path: Path, header: Dataset, where: tuple[Dataset, ...], frame: int) 
         # Some write it along a normal of the other sign.
         distance_mm=abs(number_of(find("SpacingBetweenSlices"))),
         shape=(int(header.Rows), int(header.Columns)),
-        slope=float(find("RescaleSlope", 1.0)),
-        intercept=float(find("RescaleIntercept", 0.0)),
+        slope=slope,
+        intercept=intercept,
         padding=padding_of(header),
         lossy=str(find("LossyImageCompression", "")) == "01",
         looks=_looks(header, find),
@@ -257,10 +260,10 @@ def _technique(find: Any) -> dict[str, float | str]:
         for name, (value, scale) in sought.items()
         if math.isfinite(number_of(value))
     }
-    sequence = "\\".join(str(value) for value in values_of(find("ScanningSequence", ())))
-    for name, text in (("ScanningSequence", sequence), ("Manufacturer", find("Manufacturer", ""))):
+    for name in ("ScanningSequence", "Manufacturer"):
+        text = text_of(find(name, ""))
         if text:
-            record[name] = str(text)
+            record[name] = text
     return record
 
 

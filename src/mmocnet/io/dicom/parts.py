@@ -48,18 +48,17 @@ def _echoes(slices: Sequence[Slice]) -> list[list[Slice]]:
     for one in slices:
         groups.setdefault(round(np.nan_to_num(one.looks.echo_ms), 2), []).append(one)
     echoes: list[list[Slice]] = []
+    taken: set[Triple] = set()
     for echo_ms, group in sorted(groups.items()):
-        last = echoes[-1] if echoes else []
-        near = last and echo_ms <= (1 + SAME_ECHO) * last[0].looks.echo_ms
-        if near and not _positions(last) & _positions(group):
-            last += group
+        places = {one.position for one in group}
+        near = echoes and echo_ms <= (1 + SAME_ECHO) * echoes[-1][0].looks.echo_ms
+        if near and taken.isdisjoint(places):
+            echoes[-1] += group
+            taken |= places
         else:
             echoes.append(group)
+            taken = places
     return echoes
-
-
-def _positions(slices: Sequence[Slice]) -> set[Triple]:
-    return {one.position for one in slices}
 
 
 def _types(slices: list[Slice]) -> list[list[Slice]]:

@@ -37,6 +37,8 @@ EMPTY_WHERE_MISSING = (
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
     *("PositionReferenceIndicator",),
 )
+PATIENT = ("PatientName", "PatientID", "IssuerOfPatientID")
+"""What tells whose an object is: where it cannot be copied, an archive would file it elsewhere."""
 NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 FORMS = {
     "PatientBirthDate": r"\d{8}",
@@ -82,7 +84,8 @@ def source_images(source: DicomSource, labels: Volume) -> SourceImages:
         labels: A volume on its grid.
 
     Raises:
-        InputError: If a header lacks what identifies it, or lies elsewhere than `labels`.
+        InputError: If a header lacks what identifies it, names a patient in a way that cannot be
+            copied or another than the others, or lies elsewhere than `labels`.
     """
     slices = labels.shape[2]
     if len(source.frames) != slices or len(source.files) not in (1, slices):
@@ -95,7 +98,7 @@ def source_images(source: DicomSource, labels: Volume) -> SourceImages:
         return _of_frames(raw, source, labels)
     places = [_place(one, one, labels.name) for one in raw.values()]
     _check_places(places, labels)
-    images = [_shared(one, source, labels.name) for one in raw.values()]
+    images = _all_shared(raw, source, labels.name)
     for image, place in zip(images, places, strict=True):
         image.update(_geometry(places[0], labels))
         image.ImagePositionPatient = place["ImagePositionPatient"]
@@ -107,11 +110,20 @@ def _of_frames(raw: Mapping[Path, Any], source: DicomSource, labels: Volume) -> 
     of_slice = [(source.file(k), frame) for k, frame in enumerate(source.frames)]
     places = [_frame_place(raw[path], frame, labels.name) for path, frame in of_slice]
     _check_places(places, labels)
-    shared = {path: _shared(one, source, labels.name) for path, one in raw.items()}
+    instances = _all_shared(raw, source, labels.name)
+    shared = dict(zip(raw, instances, strict=True))
     alone = {path: len(one.PerFrameFunctionalGroupsSequence) == 1 for path, one in raw.items()}
     frames = [(shared[path], None if alone[path] else frame) for path, frame in of_slice]
-    instances = list(shared.values())
     return SourceImages([_multiframe(instances[0], places, labels)], instances, frames)
+
+
+def _all_shared(raw: Mapping[Path, Any], source: DicomSource, name: str) -> list[Any]:
+    images = [_shared(one, source, name) for one in raw.values()]
+    if len({tuple(str(image.get(keyword, "")) for keyword in PATIENT) for image in images}) > 1:
+        raise InputError(
+            f"expected the same patient in every DICOM header of {name}, got headers that differ"
+        )
+    return images
 
 
 def _shared(raw: Any, source: DicomSource, name: str) -> Any:
@@ -123,11 +135,9 @@ def _shared(raw: Any, source: DicomSource, name: str) -> Any:
         value = raw.get(keyword)
         if isinstance(value, (int, float)) and keyword in ("Rows", "Columns", "SeriesNumber"):
             setattr(image, keyword, int(value))
-        elif value is not None and _is_valid(keyword, str(value)):
-            setattr(image, keyword, str(value))
-    missing = [keyword for keyword in NEEDED if not image.get(keyword)]
-    if missing:
-        raise InputError(f"expected {', '.join(missing)} in every DICOM header of {name}, got none")
+        elif (text := _text(keyword, value)) is not None:
+            setattr(image, keyword, text)
+    _check_identity(raw, image, name)
     for keyword in EMPTY_WHERE_MISSING:
         if keyword not in image:
             setattr(image, keyword, "")
@@ -137,9 +147,41 @@ def _shared(raw: Any, source: DicomSource, name: str) -> Any:
     return image
 
 
+def _check_identity(raw: Any, image: Any, name: str) -> None:
+    """Refuse a header that lacks what identifies it, or a patient that its copy does not name."""
+    missing = [keyword for keyword in NEEDED if not image.get(keyword)]
+    if missing:
+        raise InputError(f"expected {', '.join(missing)} in every DICOM header of {name}, got none")
+    lost = [one for one in PATIENT if raw.get(one) is not None and one not in image]
+    if lost:
+        raise InputError(
+            f"expected one valid value of {', '.join(lost)} in every DICOM header of {name}, got "
+            "one that cannot be copied as it is"
+        )
+
+
+def _text(keyword: str, value: Any) -> str | None:
+    """Return a value as text, None where it is not valid."""
+    from pydicom.datadict import dictionary_VM
+    from pydicom.multival import MultiValue
+    from pydicom.valuerep import IS, DSfloat, PersonName
+
+    values = value if isinstance(value, MultiValue) else [value]
+    if len(values) > 1 and dictionary_VM(keyword) == "1":
+        return None
+    # Bytes, tags and sequences have a text too, which is no value.
+    if not all(isinstance(one, str | PersonName | DSfloat | IS) for one in values):
+        return None
+    texts = [str(one) for one in values]
+    return "\\".join(texts) if all(_is_valid(keyword, one) for one in texts) else None
+
+
 def _is_valid(keyword: str, text: str) -> bool:
     from pydicom.datadict import dictionary_VR
 
+    # What stands for a letter that was not readable.
+    if "\ufffd" in text:
+        return False
     kind = dictionary_VR(keyword)
     if kind == "UI":
         return is_uid(text)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
 from mmocnet.io.dicom.frames import Slice
@@ -23,6 +24,10 @@ GAP = 1.5
 
 SAME_STEP = 0.02
 """Distances of slices within this share of each other are the same."""
+
+MAX_ORIENTATIONS = 360
+"""Orientations, pixel sizes and matrices that are told apart: projections that turn by a degree
+have as many. Slices of further ones count as others, or time would grow with their square."""
 
 ACQUISITIONS: tuple[Callable[[Slice], object], ...] = (
     lambda one: one.temporal,
@@ -77,15 +82,18 @@ def stacked(series: DicomSeries) -> tuple[list[Slice], list[str]]:
 
 def main_orientation(slices: Sequence[Slice]) -> list[Slice]:
     """Return the slices of that orientation, pixel size and matrix which most have."""
-    groups: list[list[Slice]] = []
-    for one in slices:
-        for group in groups:
-            if _parallel(one, group[0]):
-                group.append(one)
-                break
-        else:
-            groups.append([one])
-    return max(groups, key=len)
+    looks = np.array(
+        [(*one.shape, *one.along_row, *one.along_column, *one.spacing_mm) for one in slices]
+    )
+    main: list[int] = []
+    left = np.arange(len(slices))
+    for _ in range(MAX_ORIENTATIONS):
+        if len(left) <= len(main):
+            break
+        alike = _parallel(looks[left], looks[left[0]])
+        main = max(main, left[alike].tolist(), key=len)
+        left = left[~alike]
+    return [slices[k] for k in main]
 
 
 def places_of(slices: Sequence[Slice]) -> list[list[Slice]]:
@@ -154,17 +162,10 @@ def _check_right_angle(one: Slice, name: str) -> None:
         )
 
 
-def _parallel(one: Slice, other: Slice) -> bool:
-    return (
-        one.shape == other.shape
-        and _near(one.along_row, other.along_row, _PARALLEL)
-        and _near(one.along_column, other.along_column, _PARALLEL)
-        and _near(one.spacing_mm, other.spacing_mm, _PARALLEL * min(other.spacing_mm))
-    )
-
-
-def _near(one: Sequence[float], other: Sequence[float], most: float) -> bool:
-    return all(abs(a - b) <= most for a, b in zip(one, other, strict=True))
+def _parallel(looks: FloatArray, other: FloatArray) -> NDArray[np.bool_]:
+    """Return which slices have matrix, directions and pixel size of another, a row each."""
+    most = np.repeat([0.0, _PARALLEL, _PARALLEL * other[-2:].min()], [2, 6, 2])
+    return np.asarray((np.abs(looks - other) <= most).all(axis=1))
 
 
 def _without_copies(place: list[Slice]) -> list[Slice]:

@@ -5,10 +5,26 @@ from typing import Any
 
 from mmocnet.types import Triple
 
+MAX_TEXT = 64
+"""Characters of a DICOM LO; an SH or CS has 16."""
+
+MAX_SCALE = 1e28
+"""Of slope and intercept: times 32 bits they still are a float32."""
+
 
 def values_of(value: Any) -> tuple[Any, ...]:
     """Return the values of an element, however many it has."""
     return (value,) if isinstance(value, str | bytes | int) else tuple(value or ())
+
+
+def text_of(value: Any) -> str:
+    r"""Return text as a header may have it: printable, several values joined, `MAX_TEXT` long.
+
+    >>> text_of("SIE\x1bMENS" + 100 * "x") == "SIEMENS" + 56 * "x"
+    True
+    """
+    text = "\\".join(one for one in values_of(value) if isinstance(one, str))
+    return "".join(filter(str.isprintable, text[:MAX_TEXT]))
 
 
 def integer_of(value: Any) -> int | None:
@@ -32,6 +48,18 @@ def floats_of(value: Any, count: int) -> tuple[float, ...]:
     """
     numbers = tuple(float(one) for one in value)
     if len(numbers) != count or not all(math.isfinite(one) for one in numbers):
+        raise ValueError
+    return numbers
+
+
+def scale_of(slope: Any, intercept: Any) -> tuple[float, float]:
+    """Return slope and intercept of stored values.
+
+    Raises:
+        ValueError: If they make a slice blank or infinite.
+    """
+    numbers = float(slope), float(intercept)
+    if not (0 < abs(numbers[0]) <= MAX_SCALE and abs(numbers[1]) <= MAX_SCALE):
         raise ValueError
     return numbers
 

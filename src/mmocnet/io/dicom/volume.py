@@ -33,13 +33,14 @@ def read_series(series: DicomSeries) -> tuple[Volume, DicomSource, tuple[str, ..
         from; one sentence for each doubt.
 
     Raises:
-        InputError: If slices are missing, unevenly spaced or of several orientations, or pixels
-            cannot be read.
+        InputError: If slices are missing, unevenly spaced or of several orientations, pixels
+            cannot be read, or different images have the same SOP Instance UID.
     """
     slices, warnings = stacked(series)
     affine = affine_of(slices, series.name)
     warnings += spacing_doubts(slices, affine, series.name)
-    array, sha256 = _read_pixels(slices, series.name)
+    array, digests = _read_pixels(slices, series.name)
+    _check_copies(slices, digests, series)
     if series.kind != "swi":
         warnings.append(_named_otherwise(series))
     unfit = _unfit(slices)
@@ -58,7 +59,7 @@ def read_series(series: DicomSeries) -> tuple[Volume, DicomSource, tuple[str, ..
         numbers=_numbers(slices),
         vendor=vendor_of(str(slices[0].technique.get("Manufacturer", ""))),
         technique={**slices[0].technique, **_image_kind(series)},
-        sha256=sha256,
+        sha256=hashlib.sha256("".join(sorted(digests)).encode()).hexdigest(),
         unfit=unfit,
         date=slices[0].date,
         keep=series.keep,
@@ -107,8 +108,8 @@ def _named_otherwise(series: DicomSeries) -> str:
     )
 
 
-def _read_pixels(slices: Sequence[Slice], name: str) -> tuple[NDArray[np.float32], str]:
-    """Return the rescaled values, shape (columns, rows, slices), and the hash of `DicomSource`.
+def _read_pixels(slices: Sequence[Slice], name: str) -> tuple[NDArray[np.float32], list[str]]:
+    """Return the rescaled values, shape (columns, rows, slices), and `_digest` of each slice.
 
     Padding becomes the lowest of the other values, or 0.
     """
@@ -123,10 +124,39 @@ def _read_pixels(slices: Sequence[Slice], name: str) -> tuple[NDArray[np.float32
         if one.padding is not None:
             low, high = one.padding
             padded[:, :, k] = ((low <= pixels) & (pixels <= high)).T
-        values = np.ascontiguousarray(pixels, dtype="<i4").tobytes()
-        digests.append(f"{one.instance_uid} {one.frame} {hashlib.sha256(values).hexdigest()}\n")
+        digests.append(_digest(one, pixels))
     fill_padding(array, padded)
-    return array, hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+    return array, digests
+
+
+def _digest(one: Slice, pixels: NDArray[Any]) -> str:
+    values = np.ascontiguousarray(pixels, dtype="<i4").tobytes()
+    return f"{one.instance_uid} {one.frame} {hashlib.sha256(values).hexdigest()}\n"
+
+
+def _check_copies(slices: Sequence[Slice], digests: Sequence[str], series: DicomSeries) -> None:
+    """Refuse a series in which one that was left out is another image of a UID that was taken.
+
+    It may be an older or a newer version: the volume would be a mixture of both.
+    """
+    named = {(one.instance_uid, one.frame) for one in slices if one.instance_uid}
+    taken = {id(one) for one in slices}
+    copies = [
+        one
+        for one in series.slices
+        if (one.instance_uid, one.frame) in named and id(one) not in taken
+    ]
+    known = {(_scale(one), digest) for one, digest in zip(slices, digests, strict=True)}
+    for one, pixels in _stored(copies, series.name):
+        if (_scale(one), _digest(one, pixels)) not in known:
+            raise InputError(
+                "expected one image under each SOP Instance UID, got different ones under the "
+                f"same in {series.name}"
+            )
+
+
+def _scale(one: Slice) -> tuple[object, ...]:
+    return one.slope, one.intercept, one.padding
 
 
 def _stored(slices: Sequence[Slice], name: str) -> Iterator[tuple[Slice, NDArray[Any]]]:
