@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from mmocnet.pacs.dicomweb import FoundSeries
+
 MULTIPART = 'multipart/related; type="application/dicom"; boundary=B'
 
 
@@ -24,6 +26,8 @@ class Series:
     modality: str = "MR"
     description: str = "SWI"
     uid: str = ""
+    more: dict[str, object] = field(default_factory=dict)
+    """Values of further tags."""
 
     def record(self) -> dict[str, object]:
         said = {
@@ -31,6 +35,7 @@ class Series:
             "0020000E": self.series_uid,
             "00080060": self.modality,
             "0008103E": self.description,
+            **self.more,
         }
         record: dict[str, object] = {tag: {"Value": [value]} for tag, value in said.items()}
         return record | ({} if self.listed is None else {"00201209": {"Value": [self.listed]}})
@@ -145,10 +150,10 @@ class TextMaker:
     def result_uid(self, series_uid: str, phase_uid: str | None = None) -> str:
         return f"{series_uid}.9"
 
-    def make(self, series_uid: str, folder: Path, out: Path, *, named: bool) -> dict[str, Path]:
-        self.seen.append((series_uid, len(list(folder.glob("*/*")))))
-        self.before(series_uid)
+    def make(self, series: FoundSeries, folder: Path, out: Path, *, named: bool) -> dict[str, Path]:
+        self.seen.append((series.uid, len(list(folder.glob("*/*")))))
+        self.before(series.uid)
         out.mkdir()
         (out / "seg").write_bytes(b"SEG")
         (out / "sr").write_bytes(b"SR")
-        return {f"{series_uid}.8": out / "seg", f"{series_uid}.9": out / "sr"}
+        return {f"{series.uid}.8": out / "seg", f"{series.uid}.9": out / "sr"}

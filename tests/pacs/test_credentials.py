@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 
 from mmocnet.errors import InputError
@@ -87,3 +89,31 @@ def test_a_url_that_is_none_or_holds_a_secret_is_refused_without_repeating_it(ur
     with pytest.raises(InputError, match="--url") as caught:
         check_url(url)
     assert "secret" not in str(caught.value).replace("a secret there", "")
+
+
+@pytest.mark.parametrize(
+    ("names", "value"),
+    [
+        (["TOKEN"], "secret\u20ac"),
+        (["TOKEN"], "sec ret"),
+        (["TOKEN"], "secret\r\nX-Other: 1"),
+        (["TOKEN"], "secret\udce9"),
+        (["USER", "PASSWORD"], "secret\udce9"),
+        (["USER", "PASSWORD"], "se:cret"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_without_repeating_it(names, value):
+    environ = {f"MMOCNET_PACS_{name}": value for name in names}
+    with pytest.raises(InputError, match=f"expected MMOCNET_PACS_{names[0]}") as caught:
+        read_credentials(None, environ)
+    assert "cret" not in str(caught.value)
+    # Nor in what led to it, which a traceback shows.
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_password_of_any_letters_is_sent():
+    environ = {"MMOCNET_PACS_USER": "J\xf6rg", "MMOCNET_PACS_PASSWORD": "a:\u20ac \xa0"}
+    found = read_credentials(None, environ)
+    assert found is not None
+    sent = base64.b64decode(found.header.removeprefix("Basic ")).decode()
+    assert sent == "J\xf6rg:a:\u20ac \xa0"

@@ -77,6 +77,21 @@ def test_series_with_uids_that_are_none_are_counted_in_the_log(odd, client, capl
     assert "0012" not in caplog.text
 
 
+def test_once_told_to_stop_no_more_is_asked(odd, watch, monkeypatch):
+    odd.series = [Series(number) for number in range(20)]
+    stop = threading.Event()
+    usual = odd._instances
+    monkeypatch.setattr(odd, "_instances", lambda *ask: stop.set() or usual(*ask))
+    watcher = watch(TextMaker())
+    watcher.look(stop)
+    assert len(odd.heard) < 8
+    # What was not looked at is not taken as seen.
+    monkeypatch.undo()
+    stop.clear()
+    watcher.look(stop)
+    assert len(watcher.maker.seen) == 20
+
+
 @pytest.mark.parametrize("page", [2, 10**6])
 def test_a_server_that_lists_no_numbers_is_asked_for_instances(odd, watch, page):
     odd.series, odd.page = [Series(1, sent=3)], page
@@ -244,3 +259,40 @@ def test_what_waits_and_is_removed_is_forgotten(odd, watch, on_day):
     for _ in range(2):
         watcher.look(threading.Event())
     assert watch(TextMaker(), since=1)._since() == datetime.date(2026, 11, 19)
+
+
+@pytest.mark.parametrize("value", ["\u00b2", "\u0661", 10**30, "9" * 5000, -1, 1.5, True, {}, None])
+def test_what_is_no_number_is_none(odd, watch, value):
+    odd.series = [Series(1, more={"00200011": value, "00201209": value})]
+    maker = TextMaker()
+    watch(maker).look(threading.Event())
+    assert maker.seen == [("1.3.1", 8)]
+
+
+def test_a_look_that_fails_as_nobody_expected_does_not_end_the_watch(
+    odd, watch, monkeypatch, caplog
+):
+    odd.series = [Series(1, listed=8)]
+    stop = threading.Event()
+    maker = TextMaker(before=lambda _: stop.set())
+    watcher = watch(maker)
+
+    def once(_):
+        monkeypatch.undo()
+        raise RuntimeError("this quotes Fake^Patient")
+
+    monkeypatch.setattr(watcher.archive, "new_series", once)
+    watcher.run(stop)
+    assert maker.seen == [("1.3.1", 8)]
+    assert "a look failed: RuntimeError" in caplog.text
+    assert "Fake" not in caplog.text
+
+
+def test_a_state_that_cannot_be_written_is_one_sentence(odd, watch):
+    odd.series = [Series(1, listed=8)]
+    watcher = watch(TextMaker())
+    watcher.state._base.execute("PRAGMA query_only = ON")
+    with pytest.raises(InputError, match="cannot write the state"):
+        watcher.run_once(threading.Event())
+    with pytest.raises(InputError, match="cannot write the state"):
+        watcher.run_series("1.3.1")

@@ -83,3 +83,47 @@ def test_a_disk_that_takes_nothing_costs_no_state(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with closing(State(path)) as state:
         assert state.get("a") is not None
+
+
+def _filled(path):
+    """A state of many pages, all of it in the file; return its rows."""
+    rows = [Row(f"{number:064}", "done", 80, 1.5) for number in range(2000)]
+    with closing(State(path)) as state:
+        for row in rows:
+            state.put(row)
+    return rows
+
+
+def _damage(path):
+    """Write over the last pages, as a bad disk does."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 4096 // 2 * 4096].ljust(len(content), b"\xaa"))
+
+
+def test_a_state_that_is_damaged_behind_its_first_row_is_made_again(tmp_path):
+    rows = _filled(tmp_path / "state.sqlite")
+    _damage(tmp_path / "state.sqlite")
+    for _ in range(2):
+        with closing(State(tmp_path / "state.sqlite")) as state:
+            assert {state.get(row.key) for row in rows[1:]} == {None}
+            state.put(rows[0])
+            assert state.get(rows[0].key) == rows[0]
+
+
+def test_a_state_that_is_damaged_while_it_is_open_is_made_again(tmp_path):
+    rows = _filled(tmp_path / "state.sqlite")
+    with closing(State(tmp_path / "state.sqlite")) as state:
+        state._base.execute("PRAGMA shrink_memory")
+        _damage(tmp_path / "state.sqlite")
+        assert state.get(rows[-1].key) is None
+        state.put(rows[0])
+        assert state.get(rows[0].key) == rows[0]
+    with closing(State(tmp_path / "state.sqlite")) as state:
+        assert state.get(rows[0].key) == rows[0]
+
+
+def test_no_file_of_a_state_is_for_others(tmp_path):
+    with closing(State(tmp_path / "state.sqlite")) as state:
+        state.put(Row("a", "done", 8, 1.5))
+        modes = {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()}
+    assert modes == {f"state.sqlite{ending}": 0o600 for ending in ("", "-wal", "-shm")}

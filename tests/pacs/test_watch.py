@@ -37,7 +37,8 @@ class CopyMaker:
     def result_uid(self, series_uid, phase_uid=None):
         return self._uid(series_uid if phase_uid is None else f"{series_uid} {phase_uid}", "SR")
 
-    def make(self, series_uid, folder, out, *, named):
+    def make(self, found, folder, out, *, named):
+        series_uid = found.uid
         files = sorted(folder.glob("*/*"))
         self.seen.append(len(files))
         self.modes.append(stat.S_IMODE(folder.parent.stat().st_mode))

@@ -42,6 +42,20 @@ def test_a_folder_is_listed_by_files_and_by_dicom_studies(folder):
     }
 
 
+def test_what_is_no_file_is_not_opened(folder):
+    said = b"no DICOM" * 50
+    os.mkfifo(folder / "a" / "scan.nii")
+    os.mkfifo(folder / "a" / "IM0001")
+    pipe = os.open(folder / "a" / "IM0001", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        os.write(pipe, said)
+        assert "a - scan.nii" not in _names(folder)
+        # Nobody has read from it.
+        assert os.read(pipe, 2 * len(said)) == said
+    finally:
+        os.close(pipe)
+
+
 def test_a_folder_that_is_one_study_is_listed_as_one(folder):
     assert list(_names(folder / "pacs" / "p1").values()) == ["dicom"]
     assert [one.path for one in scans_in(folder / "pacs" / "p1")] == [str(folder / "pacs" / "p1")]

@@ -1,10 +1,14 @@
+import asyncio
 import logging
 import time
 
+import httpx
 import pytest
 
 from mmocnet.errors import InputError
-from mmocnet.web.serving import listening
+from mmocnet.web.app import create_app
+from mmocnet.web.security import Access
+from mmocnet.web.serving import hosts_of, listening
 
 
 def test_without_the_token_nothing_is_answered(desk):
@@ -128,6 +132,21 @@ def test_our_own_origin_is_let_in(desk):
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize(("port", "status"), [(80, 200), (8080, 403)])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_the_usual_port_is_left_out_by_browsers(desk, host, port, status):
+    access = Access(hosts_of("127.0.0.1", port), port)
+    headers = {"Authorization": f"Bearer {access.token}", "X-Mmocnet": "1"}
+    headers |= {"Host": host, "Origin": f"http://{host}"}
+
+    async def ask() -> httpx.Response:
+        app = httpx.ASGITransport(create_app(desk.context, access))
+        async with httpx.AsyncClient(transport=app, base_url="http://x") as client:
+            return await client.post("/api/readers", json={"name": "a"}, headers=headers)
+
+    assert asyncio.run(ask()).status_code == status
+
+
 def test_what_a_form_of_another_page_can_send_is_turned_away(desk):
     client = desk.fresh_client(Authorization=f"Bearer {desk.access.token}")
     study = f"/api/studies/{desk.study}"
@@ -248,8 +267,6 @@ def test_what_is_not_expected_is_logged_without_its_text(desk, monkeypatch, capl
 
 
 def test_two_rooms_on_one_machine_have_cookies_of_their_own():
-    from mmocnet.web.security import Access
-
     assert Access((), 1).cookie != Access((), 2).cookie
     assert Access((), 1).token != Access((), 1).token
 

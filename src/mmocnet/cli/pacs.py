@@ -82,6 +82,7 @@ class Pacs:
         folder = default_folder(os.environ) if self.state is None else self.state
         logs = log_to_stderr("mmocnet.pacs", ("pydicom", "highdicom", "urllib3"))
         with logs, private_folder(folder) as private, _ended_by_signals() as stop:
+            archive.connection.stop = stop
             # Before the weights: a wrong password is said at once.
             archive.check()
             watcher = Watcher(archive, self._maker(), private, settings)

@@ -5,7 +5,7 @@ so that requests is used by itself.
 """
 
 import ipaddress
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +34,9 @@ class Limits:
     read_s: float = 120.0
     """Between two pieces of an answer."""
     whole_s: float = 3600.0
-    """For a whole answer."""
+    """For a whole answer, from the call to its last byte."""
+    stopped_s: float = 30.0
+    """For all that is still waited for once we are told to stop."""
     json_bytes: int = 2**26
     """Of a list."""
     series_bytes: int = 2**32
@@ -82,7 +84,14 @@ def _is_loopback(host: str) -> bool:
 
 
 class Connection:
-    """A server and what it is told of us."""
+    """A server and what it is told of us.
+
+    Attributes:
+        url: Root of the server.
+        host: What it is called in logs.
+        limits: Seconds and bytes.
+        stop: Set when we are told to stop: then answers are no longer waited for as long.
+    """
 
     def __init__(
         self,
@@ -104,14 +113,16 @@ class Connection:
             DependencyError: If requests is missing.
         """
         try:
-            import requests
+            from mmocnet.pacs.deadline import Deadline, Session
         except ImportError as error:
             raise DependencyError("an archive needs: pip install 'mmocnet[pacs]'") from error
         if ca is not None and not ca.is_file():
             raise InputError(f"expected certificates in --ca, got no file {ca.name}")
         self.url, self.limits = url, limits or Limits()
         self.host = urlsplit(url).netloc
-        self._session = requests.Session()
+        self.stop = threading.Event()
+        self._session = Session()
+        self._deadline = Deadline(self._session.wire, self.limits.whole_s, self.limits.stopped_s)
         # Neither .netrc nor a proxy's variable may change who hears what.
         self._session.trust_env = False
         self._session.verify = True if ca is None else str(ca)
@@ -126,7 +137,7 @@ class Connection:
             ServerError: If the server cannot be reached, refuses, or answers something else.
         """
         with self.stream(path, DICOM_JSON, query) as (status, _, chunks):
-            content = b"".join(_capped(chunks, self.limits.json_bytes, self.limits.whole_s))
+            content = b"".join(_capped(chunks, self.limits.json_bytes))
         records = [] if status == 204 or not content.strip() else _json(content)
         if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
             raise ServerError("expected a list of DICOM records from the server, got another")
@@ -169,7 +180,7 @@ class Connection:
                 if response.status_code != 409:
                     self._check(response)
                 chunks = response.iter_content(CHUNK_BYTES)
-                content = b"".join(_capped(chunks, self.limits.json_bytes, self.limits.whole_s))
+                content = b"".join(_capped(chunks, self.limits.json_bytes))
         record = _json(content) if content.strip() else {}
         if not isinstance(record, dict):
             raise ServerError("expected the server's record of what it stored, got another")
@@ -190,11 +201,18 @@ class Connection:
             if not response.is_redirect:
                 return response
             response.close()
-            target = urljoin(url, response.headers["Location"])
-            if _origin(urlsplit(target)) != _origin(urlsplit(url)):
-                raise ServerError(f"{self.host} sends us to another host, which is refused")
-            url, query = target, None
+            url, query = self._target(url, response.headers["Location"]), None
         raise ServerError(f"{self.host} sends us round in circles")
+
+    def _target(self, url: str, location: str) -> str:
+        try:
+            target = urljoin(url, location)
+            same = _origin(urlsplit(target)) == _origin(urlsplit(url))
+        except ValueError:
+            raise ServerError(f"{self.host} sends us to an address that is none") from None
+        if not same:
+            raise ServerError(f"{self.host} sends us to another host, which is refused")
+        return target
 
     def _check(self, response: "requests.Response") -> None:
         status = response.status_code
@@ -208,11 +226,12 @@ class Connection:
 
     @contextmanager
     def _as_server_errors(self) -> Iterator[None]:
-        """Turn what requests raises into a sentence without addresses, which hold UIDs."""
+        """Keep the time; turn what requests raises into a sentence without UIDs of an address."""
         import requests
 
         try:
-            yield
+            with self._deadline.kept(self.stop):
+                yield
         except requests.exceptions.SSLError:
             raise ServerError(
                 f"the certificate of {self.host} could not be verified: "
@@ -225,22 +244,20 @@ class Connection:
 
 
 def bounded(chunks: Iterator[bytes], limits: Limits) -> Iterator[bytes]:
-    """Pass on the pieces of a series, until it is larger or slower than allowed.
+    """Pass on the pieces of a series, until it is larger than allowed.
 
     Raises:
         ServerError: If it is.
     """
-    return _capped(chunks, limits.series_bytes, limits.whole_s)
+    return _capped(chunks, limits.series_bytes)
 
 
-def _capped(chunks: Iterator[bytes], most: int, seconds: float) -> Iterator[bytes]:
-    end, count = time.monotonic() + seconds, 0
+def _capped(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
+    count = 0
     for chunk in chunks:
         count += len(chunk)
         if count > most:
             raise ServerError(f"expected at most {most / 1e6:.0f} MB from the server, got more")
-        if time.monotonic() > end:
-            raise ServerError(f"expected the whole answer within {seconds:.0f} s")
         yield chunk
 
 

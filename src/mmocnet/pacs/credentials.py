@@ -1,6 +1,7 @@
 """Who we are to the archive: from the environment or a file that only its owner can read."""
 
 import os
+import re
 import stat
 from base64 import b64encode
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ def read_credentials(file: Path | None, environ: Mapping[str, str]) -> Credentia
         environ: The process's environment.
 
     Raises:
-        InputError: If others may read the file, or it does not make a user or a token.
+        InputError: If others may read the file, or it does not make a user or a token that can be
+            sent.
     """
     values = environ if file is None else _read_file(file)
     user, password, token = (values.get(name, "") for name in (USER, PASSWORD, TOKEN))
@@ -50,7 +52,23 @@ def read_credentials(file: Path | None, environ: Mapping[str, str]) -> Credentia
         if file is not None:
             raise InputError(f"expected {TOKEN} or {USER} and {PASSWORD} in {place}, got neither")
         return None
+    _check_sendable(user, password, token, place)
     return Credentials(user, password, token)
+
+
+def _check_sendable(user: str, password: str, token: str, place: str) -> None:
+    """Refuse what cannot stand in a header, without a word of it."""
+    if token and not re.fullmatch("[!-~]+", token):
+        raise InputError(f"expected {TOKEN} of visible ASCII characters, got others in {place}")
+    try:
+        (user + password).encode()
+    except UnicodeEncodeError:
+        # The error quotes it.
+        raise InputError(
+            f"expected {USER} and {PASSWORD} as text, got other bytes in {place}"
+        ) from None
+    if ":" in user:
+        raise InputError(f"expected {USER} without a colon, which ends it, got one in {place}")
 
 
 def _read_file(file: Path) -> dict[str, str]:

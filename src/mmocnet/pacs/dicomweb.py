@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import logging
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -263,7 +264,9 @@ def _first(record: Mapping[str, Any], tag: str) -> object:
 
 def _whole(record: Mapping[str, Any], tag: str) -> int | None:
     value = _first(record, tag)
-    return int(value) if isinstance(value, int | str) and str(value).isdigit() else None
+    # Longer ones fit into no database; not every digit of Unicode is one of a number.
+    digits = isinstance(value, int | str) and re.fullmatch("[0-9]{1,9}", str(value))
+    return int(digits.group()) if digits else None
 
 
 def _text(record: Mapping[str, Any], tag: str) -> str:

@@ -12,6 +12,7 @@ from mmocnet.io.dicom.uids import derived_uid
 from mmocnet.io.dicom.volume import why_unfit
 from mmocnet.locate.register import has_simpleitk
 from mmocnet.nets.checkpoint import Cascade
+from mmocnet.pacs.dicomweb import FoundSeries
 from mmocnet.pacs.errors import ServerError
 from mmocnet.predict.dicom_files import PDF, SEG, SR
 from mmocnet.predict.identity import result_settings, series_phase
@@ -61,12 +62,12 @@ class ResultMaker:
         return derived_uid(series_uid, self.cascade.sha256, self._identity | phase, "sr")
 
     def make(
-        self, series_uid: str, folder: Path, out: Path, *, named: bool
+        self, series: FoundSeries, folder: Path, out: Path, *, named: bool
     ) -> Mapping[str, Path] | None:
         """Segment a series.
 
         Args:
-            series_uid: The series that was asked for.
+            series: The series that was asked for.
             folder: Its files, and those of series that may be its phase.
             out: Folder of the results, private.
             named: Whether a person has named the series: then it need not look like SWI.
@@ -76,19 +77,22 @@ class ResultMaker:
 
         Raises:
             InputError: If the series cannot be segmented.
-            ServerError: If the files are of another series.
+            ServerError: If the files are of another series, or some of another study.
         """
         found = find_series(folder)
-        asked = [one for one in found if one.uid == series_uid]
+        asked = [one for one in found if one.uid == series.uid]
         if not asked:
             raise ServerError("expected the images of the series asked for, got others")
+        # Of phase too: what is of another study may be of another patient.
+        if {image.study_uid for one in found for image in one.slices} != {series.study_uid}:
+            raise ServerError("expected images of the study asked for, got some of another")
         if not named and all(one.kind != "swi" for one in asked):
             return None
         # What is wrong with the series is said of it alone: other series bring UIDs into the text.
-        unfit = why_unfit(choose_swi(asked, series_uid))
+        unfit = why_unfit(choose_swi(asked, series.uid))
         if unfit:
             raise InputError(UNFIT.format(unfit))
-        options = FileOptions(series=series_uid)
+        options = FileOptions(series=series.uid)
         done = segment_file(folder, out, self.settings, options=options, cascade=self.cascade)
         names = (SEG, PDF, SR) if self.pdf else (SEG, SR)
         if not (done.files.dicom / SR).exists():

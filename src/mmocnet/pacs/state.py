@@ -6,6 +6,7 @@ of the archive itself; this saves the question, and remembers failures.
 
 import datetime
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
@@ -82,20 +83,20 @@ class State:
             try:
                 self._base = self._open()
             except sqlite3.DatabaseError as error:
-                # On a full disk the file is as good as it was.
-                if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname != OTHER:
+                if not _is_damage(error):
                     raise
-                # A cache: what is done is known to the archive.
-                for ending in ("", "-wal", "-shm"):
-                    path.with_name(path.name + ending).unlink(missing_ok=True)
-                self._base = self._open()
+                self._base = self._renewed()
         except sqlite3.DatabaseError as error:
             raise InputError(f"cannot write {path.name} in {path.parent.name!r}") from error
 
     def _open(self) -> sqlite3.Connection:
         base = sqlite3.connect(self._path, isolation_level=None)
         try:
+            # Before the files beside it are made, which take its mode.
+            self._path.chmod(0o600)
             base.execute("PRAGMA journal_mode=WAL")
+            if base.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("damaged")
             for table in TABLES:
                 base.execute(table)
             if "faults" not in [column[1] for column in base.execute("PRAGMA table_info(series)")]:
@@ -104,33 +105,62 @@ class State:
         except sqlite3.DatabaseError:
             base.close()
             raise
-        self._path.chmod(0o600)
         return base
+
+    def _renewed(self) -> sqlite3.Connection:
+        """Return an empty database in place of the file: what is done is known to the archive."""
+        for ending in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+        return self._open()
+
+    def _execute(self, query: str, values: Sequence[object]) -> sqlite3.Cursor:
+        """Run a query, in an empty database where this one turns out to be damaged.
+
+        Raises:
+            InputError: If that cannot be done either.
+        """
+        try:
+            try:
+                return self._base.execute(query, values)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                # First: at its end it would remove what lies beside the new file.
+                self._base.close()
+                self._base = self._renewed()
+                return self._base.execute(query, values)
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"cannot write the state: {type(error).__name__}") from error
 
     def get(self, key: str) -> Row | None:
         """Return what is known of a series."""
         query = f"SELECT {COLUMNS} FROM series WHERE key = ?"
-        found = self._base.execute(query, (key,)).fetchone()
+        found = self._execute(query, (key,)).fetchone()
         return None if found is None else Row(*found)
 
     def put(self, row: Row) -> None:
         """Remember a series."""
-        self._base.execute(UPSERT, astuple(row))
+        self._execute(UPSERT, astuple(row))
 
     def last_look(self, key: str) -> Look | None:
         """Return when all series of an archive were last looked at with a model and settings."""
         query = "SELECT day, open FROM looks WHERE key = ?"
-        found = self._base.execute(query, (key,)).fetchone()
+        found = self._execute(query, (key,)).fetchone()
         return None if found is None else Look(_day(found[0]), found[1] and _day(found[1]))
 
     def put_look(self, key: str, look: Look) -> None:
         """Remember a look at all series."""
         days = look.day.toordinal(), look.open and look.open.toordinal()
-        self._base.execute(UPSERT_LOOK, (key, *days))
+        self._execute(UPSERT_LOOK, (key, *days))
 
     def close(self) -> None:
         """Leave the file."""
         self._base.close()
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Return whether the file is to blame; on a full disk it is as good as it was."""
+    return not isinstance(error, sqlite3.OperationalError) or error.sqlite_errorname == OTHER
 
 
 def _day(number: int) -> datetime.date:

@@ -4,7 +4,6 @@ import datetime
 import fnmatch
 import hashlib
 import logging
-import sqlite3
 import tempfile
 import threading
 import time
@@ -67,7 +66,7 @@ class Maker(Protocol):
         """
 
     def make(
-        self, series_uid: str, folder: Path, out: Path, *, named: bool
+        self, series: FoundSeries, folder: Path, out: Path, *, named: bool
     ) -> Mapping[str, Path] | None:
         """Return the file of each object's UID; None for a series of no SWI that nobody named.
 
@@ -112,9 +111,12 @@ class Watcher:
                 if first and isinstance(error, AccessError):
                     raise
                 LOG.warning("%s; trying again in %g s", error, self.settings.every_s)
-            except sqlite3.Error as error:
-                # As on a full disk, which somebody may mend.
-                LOG.error("cannot write the state: %s", type(error).__name__)
+            except InputError as error:
+                # A state that cannot be written, as on a full disk, which somebody may mend.
+                LOG.error("%s", error)
+            except Exception as error:
+                # Whatever an odd answer leads to, whose text may quote it.
+                LOG.error("a look failed: %s", type(error).__name__)
             first = False
             stop.wait(self.settings.every_s)
 
@@ -123,7 +125,8 @@ class Watcher:
 
         Raises:
             ServerError: If the series cannot be listed.
-            InputError: If a series failed, now or before, or has grown since its result.
+            InputError: If a series failed, now or before, or has grown since its result, or the
+                state cannot be written.
         """
         rows = self._look(stop, at_once=True)
         if _number(rows, "waiting") and self.settings.settle_s and not stop.is_set():
@@ -146,7 +149,7 @@ class Watcher:
         Raises:
             ServerError: If the server cannot be reached.
             InputError: If it has no such series, or the series has no result in the end, or one
-                from when it had fewer instances.
+                from when it had fewer instances, or the state cannot be written.
         """
         found = self.archive.series(uid)
         if found is None:
@@ -176,6 +179,7 @@ class Watcher:
 
         Raises:
             ServerError: If they cannot be listed.
+            InputError: If the state cannot be written.
         """
         return _number(self._look(stop), "waiting")
 
@@ -190,7 +194,12 @@ class Watcher:
         if self.state.last_look(self._look_key()) is None:
             # Of a first look that does not reach its end, nothing must be missed either.
             self.state.put_look(self._look_key(), Look(day, None))
-        turns = list(self._turns(since))
+        turns = []
+        for turn in self._turns(since):
+            # Some servers are asked about each series.
+            if stop.is_set():
+                return []
+            turns.append(turn)
         # What ends the process must not come first at each start.
         turns.sort(key=lambda turn: turn[1].faults)
         rows: list[Row] = []
@@ -314,7 +323,7 @@ class Watcher:
             source.mkdir()
             self.sources.fetch(found, phases, row, source)
             LOG.info("series %s: segmenting", name)
-            objects = self.maker.make(found.uid, source, out, named=named)
+            objects = self.maker.make(found, source, out, named=named)
             if objects is None:
                 LOG.info("series %s: no SWI", name)
                 return "none"

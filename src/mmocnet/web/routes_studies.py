@@ -73,6 +73,7 @@ def _delete(context: Context, study: str) -> None:
         shutil.rmtree(context.room.exports / export, ignore_errors=True)
     context.readings.forget(study)
     shutil.rmtree(context.room.study(study), ignore_errors=True)
+    context.store.empty_log()
 
 
 def _view(context: Context, study: str, name: str) -> Response:

@@ -29,6 +29,7 @@ from mmocnet.web.store import Store
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 USUAL_PORT = 8765
+HTTP_PORT = 80
 EVERYWHERE = "expected --host as one address of this machine, got {!r}, which is all of them"
 
 
@@ -157,7 +158,9 @@ def hosts_of(host: str, port: int) -> tuple[str, ...]:
     ('127.0.0.1:8765', 'localhost:8765', '[::1]:8765')
     """
     names = [*LOOPBACK] if host in LOOPBACK else [host, *LOOPBACK]
-    return tuple(f"{_in_url(name)}:{port}".lower() for name in names)
+    # Browsers leave the usual port of http out.
+    endings = (f":{port}", "") if port == HTTP_PORT else (f":{port}",)
+    return tuple(f"{_in_url(name)}{ending}".lower() for name in names for ending in endings)
 
 
 def _in_url(host: str) -> str:

@@ -54,6 +54,8 @@ class Store:
                 f"{path.name} was made by another version of mmocnet: give this one a --state of "
                 "its own"
             )
+        # Before the files beside it are made, which take its mode.
+        path.chmod(0o600)
         self._base.execute("PRAGMA journal_mode=WAL")
         # A commit is on the disk before it is answered.
         self._base.execute("PRAGMA synchronous=FULL")
@@ -61,7 +63,6 @@ class Store:
         self._base.execute("PRAGMA secure_delete=ON")
         if version != VERSION:
             self._base.executescript(_script(version))
-        path.chmod(0o600)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -91,6 +92,14 @@ class Store:
         """Forget jobs that ended; what they made is told elsewhere, or was only to be fetched."""
         with self.transaction() as base:
             base.execute("DELETE FROM jobs WHERE state IN ('done', 'failed', 'cancelled')")
+        self.empty_log()
+
+    def empty_log(self) -> None:
+        """Leave nothing of what was deleted in the log beside the file either.
+
+        While another process reads, it stays until the next time.
+        """
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Leave the file."""

@@ -64,6 +64,8 @@ def _files_in(root: Path) -> list[NewStudy]:
     for folder, below, names in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith("."))
         visible = [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
+        # Who opens a pipe waits for ever.
+        visible = [path for path in visible if os.path.isfile(path)]
         alone += [(path, kind[1]) for path in visible if (kind := kind_of(path.name)) is not None]
         uid = _study_uid(path for path in visible if _may_be_dicom(path.name))
         if uid is not None:
