@@ -232,13 +232,15 @@ def test_labels_that_a_scale_puts_off_whole_numbers_keep_their_own(tmp_path):
     lesions = sum(cube(*corner, value=n) for n, corner in enumerate(corners, 1))
     count = len(corners)
     rows = [f"{n}\t0.9\tlesion\tdefinite\taccept\tinsula" for n in range(1, count + 1)]
-    rows[6] = rows[6].replace("definite", "macrohaemorrhage")
+    called = [*rows]
+    called[6] = called[6].replace("definite", "macrohaemorrhage")
     head = "index\tconfidence\tstatus\tcertainty\tverdict\tregion"
     stem = "sub-01_desc-"
-    for folder, kind in (("p", "cmb"), ("p", "candidates"), ("r", "reviewed")):
+    files = (("p", "cmb", called), ("p", "candidates", called), ("r", "reviewed", rows))
+    for folder, kind, lines in files:
         scaled(tmp_path / folder / f"{stem}{kind}_dseg.nii.gz", lesions)
         table = tmp_path / folder / f"{stem}{kind}_dseg.tsv"
-        table.write_text("\n".join([head, *rows]) + "\n")
+        table.write_text("\n".join([head, *lines]) + "\n")
     (tmp_path / "r" / f"{stem}reviewed_dseg.json").write_text(json.dumps({"Complete": True}))
     ((files,), _) = pair_files(tmp_path / "p", tmp_path / "r")
     case = read_case(files)
@@ -247,3 +249,58 @@ def test_labels_that_a_scale_puts_off_whole_numbers_keep_their_own(tmp_path):
         assert np.array_equal(labels > 0, lesions > 0)
     assert set(case.regions.values()) == {"insula"}
     assert len(case.regions) == count
+
+
+def lesion_counts(folders):
+    one = evaluate_folder(*folders, SETTINGS).cases[0]
+    return one.reference_count, one.predicted_count
+
+
+@pytest.mark.parametrize(
+    ("lines", "lesions"),
+    [
+        # What `segment` or a review writes, and what `simulate` does of one visible of two.
+        (("index\tx_mm", "1\t5"), 1),
+        (("index\tkind\tx_mm", "1\tmicrobleed\t5", "2\tmicrobleed\t9", "0\tvein\t7"), 1),
+        # A look-up table of classes, as BIDS has them, and mimics beside a mask.
+        (("index\tname", "1\tmicrobleed"), 2),
+        (("index\tkind\tx_mm", "1\tvein\t5"), 2),
+        (("kind\tx_mm", "vein\t5"), 2),
+        (("index\tx_mm", "2\t5"), 2),
+    ],
+)
+def test_a_single_number_is_one_lesion_where_its_table_lists_it_and_its_place(
+    folders, lines, lesions
+):
+    for folder in folders:
+        save(folder / "sub-01_desc-cmb_dseg.nii.gz", cube(5, 5, 2) + cube(9, 5, 2))
+    assert lesion_counts(folders) == (2, 2)
+    for folder in folders:
+        table(folder, "cmb", *lines)
+    assert lesion_counts(folders) == (lesions, lesions)
+
+
+def test_a_number_that_is_left_alone_stays_one_lesion(folders):
+    called = cube(5, 5, 2) + cube(9, 5, 2) + cube(30, 30, 3, value=2)
+    save(folders[0] / "sub-01_desc-cmb_dseg.nii.gz", called)
+    table(folders[0], "cmb", "index\tcertainty", "1\tdefinite", "2\tmacrohaemorrhage")
+    assert lesion_counts(folders) == (2, 1)
+
+
+def test_a_macrohaemorrhage_among_the_references_is_neither_found_nor_missed(folders):
+    for kind in ("cmb", "candidates"):
+        save(
+            folders[0] / f"sub-01_desc-{kind}_dseg.nii.gz",
+            cube(4, 4, 2, size=8) + cube(20, 20, 3, value=2),
+        )
+    table(folders[0], "candidates", "index\tconfidence", "1\t0.9", "2\t0.8")
+    assert counts(evaluate_folder(*folders, SETTINGS)) == (2, 2, 0)
+    table(folders[1], "cmb", "index\tcertainty", "1\tmacrohaemorrhage", "2\tdefinite")
+    report = evaluate_folder(*folders, SETTINGS)
+    assert counts(report) == (1, 1, 0)
+    assert report.cases[0].pixels.fp == 0
+    assert report.cases[0].is_lesion.tolist() == [True]
+    save(folders[0] / "sub-01_desc-cmb_dseg.nii.gz", cube(20, 20, 3))
+    report = evaluate_folder(*folders, SETTINGS)
+    assert counts(report) == (1, 1, 0)
+    assert report.cases[0].pixels.fn == 0

@@ -83,6 +83,20 @@ def test_the_interval_is_that_of_a_bootstrap_with_both_methods_drawn_together(re
     assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
 
 
+def test_methods_that_call_lesions_in_other_subjects_have_intervals(reports):
+    without = [[], []]
+    for number, one in enumerate(reports[0].cases):
+        reference = np.zeros((16, 16, 1), dtype=int)
+        reference[1, 1, 0] = 1
+        called = reference.copy()
+        called[15, 15, 0] = 2
+        for side, cases in enumerate(without):
+            cases.append(case(one.name, reference, called * (number % 2 == side)))
+    pair = (Report(tuple(cases), (), (), SETTINGS) for cases in without)
+    interval = compare_reports(*pair)["overlap_lesion_precision"]
+    assert (interval.value, interval.low, interval.high) == (0, 0, 0)
+
+
 def test_scans_of_one_report_alone_are_named(reports):
     shorter = dataclasses.replace(reports[1], cases=reports[1].cases[1:])
     assert shared_scans(reports[0], shorter).only_in_one == ("s00",)

@@ -113,6 +113,22 @@ def test_calls_outside_the_window_and_in_the_ignored_part_do_not_count(planes):
     assert result.counts.fp == 0
 
 
+def test_the_rim_of_a_call_about_an_ignored_lesion_does_not_count(planes):
+    result = score_plane(planes[0], from_mask(disc(28, 38, 4)).labels)
+    assert (result.false_positives, result.counts.fp) == (0, 0)
+    # Less than half of it is ignored.
+    beside = disc(28, 34, 4)
+    result = score_plane(planes[0], from_mask(beside).labels)
+    assert result.false_positives == 1
+    assert result.counts.fp == np.count_nonzero(beside & ~planes[0].ignore & ~planes[0].mask)
+
+
+def test_the_rim_of_a_call_about_an_ignored_place_takes_no_mimic(tmp_path):
+    folder = write_folder(tmp_path, [("AA_FP", "mimic", blank(), disc(30, 25, 3), (30, 25))])
+    (plane,) = read_planes(folder)
+    assert score_plane(plane, from_mask(disc(30, 25, 4)).labels).rejected
+
+
 @pytest.mark.parametrize(("offset", "rejected"), [(4, False), (5, True)])
 def test_a_mimic_is_rejected_without_a_call_centred_within_2_mm(planes, offset, rejected):
     called = from_mask(disc(30 + offset, 25, 1)).labels
@@ -165,6 +181,17 @@ def test_a_mask_picture_candidates_and_a_probability_are_read_in_the_pictures_or
     candidates, _ = folder_predictions(folder, planes)
     assert np.array_equal(candidates.at(0.6) > 0, corner)
     assert not candidates.at(0.61).any()
+
+
+def test_a_number_in_two_pieces_is_one_lesion_where_its_table_lists_its_place(planes, tmp_path):
+    mask = planes[0].mask.astype(np.uint8) * 3
+    Image.fromarray(mask).save(tmp_path / "AA_CMB_ax_desc-cmb_dseg.png")
+    Image.fromarray(planes[1].mask).save(tmp_path / "AA_FP_ax.png")
+    pieces, _ = folder_predictions(tmp_path, planes)
+    assert pieces.at(0.5).max() == 3
+    (tmp_path / "AA_CMB_ax_desc-cmb_dseg.tsv").write_text("index\tx_mm\n3\t9\n")
+    number, _ = folder_predictions(tmp_path, planes)
+    assert number.at(0.5).max() == 1
 
 
 def test_planes_without_a_prediction_are_all_named(planes, tmp_path):

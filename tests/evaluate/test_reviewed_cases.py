@@ -46,6 +46,34 @@ def test_what_a_reader_rejected_is_no_reference_lesion(dataset):
     assert np.array_equal(case.reference > 0, case.predicted > 0)
 
 
+def test_what_is_left_of_a_review_in_two_pieces_is_one_lesion(dataset):
+    folder, _ = dataset
+    labels = np.zeros((20, 20, 6), np.int16)
+    labels[3:6, 3:6, 2] = labels[7:9, 3:6, 2] = 1
+    labels[3:6, 14:17, 4] = 2
+    verdicts = (Verdict.ACCEPT, Verdict.REJECT)
+    rows = tuple(Judged(n, one, (0.0, 0.0, 0.0), "R1") for n, one in enumerate(verdicts, 1))
+    image = folder / "sub-01" / "anat" / "sub-01_swi.nii.gz"
+    review = write_review(folder, image, Review(Volume(labels, np.eye(4)), rows, complete=True))
+    for sides in ((folder / "reference", review.parent), (review.parent, folder / "reference")):
+        case = case_of(*sides)
+        ours = case.reference if sides[1] == review.parent else case.predicted
+        assert np.array_equal(ours, labels == 1)
+
+
+def test_an_accepted_macrohaemorrhage_is_not_scored(dataset):
+    folder, review = dataset
+    table = review.with_name(review.name.replace(".nii.gz", ".tsv"))
+    first, lesion, *others = table.read_text().splitlines()
+    cells = dict(zip(first.split("\t"), lesion.split("\t"), strict=True))
+    large = "\t".join((cells | {"certainty": "macrohaemorrhage"}).values())
+    table.write_text("\n".join([first, large, *others]) + "\n")
+    case = case_of(folder / "reference", review.parent)
+    assert np.array_equal(case.reference > 0, case.predicted > 0)
+    assert np.unique(case.reference).tolist() == [0, 2]
+    assert not case.valid[3:6, 3:6, 2].any()
+
+
 def unfinished(review):
     sidecar = review.with_name(review.name.replace(".nii.gz", ".json"))
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"Complete": False}))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmocnet.evaluate.statistics import bootstrap, bootstrap_sums, ratio
+from mmocnet.evaluate.statistics import bootstrap, bootstrap_differences, bootstrap_sums, ratio
 
 
 def test_many_scores_at_once_have_the_intervals_of_each_alone(rng):
@@ -41,3 +41,22 @@ def test_a_score_that_one_subject_alone_adds_to_has_no_interval():
     assert interval.value == 0.4
     assert np.isnan([interval.low, interval.high]).all()
     assert interval.undefined == 7
+
+
+@pytest.mark.parametrize(("second", "defined"), [(2, True), (1, False)])
+def test_a_difference_needs_two_subjects_of_each_method_but_not_the_same(second, defined):
+    formula = {"share": lambda sums: ratio(sums[..., 0], sums[..., 1])}
+    one = np.zeros((8, 2))
+    two = one.copy()
+    # Each method calls lesions, and so has a precision, in other subjects.
+    one[:4] = [[1, 2], [2, 2], [1, 3], [0, 1]]
+    two[4 : 4 + second] = [[3, 3], [1, 2]][:second]
+    found = bootstrap_differences(formula, (one, two), list("abcdefgh"), seed=1, draws=400)["share"]
+    assert found.value == pytest.approx(two[:, 0].sum() / two[:, 1].sum() - 0.5)
+    assert np.isfinite([found.low, found.high]).all() == defined
+    if defined:
+        times = np.random.default_rng(1).multinomial(8, np.full(8, 1 / 8), size=400)
+        drawn = [ratio(*(times @ table).T) for table in (one, two)]
+        low, high = np.nanquantile(drawn[1] - drawn[0], (0.025, 0.975))
+        assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+        assert found.undefined == np.count_nonzero(np.isnan(drawn[1] - drawn[0]))

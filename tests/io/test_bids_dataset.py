@@ -138,6 +138,32 @@ def test_the_only_scan_of_a_visit_takes_its_only_reference(tmp_path: Path) -> No
     assert scan.labels is not None
 
 
+@pytest.mark.parametrize(
+    ("image", "reference", "taken"),
+    [
+        ("sub-01_run-1_swi", "sub-01", True),
+        ("sub-01_acq-a_run-1_swi", "sub-01_acq-a", True),
+        ("sub-01_run-2_swi", "sub-01_run-1", False),
+        ("sub-01_swi", "sub-01_run-1", False),
+        ("sub-01_swi", "sub-99", False),
+        ("sub-01_echo-2_swi", "sub-01_echo-1", False),
+        ("sub-01_rec-a_swi", "sub-01_rec-b", False),
+        ("sub-01_acq-a_swi", "sub-01_acq-b", False),
+        ("sub-01_swi", "sub-01_ses-1", False),
+    ],
+)
+def test_a_reference_may_say_less_of_its_scan_but_nothing_else(
+    tmp_path: Path, image: str, reference: str, taken: bool
+) -> None:
+    touch(
+        tmp_path,
+        f"sub-01/anat/{image}.nii.gz",
+        f"derivatives/reference/sub-01/anat/{reference}_desc-cmb_dseg.nii.gz",
+    )
+    (scan,) = read_dataset(tmp_path)
+    assert (scan.labels is not None) is taken
+
+
 def test_predictions_in_other_derivatives_are_not_taken_for_references(tmp_path: Path) -> None:
     touch(
         tmp_path,

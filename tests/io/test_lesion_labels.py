@@ -1,5 +1,6 @@
 """Masks and numbered lesions, told apart one by one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -54,6 +55,11 @@ def test_nan_is_no_lesion_and_a_scale_may_round(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_reference(scan_of(tmp_path, array), IMAGE), drawn(1, 2))
 
 
+def test_a_mask_that_a_scale_puts_off_itself_is_a_mask(tmp_path: Path) -> None:
+    reference = read_reference(scan_of(tmp_path, drawn(1.001, 0.999, dtype="float32")), IMAGE)
+    np.testing.assert_array_equal(reference, drawn(1, 2))
+
+
 @pytest.mark.parametrize("value", [-1.0, 0.5, np.inf])
 def test_other_than_whole_numbers_from_0_up_are_refused(tmp_path: Path, value: float) -> None:
     scan = scan_of(tmp_path, drawn(1, value, dtype="float32"))
@@ -79,6 +85,16 @@ def test_a_reference_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
 
 def test_pieces_touch_by_a_corner() -> None:
     assert numbered(np.eye(3)[None]).max() == 1
+
+
+@pytest.mark.parametrize(("head", "lesions"), [("index\tkind\tx_mm", 1), ("index\tkind\tname", 2)])
+def test_a_number_in_two_pieces_is_one_lesion_where_a_table_lists_its_place(
+    tmp_path: Path, head: str, lesions: int
+) -> None:
+    scan = replace(scan_of(tmp_path, drawn(3, 3)), table=tmp_path / "cmb.tsv")
+    assert read_reference(scan, IMAGE).max() == 2
+    (tmp_path / "cmb.tsv").write_text(f"{head}\n3\tmicrobleed\t1\n4\trejected\t2\n")
+    assert read_reference(scan, IMAGE).max() == lesions
 
 
 def test_a_scan_without_a_reference_is_refused(tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def test_only_accepted_and_added_are_microbleeds() -> None:
     assert [row.reason for row in review().rejected()] == ["vessel", "calcification"]
 
 
+def test_a_macrohaemorrhage_is_neither_a_microbleed_nor_rejected() -> None:
+    made = review()
+    large = replace(made.rows[0], certainty="macrohaemorrhage")
+    made = replace(made, rows=(large, *made.rows[1:]))
+    assert set(np.unique(made.microbleeds().array)) == {0, 3}
+    assert large not in made.rejected()
+
+
 def test_a_scan_without_review_has_none(tmp_path: Path, image: Path) -> None:
     assert find_review(tmp_path / "set", DatasetScan("01", "2", image)) is None
 

@@ -26,7 +26,7 @@ from mmocnet.evaluate.instances import (
 from mmocnet.evaluate.matching import BoolArray, Labels, restrict, with_rims
 from mmocnet.io import nifti, picture
 from mmocnet.io.dataset import read_tsv
-from mmocnet.io.lesion_labels import whole_numbers
+from mmocnet.io.lesion_labels import are_numbers, whole_numbers
 from mmocnet.io.reviewed import Verdict, read_complete
 from mmocnet.prepare.geometry import Display, display_axes, slice_axis
 from mmocnet.types import FloatArray, Triple
@@ -122,13 +122,21 @@ def _probability(array: NDArray[Any], path: Path) -> FloatArray:
     return as_probability(array)
 
 
-def _lesions(array: NDArray[Any], threshold: float) -> tuple[Labels, FloatArray | None]:
-    """Return numbered lesions, and the array itself where it was a probability map, cut."""
+def _lesions(
+    array: NDArray[Any], threshold: float, numbers: bool
+) -> tuple[Labels, FloatArray | None]:
+    """Return numbered lesions, and the array itself where it was a probability map, cut.
+
+    Args:
+        array: As read, or what is left of it.
+        threshold: Where a map is cut.
+        numbers: Whether a single value is a lesion's number; else its pieces are lesions.
+    """
     if np.issubdtype(array.dtype, np.floating):
         inside = array[(array > 0) & (array < 1)]
         if inside.size and array.max() <= 1:
             return ProbabilityMap(array).at(threshold), np.asarray(array, dtype=np.float32)
-    return from_mask(array).labels, None
+    return from_mask(array, numbers).labels, None
 
 
 def without_rejected(labels: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -210,8 +218,26 @@ def equivalent_diameter_mm(voxels: Labels, spacing_mm: Triple, across: int | Non
     return np.asarray(np.cbrt(6 * voxels * np.prod(spacing_mm) / np.pi))
 
 
+def _uncounted(
+    reference: Labels, truth: Volume, path: Path, min_diameter_mm: float | None
+) -> BoolArray | None:
+    """Return where reference lesions are macrohaemorrhages or too small; None where none can be.
+
+    Args:
+        reference: Label image.
+        truth: As read from the file, without what a reader rejected.
+        path: The file.
+        min_diameter_mm: Of what counts; None counts any.
+    """
+    small = _small(reference, truth, min_diameter_mm)
+    macrohaemorrhages = read_macrohaemorrhages(path)
+    if not macrohaemorrhages:
+        return small
+    large = np.isin(whole_numbers(truth.array, path.name), macrohaemorrhages)
+    return large if small is None else large | small
+
+
 def _small(reference: Labels, truth: Volume, min_diameter_mm: float | None) -> BoolArray | None:
-    """Return where reference lesions are smaller than what counts."""
     if min_diameter_mm is None:
         return None
     axis = slice_axis(truth)
@@ -222,21 +248,21 @@ def _small(reference: Labels, truth: Volume, min_diameter_mm: float | None) -> B
 
 
 def _aside(
-    ignore: BoolArray | None, small: BoolArray | None, labels: Labels, reference: Labels
+    ignore: BoolArray | None, uncounted: BoolArray | None, labels: Labels, reference: Labels
 ) -> BoolArray | None:
     """Return where a label image is not scored, None where it is everywhere.
 
     Args:
         ignore: What masks leave out.
-        small: Reference lesions that are too small; what is predicted of them alone goes too,
+        uncounted: Reference lesions that do not count; what is predicted of them alone goes too,
             however much larger it is.
         labels: What is scored.
-        reference: Of the same shape, without the small ones.
+        reference: Of the same shape, without those.
     """
-    if small is not None:
-        alone = np.setdiff1d(labels[small], labels[reference != 0])
-        small = small | np.isin(labels, alone[alone != 0])
-        ignore = small if ignore is None else ignore | small
+    if uncounted is not None:
+        alone = np.setdiff1d(labels[uncounted], labels[reference != 0])
+        uncounted = uncounted | np.isin(labels, alone[alone != 0])
+        ignore = uncounted if ignore is None else ignore | uncounted
     return None if ignore is None else with_rims(ignore, labels, reference)
 
 
@@ -261,8 +287,9 @@ def read_case(
     if files.lesions is None and files.probability is None:
         raise InputError(f"no prediction for {files.name}")
     truth = read_image(files.reference, spacing_mm)
+    numbers = are_numbers(truth.array, table_beside(files.reference))
     truth = truth.like(without_rejected(truth.array, files.reference))
-    reference, _ = _lesions(truth.array, MASK_THRESHOLD)
+    reference, _ = _lesions(truth.array, MASK_THRESHOLD, numbers)
     predicted, probability, from_map = _read_prediction(
         files, truth, reference, spacing_mm, threshold
     )
@@ -270,13 +297,13 @@ def read_case(
     warnings = _label_warnings(files, (reference, predicted), truth.spacing_mm)
     regions = _named_regions(files, truth.array, reference)
     left_out = _left_out(files, truth, spacing_mm)
-    small = _small(reference, truth, min_diameter_mm)
-    if small is not None:
-        reference = np.where(small, 0, reference)
+    uncounted = _uncounted(reference, truth, files.reference, min_diameter_mm)
+    if uncounted is not None:
+        reference = np.where(uncounted, 0, reference)
     if candidates is not None:
-        rims = _aside(left_out, small, candidates.labels, reference)
+        rims = _aside(left_out, uncounted, candidates.labels, reference)
         candidates = Instances(restrict(candidates.labels, rims), candidates.confidence)
-    ignore = _aside(left_out, small, predicted, reference)
+    ignore = _aside(left_out, uncounted, predicted, reference)
     axis = slice_axis(truth)
     is_picture = not files.reference.name.lower().endswith(nifti.SUFFIXES)
     return Case(
@@ -336,8 +363,9 @@ def _read_prediction(
         probability = _probability(array, files.probability)
     if files.lesions is not None:
         labels = _on_grid(files.lesions, truth, spacing_mm)
+        numbers = are_numbers(labels, table_beside(files.lesions))
         labels = without_uncounted(labels, files.lesions, reference)
-        predicted, own = _lesions(without_rejected(labels, files.lesions), threshold)
+        predicted, own = _lesions(without_rejected(labels, files.lesions), threshold, numbers)
         return predicted, own if probability is None else probability, own is not None
     assert probability is not None  # a case has one or the other
     return ProbabilityMap(probability).at(threshold), probability, True

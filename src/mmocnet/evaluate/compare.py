@@ -10,7 +10,7 @@ from mmocnet.evaluate.lesions import LESION_FORMULAS, lesion_table
 from mmocnet.evaluate.matching import Rule
 from mmocnet.evaluate.pixels import MEAN_FORMULAS, POOLED_FORMULAS, mean_table, pooled_table
 from mmocnet.evaluate.score import CaseScore, Report
-from mmocnet.evaluate.statistics import Interval, bootstrap_sums, ratio
+from mmocnet.evaluate.statistics import Interval, bootstrap_differences, ratio
 from mmocnet.types import FloatArray
 
 Formula = Callable[[FloatArray], FloatArray]
@@ -65,13 +65,9 @@ def compare_reports(first: Report, second: Report) -> dict[str, Interval]:
     settings = first.settings
     result: dict[str, Interval] = {}
     for prefix, (formulas, table_of) in _tables().items():
-        one, two = table_of(shared.first), table_of(shared.second)
-        differences = {
-            f"{prefix}_{name}": _difference(formula, one.shape[1])
-            for name, formula in formulas.items()
-        }
-        both = np.concatenate([one, two], axis=1)
-        result |= bootstrap_sums(differences, both, subjects, settings.seed, settings.draws)
+        tables = table_of(shared.first), table_of(shared.second)
+        named = {f"{prefix}_{name}": formula for name, formula in formulas.items()}
+        result |= bootstrap_differences(named, tables, subjects, settings.seed, settings.draws)
     return result
 
 
@@ -99,7 +95,3 @@ def _count_table(cases: Sequence[CaseScore]) -> FloatArray:
 
 def _mean(sums: FloatArray) -> FloatArray:
     return ratio(sums[..., 0], sums[..., 1])
-
-
-def _difference(formula: Formula, columns: int) -> Formula:
-    return lambda sums: formula(sums[..., columns:]) - formula(sums[..., :columns])

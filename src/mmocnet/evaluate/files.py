@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmocnet.errors import InputError
-from mmocnet.io.dataset import entities
+from mmocnet.io.dataset import entities, scan_entities
 
 ENDINGS = (".nii.gz", ".nii", ".png", ".tiff", ".tif")
 IMAGE_SUFFIXES = (
@@ -132,14 +132,8 @@ def _index(folder: Path) -> dict[str, dict[Role, Path]]:
     return found
 
 
-def _entities(key: str) -> dict[str, str]:
-    """Return what a name says of the scan; desc and label say what was made of it."""
-    found = entities(key + "_x")
-    return {name: value for name, value in found.items() if name not in ("desc", "label")}
-
-
 def _is_visit(key: str, wanted: Mapping[str, str]) -> bool:
-    found = _entities(key)
+    found = scan_entities(key + "_x")
     return all(found.get(name) == wanted.get(name) for name in ("sub", "ses"))
 
 
@@ -148,15 +142,16 @@ def _same_visit(key: str, references: Iterable[str], predictions: Iterable[str])
 
     It may say less of the scan than the reference or more, but no other run or acquisition.
     """
-    wanted = _entities(key)
+    wanted = scan_entities(key + "_x")
     if "sub" not in wanted or sum(_is_visit(one, wanted) for one in references) > 1:
         return None
+    found = {other: scan_entities(other + "_x") for other in predictions}
     alike = [
         other
-        for other in predictions
+        for other, said in found.items()
         if _is_visit(other, wanted)
-        and all(wanted.get(name, value) == value for name, value in _entities(other).items())
-        and not _entities(other).get("acq", "").endswith("Twin")
+        and all(wanted.get(name, value) == value for name, value in said.items())
+        and not said.get("acq", "").endswith("Twin")
     ]
     return alike[0] if len(alike) == 1 else None
 

@@ -117,13 +117,13 @@ def is_scattered(labels: Labels, spacing_mm: tuple[float, ...], apart_mm: float)
     return any(np.ptp(one.centroids_mm, axis=0).max() > apart_mm for one in pieces)
 
 
-def from_mask(mask: NDArray[Any]) -> Instances:
+def from_mask(mask: NDArray[Any], numbers: bool = False) -> Instances:
     """Take a mask or label image as lesions that are all certain; see `numbered`.
 
     >>> from_mask(np.array([[1, 0, 1]])).confidence
     array([1., 1.])
     """
-    labels = numbered(mask)
+    labels = numbered(mask, numbers=numbers)
     return Instances(labels, np.ones(int(labels.max(initial=0))))
 
 

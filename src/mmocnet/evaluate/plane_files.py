@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mmocnet.errors import InputError
 from mmocnet.evaluate.cases import as_probability, read_image
+from mmocnet.evaluate.facts import table_beside
 from mmocnet.evaluate.instances import (
     Instances,
     Prediction,
@@ -15,6 +16,7 @@ from mmocnet.evaluate.instances import (
     read_candidates,
 )
 from mmocnet.evaluate.planes import ReferencePlane
+from mmocnet.io.lesion_labels import are_numbers
 from mmocnet.io.picture import picture_array
 
 _ENDINGS = (".png", ".tif", ".tiff", ".nii.gz", ".nii")
@@ -73,7 +75,7 @@ def _read(files: dict[str, Path], plane: ReferencePlane) -> Prediction:
     elif part == _PROBABILITY:
         prediction = ProbabilityMap(as_probability(array))
     else:
-        prediction = from_mask(array)
+        prediction = from_mask(array, are_numbers(array, table_beside(path)))
     return prediction
 
 

@@ -28,6 +28,7 @@ from mmocnet.evaluate.matching import (
     objects,
     pairing,
     restrict,
+    with_rims,
 )
 from mmocnet.evaluate.pixels import Counts, count_pixels, pixel_scores
 from mmocnet.types import FloatArray
@@ -182,11 +183,12 @@ def score_plane(reference: ReferencePlane, predicted: Labels) -> PlaneOutcome:
             f"expected a prediction of {reference.mask.shape}, got {predicted.shape} "
             f"for {reference.stem}"
         )
-    called = restrict(predicted, reference.ignore, reference.window)
+    ignore = with_rims(reference.ignore, predicted, components(reference.mask))
+    called = restrict(predicted, ignore, reference.window)
     if reference.kind == "mimic":
         empty = Counts(0, 0, 0, 0)
         return PlaneOutcome(reference.tag, "mimic", 0, 0, 0, (), empty, _rejects(reference, called))
-    truth = components(restrict(reference.mask, reference.ignore, reference.window))
+    truth = components(restrict(reference.mask, ignore, reference.window))
     pair = pairing(truth, called, (reference.pixel_mm,) * 2)
     gap = pair.reference.centroids_mm[:, None] - pair.predicted.centroids_mm[None]
     hit = pair.eligible | (np.linalg.norm(gap, axis=2) <= CENTROID_MM)
@@ -197,7 +199,7 @@ def score_plane(reference: ReferencePlane, predicted: Labels) -> PlaneOutcome:
     aside = hit.any(axis=0) & ~hit[counted].any(axis=0)
     valid = ~np.isin(truth, pair.reference.ids[~counted])
     valid &= ~np.isin(called, pair.predicted.ids[aside])
-    valid &= ~reference.ignore[reference.window]
+    valid &= ~ignore[reference.window]
     return PlaneOutcome(
         tag=reference.tag,
         kind="CMB",

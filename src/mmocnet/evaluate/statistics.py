@@ -76,20 +76,35 @@ def bootstrap_sums(
         seed: Of the drawing.
         draws: How many samples of subjects.
     """
-    names, whose = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
-    by_subject = np.zeros((len(names), table.shape[1]))
-    np.add.at(by_subject, whose, table)
-    total = by_subject.sum(axis=0)
-    drawn = _draw(len(names), seed, draws) @ by_subject if len(names) else None
-    found = {}
-    for name, formula in formulas.items():
-        value = float(formula(total))
-        adding = np.count_nonzero(np.isfinite(formula(by_subject)))
-        if drawn is None or adding < MIN_SUBJECTS:
-            found[name] = Interval(value, float("nan"), float("nan"), draws)
-        else:
-            found[name] = _interval(value, formula(drawn))
-    return found
+    sums = _resample(table, subjects, seed, draws)
+    return {name: _scored(formula, sums).interval() for name, formula in formulas.items()}
+
+
+def bootstrap_differences(
+    formulas: Mapping[str, Callable[[FloatArray], FloatArray]],
+    tables: tuple[FloatArray, FloatArray],
+    subjects: Sequence[str],
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, Interval]:
+    """Return scores of a second method less those of a first, each with its interval.
+
+    Subjects are drawn once for both. The methods need not be defined in the same subjects: one
+    may call lesions, and so have a precision, where the other does not.
+
+    Args:
+        formulas: As `bootstrap_sums` takes them.
+        tables: Of the first method and of the second, each of shape (N, C).
+        subjects: Whose each of the N scans is.
+        seed: Of the drawing.
+        draws: How many samples of subjects.
+    """
+    # One seed draws the same subjects for both.
+    first, second = (_resample(table, subjects, seed, draws) for table in tables)
+    return {
+        name: _scored(formula, second).less(_scored(formula, first)).interval()
+        for name, formula in formulas.items()
+    }
 
 
 def ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
@@ -102,7 +117,49 @@ def ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
     return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over scans: of each subject, shape (S, C), and of each sample, shape (draws, C)."""
+
+    by_subject: FloatArray
+    drawn: FloatArray
+
+
+@dataclass(frozen=True)
+class _Score:
+    """A score on all subjects and on each sample, and in how many subjects it is defined."""
+
+    value: float
+    drawn: FloatArray
+    adding: int
+
+    def less(self, other: "_Score") -> "_Score":
+        """Return the difference, for which both need subjects."""
+        adding = min(self.adding, other.adding)
+        return _Score(self.value - other.value, self.drawn - other.drawn, adding)
+
+    def interval(self) -> Interval:
+        if self.adding < MIN_SUBJECTS:
+            return Interval(self.value, float("nan"), float("nan"), len(self.drawn))
+        return _interval(self.value, self.drawn)
+
+
+def _resample(table: FloatArray, subjects: Sequence[str], seed: int, draws: int) -> _Sums:
+    names, whose = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    by_subject = np.zeros((len(names), table.shape[1]))
+    np.add.at(by_subject, whose, table)
+    return _Sums(by_subject, _draw(len(names), seed, draws) @ by_subject)
+
+
+def _scored(formula: Callable[[FloatArray], FloatArray], sums: _Sums) -> _Score:
+    value = float(formula(sums.by_subject.sum(axis=0)))
+    adding = int(np.count_nonzero(np.isfinite(formula(sums.by_subject))))
+    return _Score(value, formula(sums.drawn), adding)
+
+
 def _draw(count: int, seed: int, draws: int) -> FloatArray:
+    if count == 0:
+        return np.zeros((draws, 0))
     rng = np.random.default_rng(seed)
     return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
 

@@ -58,6 +58,15 @@ def entities(name: str) -> dict[str, str]:
     return {key: value for key, _, value in parts} | {"suffix": suffix}
 
 
+def scan_entities(name: str) -> dict[str, str]:
+    """Return the entities that say which scan a file is of; desc and label say what it holds.
+
+    >>> scan_entities("sub-01_run-2_desc-cmb_dseg.nii.gz")
+    {'sub': '01', 'run': '2'}
+    """
+    return {k: v for k, v in entities(name).items() if k not in ("desc", "label", "suffix")}
+
+
 def nifti_ending(name: str) -> str:
     """Return a NIfTI file name's ending as it is written, "" of another file.
 
@@ -125,14 +134,18 @@ def _twin(image: Path) -> Path | None:
 
 
 def _labels(folder: Path, image: Path, alone: bool) -> Path | None:
-    """Return the reference of an image; a visit's only image takes its only reference."""
+    """Return the reference of an image; a visit's only image takes the only one that fits.
+
+    It may say less of its scan than the image, but not another subject, run or acquisition.
+    """
     exact = _nifti(folder, f"{stem(image.name)}_desc-cmb_dseg")
     if exact is not None or not alone or not folder.is_dir():
         return exact
+    own = scan_entities(image.name).items()
     others = [
         path
         for path in sorted(folder.glob("*_desc-cmb_dseg.[nN][iI][iI]*"))
-        if "_acq-" not in path.name
+        if scan_entities(path.name).items() <= own
     ]
     return others[0] if len(others) == 1 else None
 

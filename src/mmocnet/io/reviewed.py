@@ -17,6 +17,7 @@ import numpy as np
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan, nifti_ending, read_tsv, stem, write_json, write_tsv
 from mmocnet.io.nifti import read_nifti, write_nifti
+from mmocnet.lesion import Certainty
 from mmocnet.types import Triple
 from mmocnet.volume import Volume
 
@@ -110,8 +111,15 @@ class Review:
     complete: bool
 
     def microbleeds(self) -> Volume:
-        """Return the label image of the accepted and added ones alone."""
-        kept = [row.index for row in self.rows if row.microbleed]
+        """Return the label image of the accepted and added ones that count.
+
+        A macrohaemorrhage does not, and is none of the rejected either.
+        """
+        kept = [
+            row.index
+            for row in self.rows
+            if row.microbleed and row.certainty != Certainty.MACROHAEMORRHAGE
+        ]
         array = self.labels.array
         return self.labels.like(np.where(np.isin(array, kept), array, 0).astype(np.int16))
 
