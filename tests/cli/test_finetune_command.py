@@ -13,6 +13,7 @@ from mmocnet.simulate.study import SIMULATOR_VERSION
 from mmocnet.simulate.testset import SubjectPlan
 from mmocnet.train.finetune import Judged, Outcome
 from mmocnet.train.finetune_data import replay_plans
+from mmocnet.train.finetune_subjects import subject_digest
 
 AFFINE = np.diag([0.5, 0.5, 2.0, 1.0])
 SHAPE = (96, 112, 10)
@@ -79,6 +80,8 @@ def test_scans_become_a_model_that_says_what_it_is_worth(
     assert [one["name"] for one in record["judged"]] == ["start", "confidence", "networks"]
     assert (record["learned_subjects"], record["held_out_subjects"]) == (3, 1)
     assert all(one["own"]["lesions"] == 5 for one in record["judged"])
+    whom = sorted([*record["learned"], *record["held_out"]])
+    assert whom == sorted(subject_digest(label) for label in ("01", "02", "03", "04"))
     model = load_cascade(tmp_path / "run" / "model")
     start = load_cascade("compact")
     assert model.card["finetune"]["start_sha256"] == start.sha256
@@ -86,6 +89,63 @@ def test_scans_become_a_model_that_says_what_it_is_worth(
     assert (model.settings.context == start.settings.context) == (record["kept"] == "start")
     assert (model.sha256 == start.sha256) == (record["kept"] != "networks")
     assert f"better on held-out scans: {record['kept']}" in said or not record["better"]
+
+
+def start_of_a_round(folder: Path, record: dict[str, object]) -> None:
+    start = load_cascade("compact")
+    start.card["finetune"] = record
+    save_cascade(folder, start)
+
+
+def test_a_second_round_judges_on_subjects_that_the_first_did_not_learn_from(
+    tmp_path: Path,
+) -> None:
+    for label in ("01", "02", "03", "04"):
+        write_scan(tmp_path / "set", label)
+    judges, start = [], "compact"
+    # By the seed alone another subject would judge.
+    for seed in (0, 1):
+        run = tmp_path / f"run{seed}"
+        for plan in sum(replay_plans(2, seed), ()):
+            write_replay(run / "replay", plan)
+        words = ["finetune", str(tmp_path / "set"), "-o", str(run), "--steps", "0", "0", "0"]
+        words += ["--replay-subjects", "2", "--device", "cpu", "--force", "--seed", str(seed)]
+        assert main([*words, "--from", start]) == 0
+        start = str(run / "model")
+        record = load_cascade(run / "model").card["finetune"]
+        assert record == json.loads((run / "finetune.json").read_text("utf-8"))
+        judges.append(record["held_out"])
+    assert judges[0] == judges[1] == record["earlier"]["held_out"]
+    assert record["learned"] == record["earlier"]["learned"]
+    assert record["earlier"]["earlier"] is None
+
+
+def test_a_round_in_which_nobody_could_judge_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ("01", "02", "03", "04")
+    for label in labels:
+        write_scan(tmp_path / "set", label)
+    words = ["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    learned = [subject_digest(label) for label in labels]
+    start_of_a_round(tmp_path / "first", {"kept": "networks", "learned": learned})
+    assert main([*words, "--from", str(tmp_path / "first")]) == 2
+    said = capsys.readouterr().err
+    assert "did not learn from before, to judge it by, got none: label or review others" in said
+    assert "warning" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_round_after_one_that_does_not_tell_its_subjects_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scan(tmp_path / "set", "01")
+    start_of_a_round(tmp_path / "first", {"kept": "networks", "learned_subjects": 3})
+    words = ["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*words, "--from", str(tmp_path / "first")]) == 2
+    assert (
+        "warning: first was fine-tuned before, on subjects it does not" in capsys.readouterr().err
+    )
 
 
 def test_a_scan_that_cannot_be_segmented_is_refused_before_anything_is_made(

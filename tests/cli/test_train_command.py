@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import pytest
 
 from mmocnet.cli import main
 from mmocnet.cli.train import Train
-from mmocnet.config import train_settings
-from mmocnet.nets.checkpoint import load_cascade
+from mmocnet.config import Thresholds, train_settings
+from mmocnet.nets.card import simulated_only, training_text
+from mmocnet.nets.checkpoint import load_cascade, save_cascade
 
 WriteStudy = Callable[..., None]
 
@@ -42,7 +44,7 @@ def test_two_processes_write_one_model(tmp_path: Path, write_study: WriteStudy) 
     assert load_cascade(tmp_path / "run" / "model").card["train_subjects"] == 1
 
 
-def test_a_model_too_poor_to_calibrate_is_kept(
+def test_a_cascade_too_poor_to_calibrate_is_kept_but_is_no_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], write_study: WriteStudy
 ) -> None:
     for folder in ("set", "natural"):
@@ -53,7 +55,149 @@ def test_a_model_too_poor_to_calibrate_is_kept(
     # Untrained networks find no candidate, so that there is nothing to fit on.
     assert main([*words, "--epochs", "0", "0", *natural]) == 2
     assert "among the candidates to fit on" in capsys.readouterr().err
-    assert load_cascade(tmp_path / "run" / "model").settings.context is None
+    assert load_cascade(tmp_path / "run" / "model.unfinished").settings.context is None
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def calibrated(model: Path, *_: object) -> Thresholds:
+    """Do as `calibrate` does to a model folder, without looking at any scan."""
+    cascade = load_cascade(model)
+    cascade.card["operating_points"] = {"dataset": "natural"}
+    save_cascade(model, cascade)
+    return cascade.settings.thresholds
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., int]:
+    """Train on `set` into `run`, with toy datasets and a toy calibration."""
+    for folder in ("set", "natural", "other"):
+        for label in ("01", "02"):
+            write_study(tmp_path / folder, label, 4 if folder == "set" else 5)
+    write_study(tmp_path / "other", "03")
+    monkeypatch.setattr("mmocnet.commands.train.calibrate", calibrated)
+
+    def train(*words: str, **sets: str) -> int:
+        for option, folder in sets.items():
+            words += (f"--{option.replace('_', '-')}", str(tmp_path / folder))
+        folders = [str(tmp_path / "set"), "-o", str(tmp_path / "run")]
+        return main(["train", *folders, "--device", "cpu", "--epochs", "0", "0", *words])
+
+    return train
+
+
+def test_a_run_that_ends_before_its_points_are_chosen_leaves_no_model(
+    tmp_path: Path, run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> Thresholds:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mmocnet.commands.train.calibrate", stopped)
+        assert run(thresholds_on="natural") == 130
+        assert not (tmp_path / "run" / "model").exists()
+    assert run(thresholds_on="natural") == 0
+    assert "operating_points" in load_cascade(tmp_path / "run" / "model").card
+    assert sorted(path.name for path in (tmp_path / "run").glob("model*")) == ["model"]
+
+
+def test_a_repeat_leaves_the_finished_model_until_it_has_a_better_one(
+    tmp_path: Path, run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(thresholds_on="natural") == 0
+    before = (tmp_path / "run" / "model" / "card.json").read_bytes()
+
+    def stopped(*_: object) -> Thresholds:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmocnet.commands.train.calibrate", stopped)
+    assert run(thresholds_on="natural") == 130
+    assert (tmp_path / "run" / "model" / "card.json").read_bytes() == before
+
+
+def test_a_model_is_not_replaced_by_one_decided_on_less_or_on_others(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Without points nothing is lost, whatever is given next.
+    assert run() == 0
+    assert run(thresholds_on="natural") == 0
+    before = (tmp_path / "run" / "model" / "card.json").read_bytes()
+    for given, told in (({}, "none"), ({"thresholds_on": "other"}, "another")):
+        assert run(**given) == 2
+        said = capsys.readouterr().err
+        assert (
+            f"expected the --thresholds-on that the model in run was decided on, got {told}:"
+            in said
+        )
+    assert (tmp_path / "run" / "model" / "card.json").read_bytes() == before
+    # Stage 1 alone makes no model, and the same dataset may have moved.
+    assert run("--stage", "1") == 0
+    (tmp_path / "natural").rename(tmp_path / "moved")
+    assert run(thresholds_on="moved") == 0
+
+
+def test_a_classifier_is_not_dropped(
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mmocnet.commands.train.add_classifier", calibrated)
+    assert run("--preset", "standard", thresholds_on="natural", classifier_on="other") == 0
+    assert run("--preset", "standard", thresholds_on="natural") == 2
+    assert "expected the --classifier-on that the model in run was" in capsys.readouterr().err
+
+
+def test_a_model_of_an_earlier_version_keeps_its_points(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(thresholds_on="natural") == 0
+    card = tmp_path / "run" / "model" / "card.json"
+    content = json.loads(card.read_text("utf-8"))
+    del content["decided_on"]
+    card.write_text(json.dumps(content), "utf-8")
+    assert run() == 2
+    assert "decided on, got none" in capsys.readouterr().err
+    assert run(thresholds_on="other") == 0
+
+
+def called(folder: Path, how: str) -> None:
+    """Let all sidecars of a dataset say how their scan came about."""
+    for path in folder.glob("sub-*/anat/*_T2starw.nii.gz"):
+        sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+        sidecar.write_text(json.dumps({how: {}}), "utf-8")
+
+
+def test_the_card_calls_a_model_simulated_only_where_all_scans_say_so(
+    tmp_path: Path, run: Callable[..., int]
+) -> None:
+    def simulated() -> bool:
+        card = load_cascade(tmp_path / "run" / "model").card
+        assert (card["train_scans"], card["train_subjects"], card["train_lesions"]) == (1, 1, 1)
+        shutil.rmtree(tmp_path / "run")
+        assert training_text(card).startswith("set, simulated (" if card["simulated"] else "set (")
+        assert simulated_only(card) == card["simulated"]
+        return bool(card["simulated"])
+
+    # Real subjects may be put into a dataset that was simulated.
+    made = {"GeneratedBy": [{"Description": "mmocnet simulate, simulator version 3"}]}
+    (tmp_path / "set" / "dataset_description.json").write_text(json.dumps(made), "utf-8")
+    assert run() == 0
+    assert not simulated()
+    called(tmp_path / "set", "Implantation")
+    assert run() == 0
+    assert not simulated()
+    called(tmp_path / "set", "Simulation")
+    assert run() == 0
+    assert simulated()
+    assert run(thresholds_on="natural") == 0
+    assert not simulated()
+    called(tmp_path / "natural", "Simulation")
+    assert run("--start-from", "compact", thresholds_on="natural") == 0
+    assert simulated()
+    start = load_cascade("compact")
+    start.card["finetune"] = {}
+    save_cascade(tmp_path / "tuned", start)
+    assert run("--start-from", str(tmp_path / "tuned")) == 0
+    assert not simulated()
 
 
 @pytest.mark.parametrize("option", ["--thresholds-on", "--classifier-on"])

@@ -95,3 +95,9 @@ def test_only_a_shipped_model_says_that_it_knows_simulated_scans_alone(model: st
         assert not simulated_only(own)
         assert training_text(own) == "mine"
     assert not simulated_only({})
+    for simulated, said in ((True, "mine, simulated ("), (False, "mine (")):
+        told = {"dataset": "mine", "simulated": simulated, "operating_points": {"simulated": True}}
+        counts = {"train_scans": 7, "train_subjects": 5, "train_lesions": 30}
+        assert simulated_only(told) is simulated
+        assert training_text(told | counts) == f"{said}scans: 7, subjects: 5, microbleeds: 30)"
+        assert not simulated_only(told | {"finetune": {}})

@@ -54,6 +54,13 @@ def test_a_cascade_comes_back_in_half_precision(folder: Path, cascade: Cascade) 
                 assert torch.equal(value.half().float(), again), name
 
 
+def test_a_model_takes_the_place_of_another(folder: Path, cascade: Cascade) -> None:
+    cascade.card = {"seed": 4}
+    save_cascade(folder, cascade)
+    assert load_cascade(folder).card == {"seed": 4}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
 def test_a_loaded_cascade_is_in_eval_mode(folder: Path) -> None:
     back = load_cascade(folder)
     assert not back.detector.training

@@ -19,6 +19,7 @@ from mmocnet.train.finetune_data import (
     simulate_replay,
     split_for_tuning,
 )
+from mmocnet.train.finetune_subjects import is_untold, learned_before, subject_digest
 from mmocnet.train.scans import prepare_training_scans
 from mmocnet.volume import Volume
 
@@ -172,6 +173,53 @@ def test_both_sides_have_microbleeds_where_few_subjects_have(
     assert (len(sides.learn), len(sides.judge)) == (7, 3)
     for side in (sides.learn, sides.judge):
         assert any(count_lesions(scan) for scan in side)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_subjects_that_were_learned_from_do_not_judge(
+    dataset: Callable[[list[int]], tuple[DatasetScan, ...]], seed: int
+) -> None:
+    scans = dataset([5, 4, 3, 0, 0, 6, 2, 0, 7])
+
+    def judges(*labels: str) -> set[str]:
+        learned = {subject_digest(label) for label in labels}
+        sides = split_for_tuning(scans, 0.34, seed, learned)
+        assert any(count_lesions(scan) for scan in sides.learn)
+        assert any(count_lesions(scan) for scan in sides.judge)
+        learn, judge = ({scan.subject for scan in side} for side in (sides.learn, sides.judge))
+        assert not learn & judge
+        assert len(learn | judge) == 9
+        return judge
+
+    # Those left judge all, where they are no more than wanted; of more a third of all subjects.
+    assert judges("01", "02", "03", "04", "05", "06") == {"07", "08", "09"}
+    assert judges(*(f"{n:02d}" for n in range(1, 9))) == {"09"}
+    assert len(judges("01", "02") - {"01", "02"}) == 3
+    # Where those that were learned from have no microbleed, somebody else's are learned from.
+    assert len(judges("04", "05", "08")) == 3
+    assert judges() == judges("99")
+
+
+def test_where_all_with_microbleeds_were_learned_from_nobody_judges(
+    dataset: Callable[[list[int]], tuple[DatasetScan, ...]],
+) -> None:
+    learned = {subject_digest(label) for label in ("01", "02", "03")}
+    with pytest.raises(InputError, match="did not learn from before, to judge it by, got none"):
+        split_for_tuning(dataset([5, 4, 3, 0, 0]), 0.34, 0, learned)
+
+
+def test_a_round_that_kept_the_start_taught_nothing() -> None:
+    first = {"kept": "networks", "learned": ["a", "b"]}
+    second = {"kept": "start", "learned": ["a", "b", "c"], "earlier": first}
+    third = {"kept": "confidence", "learned": ["d"], "earlier": second}
+    assert learned_before({"finetune": third}) == {"a", "b", "d"}
+    assert learned_before({}) == frozenset()
+    assert not is_untold({"finetune": third})
+    # Records of earlier versions say how many, and not who.
+    old = {"kept": "networks", "learned_subjects": 3}
+    assert learned_before({"finetune": {**third, "earlier": old}}) == {"d"}
+    assert is_untold({"finetune": {**third, "earlier": old}})
+    assert not is_untold({"finetune": {**old, "kept": "start"}})
 
 
 @pytest.mark.parametrize("lesions", [[20, 20, 0, 0, 0], [2, 3, 4]])

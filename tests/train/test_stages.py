@@ -22,6 +22,7 @@ from mmocnet.config import (
 from mmocnet.errors import InputError
 from mmocnet.nets.checkpoint import load_cascade
 from mmocnet.train.patches import TrainingScan
+from mmocnet.train.run_folder import UNFINISHED
 from mmocnet.train.split import split_by_subject, warning_of
 from mmocnet.train.stage_data import patch_scores
 from mmocnet.train.stages import train_cascade, train_first_stage
@@ -119,6 +120,28 @@ def test_a_subject_with_a_lesion_validates_where_two_have_one(seed: int) -> None
     assert {scan.subject for scan in one.validation} == before
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_subject_with_a_lesion_is_learned_from_where_two_have_one(seed: int) -> None:
+    scans = [with_lesion(scan_named(str(i), str(i))) for i in range(10)]
+    first = split_by_subject(scans, 0.4, seed)
+    ill = {scan.subject for scan in first.validation[:2]}
+    free = [scan_named(str(i), str(i)) for i in range(10)]
+    scans = [with_lesion(scan) if scan.subject in ill else scan for scan in free]
+    split = split_by_subject(scans, 0.4, seed)
+    assert (len(split.train), len(split.validation)) == (6, 4)
+    for side in split.sides:
+        assert len({scan.subject for scan in side} & ill) == 1
+    assert split == split_by_subject(scans[::-1], 0.4, seed)
+
+
+def test_where_the_one_subject_with_lesions_validates_the_seed_is_named(tmp_path: Path) -> None:
+    scans = [scan_named(str(i), str(i)) for i in range(3)]
+    (kept,) = {scan.subject for scan in split_by_subject(scans, 0.2, 0).validation}
+    scans = [with_lesion(scan) if scan.subject == kept else scan for scan in scans]
+    with pytest.raises(InputError, match=r"got none: the one subject .* with another --seed"):
+        train_cascade(scans, tmp_path / "run", tiny())
+
+
 def test_a_validation_without_a_lesion_is_warned_of(
     make_toy_scan: MakeScan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,7 +150,7 @@ def test_a_validation_without_a_lesion_is_warned_of(
     scans = [replace(s, labels=s.labels * 0) if s.name == free.name else s for s in scans]
     train_cascade(scans, tmp_path, tiny())
     assert "warning: no microbleed in the 1 scans that validate" in capsys.readouterr().err
-    validation = load_cascade(tmp_path / "model").card["validation"]
+    validation = load_cascade(tmp_path / UNFINISHED).card["validation"]
     assert validation["warning"].startswith("no microbleed in the 1 scans")
 
 
@@ -137,10 +160,12 @@ def test_both_stages_make_a_model_that_loads(
 ) -> None:
     scans = scans_of(make_toy_scan, 3, (6, 48, 48))
     out = train_cascade(scans, tmp_path, tiny(preset), card={"dataset": "toy", "command": "x"})
-    assert out == tmp_path / "model"
-    cascade = load_cascade(tmp_path / "model")
+    assert out == tmp_path / UNFINISHED
+    cascade = load_cascade(tmp_path / UNFINISHED)
     assert cascade.card["dataset"] == "toy"
-    assert cascade.card["train_subjects"] == 2
+    assert cascade.card["train_subjects"] == cascade.card["train_scans"] == 2
+    learned = split_by_subject(scans, tiny(preset).validation_share, 0).train
+    assert cascade.card["train_lesions"] == sum(len(np.unique(s.labels)) - 1 for s in learned)
     assert 0.02 <= cascade.settings.candidate_threshold <= 0.5
     points = cascade.settings.thresholds
     assert points.screening <= points.balanced <= points.report
@@ -151,7 +176,7 @@ def test_stages_run_apart_as_together(make_toy_scan: MakeScan, tmp_path: Path) -
     train_cascade(scans, tmp_path / "both", tiny())
     assert train_cascade(scans, tmp_path / "apart", tiny(), "1") is None
     train_cascade(scans, tmp_path / "apart", tiny(), "2")
-    both, apart = (load_cascade(tmp_path / name / "model") for name in ("both", "apart"))
+    both, apart = (load_cascade(tmp_path / name / UNFINISHED) for name in ("both", "apart"))
     assert both.settings == apart.settings
     assert both.sha256 == apart.sha256
 
@@ -173,10 +198,10 @@ def test_planes_across_teach_stage_1_and_choose_nothing(
 def test_a_finished_run_is_not_trained_again(make_toy_scan: MakeScan, tmp_path: Path) -> None:
     scans = scans_of(make_toy_scan, 3, (6, 48, 48))
     train_cascade(scans, tmp_path, tiny())
-    before = load_cascade(tmp_path / "model").sha256
+    before = load_cascade(tmp_path / UNFINISHED).sha256
     history = (tmp_path / "stage2" / "history.jsonl").stat().st_mtime_ns
     train_cascade(scans, tmp_path, tiny())
-    assert load_cascade(tmp_path / "model").sha256 == before
+    assert load_cascade(tmp_path / UNFINISHED).sha256 == before
     assert (tmp_path / "stage2" / "history.jsonl").stat().st_mtime_ns == history
 
 
@@ -234,7 +259,7 @@ def test_only_a_stage_that_is_not_trained_may_be_longer(
     with pytest.raises(InputError, match="max_epochs"):
         train_cascade(scans, tmp_path, longer(tiny(), "detector"))
     train_cascade(scans, tmp_path, longer(tiny(), "segmenter"))
-    trained = load_cascade(tmp_path / "model").card["training"]
+    trained = load_cascade(tmp_path / UNFINISHED).card["training"]
     assert (trained["detector"]["max_epochs"], trained["segmenter"]["max_epochs"]) == (2, 3)
 
 
@@ -255,7 +280,7 @@ def test_stage_2_alone_leaves_stage_1_as_long_as_it_was(
     scans = scans_of(make_toy_scan, 2, (6, 48, 48))
     train_cascade(scans, tmp_path, tiny(), "1")
     train_cascade(scans, tmp_path, longer(tiny(), "detector"), "2")
-    assert load_cascade(tmp_path / "model").card["training"]["detector"]["max_epochs"] == 2
+    assert load_cascade(tmp_path / UNFINISHED).card["training"]["detector"]["max_epochs"] == 2
 
 
 @pytest.mark.parametrize("part", ["image", "labels"])
@@ -278,7 +303,7 @@ def test_scans_without_a_lesion_train_nothing(make_toy_scan: MakeScan, tmp_path:
 
 def test_the_card_is_json_without_nan(make_toy_scan: MakeScan, tmp_path: Path) -> None:
     train_cascade(scans_of(make_toy_scan, 2, (6, 48, 48)), tmp_path, tiny())
-    text = (tmp_path / "model" / "card.json").read_text()
+    text = (tmp_path / UNFINISHED / "card.json").read_text()
 
     def refuse(name: str) -> float:
         raise AssertionError(name)
@@ -333,6 +358,6 @@ def test_a_minute_of_training_finds_and_outlines_toy_lesions(
         segmenter=replace(settings.segmenter, max_epochs=24, ema_decay=0.95),
     )
     train_cascade(scans_of(make_toy_scan, 4, (8, 80, 80)), tmp_path, settings)
-    card = load_cascade(tmp_path / "model").card
+    card = load_cascade(tmp_path / UNFINISHED).card
     assert card["validation"]["pooled_dice"] > 0.5
     assert card["validation"]["balanced"]["sensitivity"] > 0.5

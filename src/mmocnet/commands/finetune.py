@@ -13,6 +13,7 @@ from mmocnet.train.finetune_data import (
     split_for_tuning,
 )
 from mmocnet.train.finetune_settings import FinetuneSettings
+from mmocnet.train.finetune_subjects import is_untold, learned_before
 from mmocnet.train.run_folder import REPLAY, check_run_folder
 
 
@@ -54,10 +55,15 @@ def finetune_model(
             say(f"left out, its review is not complete: {name}")
         for doubt in labelled.doubts:
             say(doubt)
-    # What cannot do is refused before anything takes time.
-    split_for_tuning(labelled.scans, settings.held_out_share, settings.seed)
-    check_scans(labelled.scans)
     before = load_cascade(start or default_model(), settings.device)
+    if say is not None and is_untold(before.card):
+        say(
+            f"{before.name} was fine-tuned before, on subjects it does not tell: some may now judge"
+        )
+    # What cannot do is refused before anything takes time.
+    learned = learned_before(before.card)
+    split_for_tuning(labelled.scans, settings.held_out_share, settings.seed, learned)
+    check_scans(labelled.scans)
     check_steps(before, settings)
 
     def simulated(done: int, total: int) -> None:

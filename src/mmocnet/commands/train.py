@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mmocnet.config import Thresholds, TrainPreset, TrainSettings, train_settings
 from mmocnet.config.checked import Checked, check_choice
@@ -12,14 +13,20 @@ from mmocnet.io.atomic import check_folder
 from mmocnet.io.dataset import DatasetScan, read_dataset
 from mmocnet.nets.device import check_device
 from mmocnet.train.classifier_stage import ClassifierScans, add_classifier
-from mmocnet.train.datasets import check_datasets
+from mmocnet.train.datasets import check_datasets, dataset_digest
 from mmocnet.train.distributed import on_main, process_group
 from mmocnet.train.patches import TrainingScan
-from mmocnet.train.run_folder import check_run_folder
-from mmocnet.train.scans import load_training_scans
+from mmocnet.train.run_folder import (
+    DECIDED_ON,
+    MODEL,
+    check_decided,
+    check_run_folder,
+    publish,
+)
+from mmocnet.train.scans import is_simulated_scan, load_training_scans
 from mmocnet.train.split import split_by_subject
 from mmocnet.train.stages import train_cascade
-from mmocnet.train.start import check_start
+from mmocnet.train.start import check_start, knew_simulated
 from mmocnet.train.thresholds import calibrate, is_simulated
 
 StageName = Literal["1", "2", "both"]
@@ -99,15 +106,15 @@ def train_model(
     check_start(settings)
     run = _Run(data, Path(out), settings, device, progress or _silent)
     with process_group(device):
-        others = {"--thresholds-on": data.thresholds_on, "--classifier-on": data.classifier_on}
-        given = {name: folder for name, folder in others.items() if folder is not None}
-        on_main(lambda: check_datasets(data.learn, given))
+        card = on_main(lambda: _begun(run, stage, command))
         # The first process fills the cache, from which the others then read.
         scans = on_main(lambda: _scans(run, workers)) or _scans(run, workers)
-        card = {"dataset": data.learn.resolve().name, "command": command}
-        model = train_cascade(scans, run.out, settings, stage, device, card)
-        points = None if model is None else on_main(lambda: _decide(run, model, scans))
-    return Trained(model, points)
+        cascade = train_cascade(scans, run.out, settings, stage, device, card)
+        if cascade is None:
+            return Trained(None)
+        points = on_main(lambda: _decide(run, cascade, scans))
+        on_main(lambda: publish(run.out))
+    return Trained(run.out / MODEL, points)
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,25 @@ def _check(data: TrainData, settings: TrainSettings) -> None:
         )
 
 
+def _begun(run: _Run, stage: StageName, command: str) -> dict[str, Any]:
+    """Refuse datasets that cannot do, or a model decided on others; return what its card says."""
+    others = {"--thresholds-on": run.data.thresholds_on, "--classifier-on": run.data.classifier_on}
+    given = {name: folder for name, folder in others.items() if folder is not None}
+    check_datasets(run.data.learn, given)
+    sets = {name: _labelled(folder) for name, folder in given.items()}
+    decided_on = {name: dataset_digest(scans) for name, scans in sets.items()}
+    if stage != "1":
+        check_decided(run.out, decided_on)
+    seen = [*_labelled(run.data.learn), *chain.from_iterable(sets.values())]
+    return {
+        "dataset": run.data.learn.resolve().name,
+        "simulated": knew_simulated(run.settings)
+        and all(is_simulated_scan(scan.image) for scan in seen),
+        "command": command,
+        DECIDED_ON: decided_on,
+    }
+
+
 def _scans(run: _Run, workers: int) -> tuple[TrainingScan, ...]:
     return load_training_scans(
         run.data.learn,
@@ -153,7 +179,7 @@ def _scans(run: _Run, workers: int) -> tuple[TrainingScan, ...]:
     )
 
 
-def _decide(run: _Run, model: Path, scans: tuple[TrainingScan, ...]) -> Thresholds | None:
+def _decide(run: _Run, cascade: Path, scans: tuple[TrainingScan, ...]) -> Thresholds | None:
     """Add the classifier, or the confidence in context; return the operating points."""
     natural, learn = run.data.thresholds_on, run.data.classifier_on
     if natural is None:
@@ -162,9 +188,9 @@ def _decide(run: _Run, model: Path, scans: tuple[TrainingScan, ...]) -> Threshol
         split = split_by_subject(scans, run.settings.validation_share, run.settings.seed)
         kept = {scan.subject for scan in split.validation}
         own = [scan for scan in _labelled(run.data.learn) if scan.subject in kept]
-        return calibrate(model, own, natural, run.device, run.told("Choosing operating points"))
+        return calibrate(cascade, own, natural, run.device, run.told("Choosing operating points"))
     return add_classifier(
-        model,
+        cascade,
         ClassifierScans(
             _labelled(learn), _labelled(natural), natural.resolve().name, is_simulated(natural)
         ),

@@ -133,13 +133,17 @@ def _meaning(point: PointMeaning) -> str:
 def simulated_only(card: Mapping[str, Any]) -> bool:
     """Return whether a card says that its model knows simulated scans only.
 
-    One that a user trained or fine-tuned does not say so.
+    One that was fine-tuned does not say so, nor one that a user trained before cards told.
 
     >>> simulated_only({"dataset": "mine", "operating_points": {"simulated": True}})
     False
     """
     points = card.get("operating_points")
-    if "finetune" in card or not isinstance(points, dict):
+    if "finetune" in card:
+        return False
+    if "simulated" in card:
+        return card["simulated"] is True
+    if not isinstance(points, dict):
         return False
     # Those of the first models do not say it, and no later ones are silent.
     simulated = str(card.get("dataset")).endswith("simulated") and points.get("simulated")
@@ -151,11 +155,19 @@ def training_text(card: Mapping[str, Any]) -> str:
 
     >>> training_text({"dataset": "mine", "finetune": {}})
     "mine, then fine-tuned on a user's scans"
+    >>> training_text({"dataset": "m", "train_scans": 9, "train_subjects": 5, "train_lesions": 40})
+    'm (scans: 9, subjects: 5, microbleeds: 40)'
     """
     if "finetune" in card:
         before = {key: value for key, value in card.items() if key != "finetune"}
         return f"{training_text(before)}, then fine-tuned on a user's scans"
-    return "simulated scans" if simulated_only(card) else str(card.get("dataset", "not stated"))
+    name = str(card.get("dataset", "not stated"))
+    if "train_scans" in card:
+        return (
+            f"{name}{', simulated' if simulated_only(card) else ''} (scans: {card['train_scans']}, "
+            f"subjects: {card['train_subjects']}, microbleeds: {card['train_lesions']})"
+        )
+    return "simulated scans" if simulated_only(card) else name
 
 
 def share_text(score: Measured) -> str:

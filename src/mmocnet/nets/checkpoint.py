@@ -105,10 +105,18 @@ def save_cascade(folder: str | Path, cascade: Cascade) -> dict[str, str]:
     _write_json(partial / "card.json", cascade.card)
     lines = "".join(f"{digest}  {file}\n" for file, digest in digests.items())
     (partial / DIGEST_FILE).write_text(lines, encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
+    move_cascade(partial, folder)
     return digests
+
+
+def move_cascade(folder: Path, place: Path) -> None:
+    """Move a model folder, whole, to where another may be; that one is deleted afterwards."""
+    before = place.with_name(place.name + ".before")
+    shutil.rmtree(before, ignore_errors=True)
+    if place.exists():
+        place.rename(before)
+    folder.rename(place)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def load_cascade(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Cascade:

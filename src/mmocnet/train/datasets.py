@@ -1,10 +1,13 @@
 """Whether the datasets of a training can do what they are given for: said before the work."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan, read_dataset, stem
+from mmocnet.io.digest import file_sha256
 from mmocnet.io.references import loose_references, reference_doubts
 from mmocnet.train.finetune_data import count_lesions
 from mmocnet.train.log import warn
@@ -59,6 +62,17 @@ def labelled_scans(folder: Path) -> tuple[DatasetScan, ...]:
     for doubt in reference_doubts(folder, scans):
         warn(doubt)
     return found
+
+
+def dataset_digest(scans: Sequence[DatasetScan]) -> str:
+    """Return what tells a dataset of other scans or other references, wherever it lies."""
+    # A cohort's images take long to read: their sizes and all references tell enough.
+    rows = sorted(
+        (stem(scan.image.name), scan.image.stat().st_size, file_sha256(scan.labels))
+        for scan in scans
+        if scan.labels is not None
+    )
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
 def _with_lesions(scans: Sequence[DatasetScan], enough: int) -> int:

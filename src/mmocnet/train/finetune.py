@@ -25,9 +25,10 @@ from mmocnet.nets.checkpoint import Cascade, save_cascade
 from mmocnet.predict.pipeline import StagedScan, conclude, engine_of, run_stages
 from mmocnet.train.finetune_classifier import tune_classifier
 from mmocnet.train.finetune_confidence import find, fitted, has_confidence, with_scores
-from mmocnet.train.finetune_data import Labelled, Sides, split_for_tuning
+from mmocnet.train.finetune_data import Labelled, Sides, record_of, split_for_tuning
 from mmocnet.train.finetune_networks import Material, Told, training_of, tune_networks
 from mmocnet.train.finetune_settings import MOST_FORGOTTEN, FinetuneSettings
+from mmocnet.train.finetune_subjects import learned_before
 from mmocnet.train.run_folder import MODEL
 from mmocnet.train.scans import prepare_training_scans
 
@@ -92,13 +93,15 @@ def finetune(
     Raises:
         InputError: If there are too few subjects or microbleeds.
     """
-    sides = split_for_tuning(labelled.scans, settings.held_out_share, settings.seed)
+    learned = learned_before(start.card)
+    sides = split_for_tuning(labelled.scans, settings.held_out_share, settings.seed, learned)
     attempts = _attempts(start, (sides, replay), run, settings, told)
     judged = _judge(attempts, (sides, replay), settings, told)
     kept, better = choose(judged, settings.force)
-    counts = [len({scan.subject for scan in side}) for side in (sides.learn, sides.judge)]
+    record = record_of(labelled, sides, start.card)
+    counts = record["learned_subjects"], record["held_out_subjects"]
     result = Outcome(run / MODEL, kept, better, judged, counts[0], counts[1])
-    _write(result, attempts[kept], start, labelled, settings)
+    _write(result, attempts[kept], start, record, settings)
     return result
 
 
@@ -272,7 +275,7 @@ def _write(
     result: Outcome,
     cascade: Cascade,
     start: Cascade,
-    labelled: Labelled,
+    material: Mapping[str, Any],
     settings: FinetuneSettings,
 ) -> None:
     record: dict[str, Any] = {
@@ -281,10 +284,7 @@ def _write(
         "start_sha256": start.sha256,
         "kept": result.kept,
         "better": result.better,
-        "learned_subjects": result.learned,
-        "held_out_subjects": result.held_out,
-        "reviewed_scans": labelled.reviewed,
-        "rejected_candidates": labelled.rejected,
+        **material,
         "judged": [asdict(one) for one in result.judged],
         "settings": asdict(settings),
     }

@@ -1,14 +1,15 @@
 """What a model is fine-tuned on: a user's references and reviews, and simulated scans."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmocnet.errors import InputError
 from mmocnet.io.dataset import DatasetScan, read_dataset, write_tsv
-from mmocnet.io.lesion_labels import read_reference
+from mmocnet.io.lesion_labels import MICROBLEED, read_reference
 from mmocnet.io.nifti import read_nifti, write_nifti
 from mmocnet.io.read import read_scan
 from mmocnet.io.references import loose_references, reference_doubts
@@ -19,7 +20,7 @@ from mmocnet.simulate.dataset import WriteSettings, write_subjects
 from mmocnet.simulate.settings import StudySettings
 from mmocnet.simulate.testset import SubjectPlan, plan_subjects
 from mmocnet.train.finetune_settings import LEAST_LESIONS, LEAST_SUBJECTS
-from mmocnet.train.scans import MICROBLEED
+from mmocnet.train.finetune_subjects import EARLIER, LEARNED, subject_digest
 from mmocnet.volume import on_grid
 
 REJECTED = "rejected"
@@ -135,20 +136,24 @@ def count_lesions(scan: DatasetScan) -> int:
     return int(read_reference(scan, read_nifti(scan.image)).max())
 
 
-def split_for_tuning(scans: Sequence[DatasetScan], share: float, seed: int) -> Sides:
+def split_for_tuning(
+    scans: Sequence[DatasetScan], share: float, seed: int, learned: Set[str] = frozenset()
+) -> Sides:
     """Return which subjects are learned from and which judge, both with microbleeds.
 
     Subjects are ranked by their number of microbleeds, and one of each few of a rank judges, so
     that a handful is split fairly. Where none of them has a microbleed, one of the highest rank's
-    that have judges in place of that rank's.
+    that have judges in place of that rank's. Subjects that the model learned from do not judge.
 
     Args:
         scans: All with a reference.
-        share: Of the subjects that judge.
+        share: Of the subjects that judge, as far as there are.
         seed: Chooses among subjects of a rank.
+        learned: Digests of those that the model learned from, see `learned_before`.
 
     Raises:
-        InputError: If there are too few subjects or microbleeds to learn anything from.
+        InputError: If there are too few subjects or microbleeds to learn anything from, or none
+            with a microbleed to judge by.
     """
     counts: dict[str, int] = {}
     for scan in scans:
@@ -161,19 +166,50 @@ def split_for_tuning(scans: Sequence[DatasetScan], share: float, seed: int) -> S
         )
     if not 0 < share < 1:
         raise InputError(f"expected a held-out share between 0 and 1, got {share}")
-    ranked = sorted(counts, key=lambda subject: (-counts[subject], subject))
-    parts = int(np.clip(round(share * len(ranked)), 1, len(ranked) - 1))
+    fresh = {subject for subject in counts if subject_digest(subject) not in learned}
+    if not any(counts[subject] for subject in fresh):
+        raise InputError(
+            "expected subjects with microbleeds that the model did not learn from before, to judge "
+            "it by, got none: label or review others, or start from the model before that"
+        )
+    ranked = sorted(fresh, key=lambda subject: (-counts[subject], subject))
+    teaches = any(counts[subject] for subject in counts.keys() - fresh)
+    most = len(ranked) if teaches else len(ranked) - 1
+    parts = int(np.clip(round(share * len(counts)), 1, most))
     rng = np.random.default_rng([seed, 21])
     blocks = np.array_split(np.array(ranked), parts)
     judges = [str(block[int(rng.integers(len(block)))]) for block in blocks]
     if not any(counts[subject] for subject in judges):
-        # The first block has two of the ill or more: it is larger than one, and they come first.
+        # The first block has some of the ill, two or more unless others teach: they come first.
         having = [str(subject) for subject in blocks[0] if counts[subject]]
         judges[0] = having[int(rng.integers(len(having)))]
     return Sides(
         tuple(scan for scan in scans if scan.subject not in judges),
         tuple(scan for scan in scans if scan.subject in judges),
     )
+
+
+def record_of(labelled: Labelled, sides: Sides, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of scans that a model was fine-tuned on, and of rounds before.
+
+    Args:
+        labelled: The scans.
+        sides: Their split.
+        card: Of the model that was tuned.
+    """
+    learned, held_out = (
+        sorted({subject_digest(scan.subject) for scan in side})
+        for side in (sides.learn, sides.judge)
+    )
+    return {
+        "learned_subjects": len(learned),
+        "held_out_subjects": len(held_out),
+        LEARNED: learned,
+        "held_out": held_out,
+        "reviewed_scans": labelled.reviewed,
+        "rejected_candidates": labelled.rejected,
+        EARLIER: card.get("finetune"),
+    }
 
 
 def simulate_replay(

@@ -51,6 +51,8 @@ def made(
         "version": __version__,
         "seed": settings.seed,
         "train_subjects": len({scan.subject for scan in train}),
+        "train_scans": len(train),
+        "train_lesions": sum(len(np.unique(scan.labels[scan.labels > 0])) for scan in train),
         "validation_subjects": len({scan.subject for scan in validation}),
         "hardware": hardware_text(device),
         "torch": torch.__version__,

@@ -1,7 +1,7 @@
 """What a run folder was begun with: only the same work goes on in it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,8 @@ from mmocnet.config import StageSettings, TrainSettings
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import check_folder
 from mmocnet.io.dataset import write_json
+from mmocnet.nets.checkpoint import move_cascade
+from mmocnet.nets.model_settings import model_card
 from mmocnet.nets.settings_json import settings_from_json, settings_to_json
 from mmocnet.train.folds import check_same, keep_or_check, scan_digests
 from mmocnet.train.patches import TrainingScan
@@ -22,6 +24,10 @@ FINISHED = {
 """The file of a run folder that says that a stage is trained."""
 MODEL = "model"
 """Where a run folder holds what the run made."""
+UNFINISHED = "model.unfinished"
+"""Where it holds a trained cascade until its operating points are chosen."""
+DECIDED_ON = "decided_on"
+"""What a model's card calls the digests of further datasets, by the options that name them."""
 REPLAY = "replay"
 """Where a run folder of `finetune` holds simulated scans."""
 MARKS = {"train": ("a training", "scans.json"), "finetune": ("a fine-tuning", REPLAY)}
@@ -50,6 +56,37 @@ def check_run_folder(
         raise InputError(f"{wanted}which holds the model to start from")
     if (folder / MODEL).exists() and not (folder / MARKS[command][1]).exists():
         raise InputError(f"{wanted}which holds another model")
+
+
+def check_decided(folder: Path, given: Mapping[str, str]) -> None:
+    """Refuse to replace a model whose operating points were chosen on a dataset not given now.
+
+    Args:
+        folder: Of the run; it need not be there.
+        given: Digest of each further dataset by its option.
+
+    Raises:
+        InputError: If the folder's model was decided on a dataset that is not given again.
+        ModelError: If the model's card cannot be read.
+    """
+    if not (folder / MODEL).exists():
+        return
+    card = model_card(folder / MODEL)
+    if "operating_points" not in card:
+        return
+    # Cards of earlier versions do not say which dataset it was.
+    for option, digest in card.get(DECIDED_ON, {"--thresholds-on": None}).items():
+        if option not in given or digest not in (None, given[option]):
+            raise InputError(
+                f"expected the {option} that the model in {folder.resolve().name} was decided on, "
+                f"got {'another' if option in given else 'none'}: give that one, or another output "
+                "folder"
+            )
+
+
+def publish(folder: Path) -> None:
+    """Make the trained cascade of a run folder its model, in place of an earlier one."""
+    move_cascade(folder / UNFINISHED, folder / MODEL)
 
 
 def keep_run(

@@ -17,7 +17,7 @@ from mmocnet.config import PreparationSettings
 from mmocnet.errors import InputError
 from mmocnet.io.atomic import replacing
 from mmocnet.io.dataset import DatasetScan, nifti_ending, read_dataset, read_tsv, stem
-from mmocnet.io.lesion_labels import read_reference
+from mmocnet.io.lesion_labels import MICROBLEED, read_reference
 from mmocnet.io.read import read_scan
 from mmocnet.nets.settings_json import settings_to_json
 from mmocnet.predict.provenance import read_mask
@@ -32,9 +32,8 @@ from mmocnet.train.planes_across import placed, planes_across
 from mmocnet.types import FloatArray, Mask3D
 from mmocnet.volume import Volume
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 """Raised whenever what is cached of scans changes."""
-MICROBLEED = "microbleed"
 ACROSS = "-across"
 """Ends the names of planes across a scan's slices."""
 MIMIC_REACH_VOXELS = 2.0
@@ -145,7 +144,7 @@ def _prepare(job: tuple[DatasetScan, _Cached], settings: PreparationSettings) ->
     volume = read.volume
     brain = brain_mask(volume) if scan.brain is None else read_mask(scan.brain, volume)
     # A simulated protocol may be one that nobody would scan with.
-    check_scan(read, None if _is_simulated(scan.image) else brain)
+    check_scan(read, None if is_simulated_scan(scan.image) else brain)
     marked = _Marked(volume, brain, read_reference(scan, volume), _mimic_voxels(scan, volume))
     image, working, about = (_across if files.across else _along)(marked, settings)
     _save(files.image, image)
@@ -155,7 +154,7 @@ def _prepare(job: tuple[DatasetScan, _Cached], settings: PreparationSettings) ->
         path.write_text(json.dumps(about), encoding="utf-8")
 
 
-def _is_simulated(image: Path) -> bool:
+def is_simulated_scan(image: Path) -> bool:
     """Return whether the sidecar beside a scan says that this package simulated it."""
     sidecar = image.with_name(image.name.removesuffix(nifti_ending(image.name)) + ".json")
     try:

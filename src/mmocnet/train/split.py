@@ -1,6 +1,6 @@
 """Which scans are trained on and which validate: by subject, always."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +34,8 @@ def split_by_subject(scans: Sequence[TrainingScan], share: float, seed: int) -> 
 
     Args:
         scans: Any order; the split does not depend on it.
-        share: Of the subjects, for validation; at least one subject is on each side. One of them
-            has a lesion where two subjects or more do.
+        share: Of the subjects, for validation; at least one subject is on each side. Where two
+            subjects or more have a lesion, one of them is on each side.
         seed: Shuffles the subjects.
 
     Raises:
@@ -46,12 +46,7 @@ def split_by_subject(scans: Sequence[TrainingScan], share: float, seed: int) -> 
         raise InputError(f"expected scans of at least 2 subjects to train, got {len(subjects)}")
     order = np.random.default_rng([seed, 1]).permutation(len(subjects))
     count = int(np.clip(round(share * len(subjects)), 1, len(subjects) - 1))
-    kept = {subjects[i] for i in order[:count]}
-    if not _with_lesions(scans, kept):
-        ill = _with_lesions(scans, set(subjects) - kept)
-        if len(ill) > 1:
-            chosen = next(subjects[i] for i in order[count:] if subjects[i] in ill)
-            kept = kept - {subjects[order[count - 1]]} | {chosen}
+    kept = _validating(scans, [subjects[i] for i in order], count)
     ordered = sorted(scans, key=lambda scan: (scan.subject, scan.name))
     (train, validation), across = (
         [
@@ -63,7 +58,20 @@ def split_by_subject(scans: Sequence[TrainingScan], share: float, seed: int) -> 
     return Split(train, validation, (across[0], across[1]))
 
 
-def _with_lesions(scans: Sequence[TrainingScan], subjects: Set[str]) -> set[str]:
+def _validating(scans: Sequence[TrainingScan], ordered: Sequence[str], count: int) -> set[str]:
+    """Return the first subjects; one changes places where a side lacks lesions that two give."""
+    kept, others = list(ordered[:count]), list(ordered[count:])
+    for poor, rich in ((kept, others), (others, kept)):
+        if any(scan.labels.any() for scan in scans if scan.subject in poor):
+            continue
+        ill = _with_lesions(scans, rich)
+        if len(ill) > 1:
+            at = next(i for i, subject in enumerate(rich) if subject in ill)
+            rich[at], poor[-1] = poor[-1], rich[at]
+    return set(kept)
+
+
+def _with_lesions(scans: Sequence[TrainingScan], subjects: Sequence[str]) -> set[str]:
     """Return which of some subjects have a lesion."""
     return {scan.subject for scan in scans if scan.subject in subjects and scan.labels.any()}
 

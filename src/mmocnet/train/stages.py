@@ -1,4 +1,4 @@
-"""Train a cascade: stage 1, its candidates, stage 2, thresholds, model folder."""
+"""Train a cascade: stage 1, its candidates, stage 2, thresholds, the cascade's folder."""
 
 import shutil
 import time
@@ -36,7 +36,7 @@ from mmocnet.train.patches import (
     lesion_places,
     mimic_places,
 )
-from mmocnet.train.run_folder import MODEL, keep_run
+from mmocnet.train.run_folder import UNFINISHED, keep_run
 from mmocnet.train.split import Split, split_by_subject, warning_of
 from mmocnet.train.stage_data import StageData
 from mmocnet.train.start import never_trained, start_detector, start_segmenter
@@ -58,21 +58,22 @@ def train_cascade(
     device: str = "cpu",
     card: Mapping[str, Any] | None = None,
 ) -> Path | None:
-    """Train one or both stages and write the model folder.
+    """Train one or both stages and write the folder of the cascade, which is not the model yet.
 
-    A run folder that holds part of the work is gone on with: a stage in the middle resumes, a
+    Its operating points are those of the validation scans; `publish` makes it the run's model. A
+    run folder that holds part of the work is gone on with: a stage in the middle resumes, a
     finished one is not repeated.
 
     Args:
         scans: Of at least two subjects; they are split by subject.
-        run_folder: Made if missing; `stage1`, `stage2` and `model` appear in it.
+        run_folder: Made if missing; `stage1`, `stage2` and `model.unfinished` appear in it.
         settings: How to train.
         stage: "1" stops before stage 2; "2" needs a finished stage 1.
         device: cpu or cuda.
         card: What the model card says of dataset and command.
 
     Returns:
-        The model folder, or None after stage "1".
+        The cascade's folder, or None after stage "1".
 
     Raises:
         InputError: If there are too few subjects or lesions, stage 1 is missing, or the folder was
@@ -108,17 +109,19 @@ def train_cascade(
             "stage1": mined.scores,
             "seconds_this_run": round(time.monotonic() - started),
         }
-        save_cascade(run_folder / MODEL, cascade)
+        save_cascade(run_folder / UNFINISHED, cascade)
 
     on_main(save)
-    return run_folder / MODEL
+    return run_folder / UNFINISHED
 
 
 def _check_lesions(split: Split) -> None:
-    if not any(scan.labels.any() for scan in split.train):
-        raise InputError(
-            f"expected microbleeds in the {len(split.train)} scans to train on, got none"
-        )
+    if any(scan.labels.any() for scan in split.train):
+        return
+    told = f"expected microbleeds in the {len(split.train)} scans to train on, got none"
+    if any(scan.labels.any() for scan in split.validation):
+        told += ": the one subject that has any validates, with another --seed it may not"
+    raise InputError(told)
 
 
 def train_first_stage(

@@ -1,9 +1,11 @@
 """What a training starts from: weights that its networks get before the first step."""
 
 from mmocnet.config import TrainSettings
+from mmocnet.nets.card import simulated_only
 from mmocnet.nets.checkpoint import classifier_of, model_folder, start_from, weight_file
 from mmocnet.nets.classifier import Classifier
 from mmocnet.nets.detector import Detector
+from mmocnet.nets.model_settings import model_card
 from mmocnet.nets.pretrained import load_pretrained_encoder
 from mmocnet.nets.segmenter import Segmenter
 
@@ -57,6 +59,17 @@ def check_start(settings: TrainSettings) -> None:
     start_segmenter(Segmenter(cascade.segmenter), settings)
     if cascade.classifier is not None:
         start_classifier(Classifier(cascade.classifier), settings)
+
+
+def knew_simulated(settings: TrainSettings) -> bool:
+    """Return whether what a training starts from learned from simulated scans alone, or nothing.
+
+    Raises:
+        ModelError: If the card of a model to start from cannot be read.
+    """
+    if settings.start_from is not None:
+        return simulated_only(model_card(model_folder(settings.start_from)))
+    return settings.pretrained_encoder is None
 
 
 def never_trained(settings: TrainSettings) -> tuple[str, ...]:
