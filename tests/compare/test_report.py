@@ -96,6 +96,23 @@ def test_a_brain_of_which_no_share_is_known_is_told_in_ml(lesion):
     assert said["Microbleeds at follow-up"] == "0, in the 192 ml of brain that the scan shows"
 
 
+def test_of_a_fragment_of_a_head_no_class_is_told(lesion):
+    upper = np.full(SHAPE, 100, np.float32)
+    upper[:, :, :4] = 0
+    first, second = _visit(_row(lesion, 2)), _visit(_row(lesion, 3))
+    second = replace(second, image=second.image.like(upper), brain=upper > 0)
+    compared = _compared(first, second)
+    said = _concluded(compared)
+    new = said["New (ARIA-H class, grade)"]
+    assert new.startswith("not known: both scans show 115 ml of brain alone; ")
+    assert said["Microbleeds at follow-up"].startswith("3, ")
+    # The first scan shows enough.
+    assert said["Microbleeds at baseline"].startswith("2, class 1-4")
+    summary = sidecar(compared)["Summary"]
+    assert (summary["NewClass"], summary["Grade"]) == (None, None)
+    assert "RadElement" not in summary
+
+
 def test_what_both_scans_cover_is_less_than_either_covers():
     first = _visit(provenance=_covering(0.5))
     upper = np.full(SHAPE, 100, np.float32)

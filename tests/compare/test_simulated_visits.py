@@ -28,7 +28,7 @@ def pair():
         lesion_free_share=0.0,
         lesion_count=(14, 14),
         mimics=False,
-        images="swi",
+        images="phase",
         slab_mm=30.0,
     )
     return simulate_visits(settings, 3)
@@ -185,6 +185,34 @@ def test_a_file_as_folder_is_refused_before_the_scans_are_read(tmp_path, capsys)
     (tmp_path / "out").touch()
     assert main(["compare", "a.nii", "b.nii", "-o", str(tmp_path / "out" / "deep")]) == 2
     assert "expected a folder for the results, got the file 'out'" in capsys.readouterr().err
+
+
+def test_phase_is_read_at_both_visits_where_it_is_given(pair, tmp_path, capsys):
+    for name, study in (("first", pair.baseline), ("second", pair.follow_up)):
+        write_nifti(tmp_path / f"{name}_swi.nii.gz", study.swi, np.float32)
+        write_nifti(tmp_path / f"{name}_phase.nii.gz", study.phase_rad, np.float32)
+    out = tmp_path / "out"
+    words = ["compare", *(str(tmp_path / f"{name}_swi.nii.gz") for name in ("first", "second"))]
+    words += ["-o", str(out), "--no-location"]
+    words += ["--baseline-phase", str(tmp_path / "first_phase.nii.gz")]
+    words += ["--follow-up-phase", str(tmp_path / "second_phase.nii.gz")]
+    assert main(words) == 0
+    provenance = json.loads((out / "second_swi_compare.json").read_text())["Provenance"]
+    for name, visit in (("first", "Baseline"), ("second", "FollowUp")):
+        found = provenance[visit]["Segmentation"]
+        assert found["Input"]["Phase"]["Name"] == f"{name}_phase.nii.gz"
+        assert found["PhaseRead"]
+    assert (out / "second_swi_compare_report.html").read_text().count("with phase") == 2
+    # Without them those results are others.
+    assert main(words[:6]) == 2
+    assert "already holds results named first_swi with another input" in capsys.readouterr().err
+
+
+def test_a_phase_beside_given_lesions_is_refused(tmp_path, capsys):
+    words = ["compare", "a.nii", "b.nii", "-o", str(tmp_path / "out")]
+    words += ["--baseline-mask", "m.nii", "--baseline-phase", "p.nii"]
+    assert main(words) == 2
+    assert "got p.nii beside the lesions in m.nii" in capsys.readouterr().err
 
 
 def test_a_picture_is_refused_as_a_single_slice(tmp_path, capsys):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from mmocnet.compare.visit import CompareSettings
-from mmocnet.config import EngineName, OperatingPoint, SegmentSettings
+from mmocnet.config import EngineName, OperatingPoint, PhaseSign, SegmentSettings
 
 if TYPE_CHECKING:
     from mmocnet.commands.compare import ComparedScans
@@ -37,6 +37,13 @@ class Compare:
     """Number or UID of the first visit's DICOM series; none takes the one that is named as SWI."""
     follow_up_series: str | None = None
     """Number or UID of the second visit's DICOM series."""
+    baseline_phase: Path | None = None
+    """Phase image of the first scan, on its grid, for a model that reads phase; without it that of
+    a DICOM scan's study is taken."""
+    follow_up_phase: Path | None = None
+    """Phase image of the second scan."""
+    phase_sign: PhaseSign = "auto"
+    """See `mmocnet segment`."""
     settings: Annotated[CompareSettings, tyro.conf.arg(name="")] = field(
         default_factory=CompareSettings
     )
@@ -62,8 +69,12 @@ class Compare:
         from mmocnet.commands.compare import VisitFiles, compare_scans
 
         done = compare_scans(
-            VisitFiles(self.baseline, self.baseline_mask, self.baseline_series),
-            VisitFiles(self.follow_up, self.follow_up_mask, self.follow_up_series),
+            VisitFiles(
+                self.baseline, self.baseline_mask, self.baseline_series, self.baseline_phase
+            ),
+            VisitFiles(
+                self.follow_up, self.follow_up_mask, self.follow_up_series, self.follow_up_phase
+            ),
             self.out,
             self.settings,
             segment=SegmentSettings(
@@ -72,6 +83,7 @@ class Compare:
                 threshold=self.threshold,
                 device=self.device,
                 engine=self.engine,
+                phase_sign=self.phase_sign,
                 location=self.location,
             ),
             overwrite=self.overwrite,

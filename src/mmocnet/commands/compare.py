@@ -19,6 +19,8 @@ from mmocnet.io.read import Scan, may_be_dicom, read_scan
 from mmocnet.io.tables import read_lesions
 from mmocnet.lesion import Lesion
 from mmocnet.locate.locate import located
+from mmocnet.nets.card import default_model
+from mmocnet.nets.checkpoint import load_cascade
 from mmocnet.predict.labels import measured_lesions, read_labels
 from mmocnet.predict.outputs import output_files, read_summary, read_warnings
 from mmocnet.predict.pipeline import segment_file
@@ -37,11 +39,27 @@ class VisitFiles(Checked):
         scan: As `segment_file` takes it.
         mask: Its lesions on its grid, each a number or all 1; None segments the scan.
         series: Number or UID of the DICOM series; None takes the one that is named as SWI.
+        phase: Phase image on its grid, for a model that reads phase; without it that of a DICOM
+            scan's study is taken.
     """
 
     scan: Path
     mask: Path | None = None
     series: str | None = None
+    phase: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check each field.
+
+        Raises:
+            InputError: If one is of another kind, or the lesions are given and a phase too.
+        """
+        super().__post_init__()
+        if self.mask is not None and self.phase is not None:
+            raise InputError(
+                f"expected a phase of a scan that is segmented, got {self.phase.name} beside the "
+                f"lesions in {self.mask.name}"
+            )
 
 
 @dataclass(frozen=True)
@@ -196,8 +214,11 @@ def _given(mask: Path, scan: Scan, brain: Mask3D, *, wanted: bool) -> _Found:
 
 def _segmented(visit: VisitFiles, out: Path, how: _Making) -> _Found:
     """Return what the model finds, or has found before."""
-    options = FileOptions(overwrite=how.overwrite, series=visit.series)
-    files = segment_file(visit.scan, out, how.segment, options=options).files
+    cascade = load_cascade(how.segment.model or default_model(), how.segment.device)
+    phase = visit.phase if cascade.settings.reads_phase else None
+    doubts = [] if phase == visit.phase else [f"phase is not used: {cascade.name} reads none"]
+    options = FileOptions(overwrite=how.overwrite, phase=phase, series=visit.series)
+    files = segment_file(visit.scan, out, how.segment, options=options, cascade=cascade).files
     lesions = read_lesions(files.table)
     candidates = read_lesions(files.folder / f"{files.stem}_desc-candidates_dseg.tsv")
     record = read_summary(files) or {}
@@ -212,5 +233,5 @@ def _segmented(visit: VisitFiles, out: Path, how: _Making) -> _Found:
         lesions,
         below,
         {"Source": source, "Segmentation": record},
-        read_warnings(files),
+        (*doubts, *read_warnings(files)),
     )

@@ -8,7 +8,7 @@ from mmocnet.compare.match import Change, State, count_new, list_changes
 from mmocnet.compare.protocol import protocol_warnings
 from mmocnet.compare.visit import CompareSettings, Visit
 from mmocnet.errors import InputError
-from mmocnet.io.burden import aria_h_grade, aria_h_text, burden_class
+from mmocnet.io.burden import LEAST_BRAIN_ML, aria_h_grade, aria_h_text, burden_class
 from mmocnet.lesion import Certainty
 from mmocnet.locate.rigid import SURE_CORRELATION, SURE_DETAIL, RigidAlignment, align
 from mmocnet.types import FloatArray
@@ -72,8 +72,15 @@ class Comparison:
         return count_new(self.changes)[Certainty.DEFINITE]
 
     @property
+    def is_fragment(self) -> bool:
+        """Whether both scans show too little of one brain for a class."""
+        return shared_brain(self)[1] < LEAST_BRAIN_ML
+
+    @property
     def new_text(self) -> str:
         """Class and grade, and those by the definite ones alone where they are others."""
+        if self.is_fragment:
+            return f"not known: both scans show {shared_brain(self)[1]:.0f} ml of brain alone"
         return aria_h_text(self.count(State.NEW), self.new_definite)
 
 

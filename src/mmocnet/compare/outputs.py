@@ -179,23 +179,25 @@ def sidecar(comparison: Comparison) -> dict[str, Any]:
     alignment = comparison.alignment
     larger = count_new(comparison.changes)[Certainty.MACROHAEMORRHAGE]
     new = comparison.count(State.NEW)
-    summary = {
+    summary: dict[str, Any] = {
         **{state.name.title().replace("_", ""): comparison.count(state) for state in State},
         "NewMacrohaemorrhages": larger,
         "GrownIntoMacrohaemorrhages": comparison.outgrown,
         "BaselineMicrobleeds": comparison.baseline.count,
         "FollowUpMicrobleeds": comparison.follow_up.count,
         "NewDefinite": comparison.new_definite,
-        "NewClass": comparison.new_class,
-        "Grade": comparison.grade,
+        "NewClass": None if comparison.is_fragment else comparison.new_class,
+        "Grade": None if comparison.is_fragment else comparison.grade,
         "Warnings": list(comparison.warnings),
-        "RadElement": rad_element_follow_up(
+    }
+    if not comparison.is_fragment:
+        # The set is of a whole brain.
+        summary["RadElement"] = rad_element_follow_up(
             comparison.baseline.count,
             new,
             larger + comparison.outgrown,
             comparison.follow_up.acquisition,
-        ),
-    }
+        )
     registration = {
         "FollowUpToBaseline": alignment.matrix.tolist(),
         "Correlation": alignment.correlation,

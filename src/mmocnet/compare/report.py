@@ -9,7 +9,7 @@ from mmocnet.compare.comparison import Comparison, shared_brain, summary_sentenc
 from mmocnet.compare.match import Change, State
 from mmocnet.compare.pictures import ChangePictures, change_pictures
 from mmocnet.compare.visit import Visit
-from mmocnet.io.burden import baseline_burden, class_text
+from mmocnet.io.burden import LEAST_BRAIN_ML, baseline_burden, class_text
 from mmocnet.io.dicom.vendors import SWI
 from mmocnet.io.report import (
     FOUND,
@@ -119,13 +119,15 @@ def _limits(comparison: Comparison) -> str:
 
 def _conclusions(comparison: Comparison) -> list[tuple[str, str]]:
     first, second = comparison.baseline, comparison.follow_up
-    both = part_text(*shared_brain(comparison), both=True)
+    both = "" if comparison.is_fragment else part_text(*shared_brain(comparison), both=True)
     alone = aria_limits(comparison.warnings)
     definite = counted(first.lesions)[Certainty.DEFINITE]
-    burden = class_text(baseline_burden, first.count, definite)
+    burden = f", class {class_text(baseline_burden, first.count, definite)}"
+    if first.covered[1] < LEAST_BRAIN_ML:
+        burden = ""
     return [
         ("New (ARIA-H class, grade)", f"{comparison.new_text}{both}; {alone}"),
-        ("Microbleeds at baseline", f"{first.count}, class {burden}{part_text(*first.covered)}"),
+        ("Microbleeds at baseline", f"{first.count}{burden}{part_text(*first.covered)}"),
         ("Microbleeds at follow-up", f"{second.count}{part_text(*second.covered)}"),
         ("Technique, baseline", technique_line(first)),
         ("Technique, follow-up", technique_line(second)),
