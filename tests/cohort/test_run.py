@@ -1,7 +1,11 @@
 """Jobs are really done by processes of this machine, of a Dask cluster and of SLURM."""
 
+import errno
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -99,6 +103,89 @@ def test_results_of_other_settings_are_kept_unless_they_may_go(dataset, tiny, tm
     assert _rows(out)["sub-01"]["threshold"] == "0.9"
 
 
+@pytest.mark.usefixtures("here")
+def test_results_that_are_gone_or_broken_are_made_again(dataset, tiny, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(_words(dataset, out, tiny))
+    shutil.rmtree(out / "sub-01")
+    (out / "sub-02/anat/sub-02_desc-cmb_dseg.json").unlink()
+    (out / "sub-03/anat/sub-03_desc-cmb_dseg.nii.gz").write_bytes(b"")
+    main(_words(dataset, out, tiny, "--tables-only"))
+    assert _states(out) == ["failed"] * 4
+    main(_words(dataset, out, tiny))
+    assert _states(out) == ALL_BUT_ONE
+
+
+@pytest.mark.usefixtures("here")
+def test_a_label_file_that_is_none_costs_no_table(dataset, tiny, tmp_path):
+    out = tmp_path / "out"
+    main(_words(dataset, out, tiny))
+    (out / "sub-01/anat/sub-01_desc-cmb_dseg.nii.gz").write_bytes(b"x")
+    main(_words(dataset, out, tiny, "--tables-only"))
+    assert _states(out) == ["failed", "done", "done", "failed"]
+
+
+@pytest.mark.usefixtures("here")
+def test_rows_of_one_scan_have_a_state_each_and_move_with_their_participant(
+    dataset, tiny, tmp_path, capsys
+):
+    scan = "dataset/sub-01/anat/sub-01_swi.nii.gz"
+    table = tmp_path / "scans.tsv"
+    table.write_text(f"scan\tparticipant_id\tmask\n{scan}\tA\tn/a\n{scan}\tB\tnone.nii\n")
+    out = tmp_path / "out"
+    assert main(_words(table, out, tiny)) == 2
+    assert _states(out) == ["done", "failed"]
+    assert "none.nii" in _rows(out)["B"]["reason"]
+    table.write_text(f"scan\tparticipant_id\n{scan}\tA1\n")
+    assert main(_words(table, out, tiny)) == 0
+    assert (out / "A1/sub-01/anat/sub-01_desc-cmb_dseg.tsv").is_file()
+
+
+@pytest.mark.usefixtures("here")
+def test_overwriting_goes_on_where_it_stopped(dataset, tiny, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(_words(dataset, out, tiny))
+    words = _words(dataset, out, tiny, "--threshold", "0.9", "--overwrite")
+    main([*words, "--share", "1/2"])
+    capsys.readouterr()
+    main(words)
+    said = capsys.readouterr().err
+    assert "sub-02" in said
+    assert "sub-01" not in said
+    assert [_rows(out)[f"sub-0{n}"]["threshold"] for n in (1, 2, 3)] == ["0.9"] * 3
+
+
+def test_a_full_disk_ends_the_run(dataset, tiny, tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise InputError("cannot write to 'anat'") from error
+
+    monkeypatch.setattr("mmocnet.cohort.job.segment_file", full)
+    begun = []
+    monkeypatch.setattr(
+        "mmocnet.commands.cohort.run_local",
+        lambda jobs, *_: (begun.append(job) or run_job(job) for job in jobs),
+    )
+    assert main(_words(dataset, tmp_path / "out", tiny)) == 2
+    assert "the disk is full" in capsys.readouterr().err
+    assert len(begun) == 1
+
+
+def test_a_script_without_a_main_guard_is_told_at_once(dataset, tiny, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from mmocnet import CohortSettings, SegmentSettings, segment_cohort\n"
+        f"segment_cohort({str(dataset)!r}, {str(tmp_path / 'out')!r}, "
+        f"SegmentSettings(model={tiny!r}), run=CohortSettings(workers=1))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the processes that segment could not start: a script calls" in done.stderr
+    assert not list((tmp_path / "out").rglob("scan-*.json"))
+
+
 def _jobs(dataset: Path, out: Path, model: str) -> list[Job]:
     settings = SegmentSettings(model=model, location=False)
     scans = find_scans(dataset, out).scans
@@ -141,7 +228,7 @@ def test_a_scan_that_kills_its_process_twice_has_failed(dataset, tiny, tmp_path)
     killer.end = True
     assert outcome.state == "failed"
     assert outcome.reason == f"sub-01_swi.nii.gz: {KILLED}"
-    assert read_outcome(tmp_path / "out", outcome.key)[0].state == "failed"
+    assert read_outcome(tmp_path / "out", jobs[0].scan)[0].state == "failed"
 
 
 def test_processes_end_where_nobody_waits_for_them_any_more(dataset, tiny, tmp_path):
@@ -270,6 +357,15 @@ def test_a_slurm_array_segments_all_scans(dataset, tiny, tmp_path, slurm, capsys
     assert "1 of 4 scans could not be segmented" in said.err
     assert _states(out) == ALL_BUT_ONE
     assert len(list((out / "logs").glob("slurm-*-*.txt"))) == 2
+    # A job whose tasks cannot work has not done it.
+    bad = tmp_path / "bad" / "mmocnet"
+    bad.mkdir(parents=True)
+    (bad / "__init__.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(bad.parent))
+    assert main([*words[:2], "-o", str(tmp_path / "other"), *words[4:-1]]) == 2
+    said = capsys.readouterr().err
+    assert "4 of 4 scans were not segmented: run again" in said
+    assert str(tmp_path / "other" / "logs") in said
     # SLURM's own refusal is told.
     assert main([*words[:-1], "--sbatch=--partition=nowhere"]) == 2
     assert "SLURM did not take the job: " in capsys.readouterr().err

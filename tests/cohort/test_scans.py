@@ -51,7 +51,31 @@ def test_of_several_echoes_the_usual_one_is_taken(tmp_path, write_head):
 
 def test_echoes_of_unknown_time_are_all_taken(tmp_path):
     _touch(tmp_path / "sub-01/anat", *(f"sub-01_echo-{n}_T2starw.nii.gz" for n in (1, 2)))
-    assert len(find_scans(tmp_path, OUT).scans) == 2
+    found = find_scans(tmp_path, OUT)
+    assert len(found.scans) == 2
+    assert found.left_out == (
+        "all echoes of 1 acquisition are taken, as their times are not stated",
+    )
+
+
+def test_visits_without_a_scan_are_named(tmp_path):
+    _touch(
+        tmp_path,
+        "sub-01/ses-a/anat/sub-01_ses-a_swi.nii.gz",
+        "sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz",
+        "sub-02/swi/sub-02_swi.nii.gz",
+        "sub-03/anat/sub-03_SWI.nii.gz",
+    )
+    found = find_scans(tmp_path, OUT)
+    assert len(found.scans) == 1
+    assert found.left_out == (
+        "left out 3 visits without SWI or T2*-weighted images: sub-01/ses-b, sub-02, sub-03",
+    )
+
+
+def test_subjects_without_anat_folders_are_any_folder(tmp_path):
+    _touch(tmp_path, "sub-01/swi.nii.gz", "sub-02/swi.nii.gz")
+    assert _keys(find_scans(tmp_path, OUT)) == ["sub-01/swi.nii.gz", "sub-02/swi.nii.gz"]
 
 
 def test_runs_are_scans_of_their_own(tmp_path):
@@ -76,9 +100,30 @@ def test_any_folder_gives_its_volumes_at_any_depth(tmp_path):
     os.mkfifo(tmp_path / "site1" / "pipe")
     found = find_scans(tmp_path, tmp_path / "found")
     assert _keys(found) == ["scan.nii.gz", "site1/a/swi.nii.gz", "site1/b/swi.nii"]
-    assert found.left_out == ("left out 3 images: by name no SWI, or beside one",)
+    assert found.left_out == ("left out 3 images: by name no SWI, or beside one, or beside DICOM",)
     tables = [scan.files.table.relative_to(tmp_path / "found").as_posix() for scan in found.scans]
     assert tables[1:] == [f"site1/{name}/swi_desc-cmb_dseg.tsv" for name in "ab"]
+
+
+def test_links_are_followed_and_a_link_to_nothing_is_a_scan_that_will_fail(tmp_path):
+    _touch(tmp_path, "elsewhere/p3/swi.nii.gz", "set/p1/swi.nii.gz")
+    (tmp_path / "set" / "p3").symlink_to(tmp_path / "elsewhere" / "p3")
+    (tmp_path / "set" / "round").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "p4").mkdir()
+    (tmp_path / "set" / "p4" / "swi.nii.gz").symlink_to("annexed")
+    assert _keys(find_scans(tmp_path / "set", OUT)) == [f"p{n}/swi.nii.gz" for n in (1, 3, 4)]
+
+
+def test_bids_names_in_any_folder_make_one_derivative_of_each_dataset(tmp_path):
+    _touch(tmp_path, *(f"site-{x}/sub-01/anat/sub-01_swi.nii.gz" for x in "ab"))
+    tables = [scan.files.table for scan in find_scans(tmp_path, OUT).scans]
+    assert tables == [OUT / f"site-{x}/sub-01/anat/sub-01_desc-cmb_dseg.tsv" for x in "ab"]
+
+
+def test_results_in_a_dataset_are_no_scans_of_it(tmp_path):
+    _touch(tmp_path, "p1/swi.nii.gz", "found/cohort_scans.tsv", "found/p1/x_dicom/seg.nii.gz")
+    _touch(tmp_path, "found/p1/swi.nii.gz")
+    assert _keys(find_scans(tmp_path, tmp_path / "found-again")) == ["p1/swi.nii.gz"]
 
 
 @pytest.fixture
@@ -100,6 +145,14 @@ def test_every_dicom_study_is_a_scan(tmp_path, write_study):
     assert found.scans[1].files.table == OUT / "site" / "p2" / "visit_desc-cmb_dseg.tsv"
 
 
+def test_a_volume_beside_dicom_is_no_scan(tmp_path, write_study):
+    write_study("p1", "A")
+    _touch(tmp_path / "p1" / "t1", "t1_mprage.nii.gz")
+    found = find_scans(tmp_path, OUT)
+    assert _keys(found) == ["p1"]
+    assert found.left_out == ("left out 1 image: by name no SWI, or beside one, or beside DICOM",)
+
+
 def test_studies_in_one_folder_are_refused(tmp_path, write_study):
     write_study("all/p1", "A")
     write_study("all/p1/inner", "B")
@@ -119,6 +172,20 @@ def test_a_table_says_where_scans_are_and_of_whom(tmp_path):
     assert second.options.phase_must_fit
     assert [one.out for one in found.scans] == [OUT / "P1", OUT / "P2" / "base"]
     assert found.left_out == ("columns of scans.csv that are not used: age",)
+
+
+def test_scans_of_one_name_are_told_apart_by_participant(tmp_path):
+    rows = [f"site-{x}/sub-01/anat/sub-01_swi.nii.gz\t{x.upper()}01\n" for x in "ab"]
+    (tmp_path / "scans.tsv").write_text("scan\tparticipant_id\n" + "".join(rows))
+    assert [one.out for one in find_scans(tmp_path / "scans.tsv", OUT).scans] == [
+        OUT / "A01",
+        OUT / "B01",
+    ]
+
+
+def test_empty_rows_of_a_spreadsheet_are_none(tmp_path):
+    (tmp_path / "scans.csv").write_text("\ufeffscan;mask\r\nx.nii;\r\n;\r\n;\r\n")
+    assert _keys(find_scans(tmp_path / "scans.csv", OUT)) == ["x.nii"]
 
 
 def test_a_table_without_participants_keeps_the_folders(tmp_path):

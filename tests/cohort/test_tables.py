@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,9 @@ def test_a_row_counts_microbleeds_by_certainty_and_place():
     assert (row["volume_mm3"], row["largest_mm"], row["siderosis_candidates"]) == (30.0, 5.5, 1)
     assert (row["voxel_mm"], row["echo_ms"], row["field_t"]) == ("0.5 x 0.5 x 2", 20.0, 3.0)
     assert row["warnings"] == "one doubt | two"
+    odd = CohortScan("a  b\n.nii", Path("/data/t\tb/a  b\n.nii"), OUT / "t\tb")
+    odd_row = scan_row(replace(_done("x"), scan=odd), OUT)
+    assert (odd_row["scan"], odd_row["report"]) == ("a  b .nii", "t b/a  b _report.html")
     assert row["report"] == "a_report.html"
 
 
@@ -147,9 +151,24 @@ def test_what_failed_or_is_doubtful_is_to_be_looked_at_first():
     assert [(one.scan.participant, why.split(",")[0]) for one, why in found] == [
         ("bad", "no image"),
         ("small", "shows 500 ml of brain"),
-        ("warned", "doubt"),
         ("many", "12 microbleeds"),
+        ("warned", "doubt"),
     ]
+
+
+def test_a_scan_is_told_with_all_its_reasons_and_a_warning_of_many_once():
+    told = "pixels of {} mm in {}.nii.gz"
+    many = [_lesion(number) for number in range(1, 41)]
+    results = [
+        _done(f"s{n}", *(many if n == 7 else ()), warnings=(told.format(1.2 + n / 100, f"s{n}"),))
+        for n in range(12)
+    ]
+    first, second = to_look_at([*results, _done("own", warnings=("alone",))])[:2]
+    assert first[0].scan.participant == "s7"
+    assert first[1] == "40 microbleeds, among the most of all scans"
+    assert second == (None, "12 scans of 13: pixels of # mm in the scan")
+    both = _done("both", *many, warnings=("alone",))
+    assert to_look_at([both]) == [(both, "40 microbleeds, among the most of all scans | alone")]
 
 
 def test_results_of_several_settings_are_told():
@@ -179,6 +198,8 @@ def test_the_summary_counts_people_and_what_is_not_done():
     }  # fmt: skip
     assert lead(results) == "2 microbleeds in 2 scans: 1.00 a scan on average, median 1, at most 2."
     assert lead([_failed("c", "x")]) == "No scan was segmented."
+    halves = lead([_done("a", _lesion(1)), _done("b")])
+    assert halves == "1 microbleed in 2 scans: 0.50 a scan on average, median 0.5, at most 1."
 
 
 def test_the_page_links_reports_and_lets_no_name_be_code():

@@ -56,7 +56,7 @@ class Cohort:
     engine: EngineName = "torch"
     """What runs them, see `mmocnet segment`."""
     overwrite: bool = False
-    """Make results again that are there already."""
+    """Replace results of other files, settings or versions; the others are not made again."""
 
     workers: int | None = None
     """Processes on this machine; none takes as many as there are cores and memory for."""
@@ -68,7 +68,7 @@ class Cohort:
     slurm: int | None = None
     """Tasks of a SLURM job array that segments; waits for its end."""
     sbatch: str = ""
-    """Options of sbatch, such as "--partition=long --cpus-per-task=4 --mem=6G"."""
+    """Options of sbatch, after a "=": --sbatch="--partition=long --cpus-per-task=4 --mem=6G"."""
     share: str | None = None
     """K/N: only every N-th scan, from the K-th on, and no tables: one task of another batch
     system's array of N."""
@@ -94,7 +94,7 @@ class Cohort:
             _check_failed([one.key for one in outcomes if one.state == "failed"], len(outcomes))
             return
         done = tell_cohort(cohort, self.dataset, self.out)
-        _say(done)
+        _say(done, may_wait=self.tables_only)
 
     def _checked(self) -> "tuple[CohortSettings, SegmentSettings]":
         """Return the settings; refuse options that would be ignored."""
@@ -197,8 +197,9 @@ def _line(outcome: "Outcome") -> str:
     return f"{outcome.key}: {outcome.microbleeds} {noun}, {outcome.seconds:.0f} s"
 
 
-def _say(done: "SegmentedCohort") -> None:
+def _say(done: "SegmentedCohort", *, may_wait: bool) -> None:
     from mmocnet.cohort.digest import lead
+    from mmocnet.cohort.record import LOGS
     from mmocnet.cohort.rows import mixed_settings
 
     for text in mixed_settings(done.results):
@@ -207,10 +208,15 @@ def _say(done: "SegmentedCohort") -> None:
     print(f"  scans: {done.files.scans}\n  lesions: {done.files.lesions}")
     print(f"  report: {done.files.report}\n  Research use only - not a medical device.")
     waiting = sum(one.state == "waiting" for one in done.results)
-    if waiting:
+    if waiting and may_wait:
         print(f"  {waiting} of {len(done.results)} scans wait: run again to segment them")
     failed = [f"{one.scan.key}: {one.reason}" for one in done.results if one.state == "failed"]
     _check_failed(failed, len(done.results))
+    if waiting and not may_wait:
+        raise MmocnetError(
+            f"{waiting} of {len(done.results)} scans were not segmented: run again; what tasks "
+            f"printed is in {done.files.out / LOGS}"
+        )
 
 
 def _check_failed(failed: list[str], total: int) -> None:

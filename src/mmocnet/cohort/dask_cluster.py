@@ -1,11 +1,15 @@
 """Run a cohort's jobs on a Dask cluster that is there already."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from uuid import uuid4
 
 from mmocnet import __version__
 from mmocnet.cohort.job import Job, lost, run_job
 from mmocnet.cohort.record import Outcome
-from mmocnet.errors import DependencyError, InputError
+from mmocnet.errors import DependencyError, InputError, MmocnetError
 
 CONNECT_S = 20
 """After which nobody answers."""
@@ -25,6 +29,7 @@ def run_on_dask(jobs: Sequence[Job], address: str) -> Iterator[Outcome]:
     Raises:
         DependencyError: If `distributed` is not installed.
         InputError: If nobody answers there, there is no worker, or one that has not this version.
+        MmocnetError: If the scheduler is lost.
     """
     try:
         import distributed
@@ -39,7 +44,9 @@ def run_on_dask(jobs: Sequence[Job], address: str) -> Iterator[Outcome]:
     with client:
         _check_workers(client.run(_version), address)
         futures = {
-            client.submit(run_job, job, key=f"mmocnet-{job.stamp}", pure=False): job for job in jobs
+            # A key of its own: others may have the same scan done on the same cluster.
+            client.submit(run_job, job, key=f"mmocnet-{uuid4().hex}"): job
+            for job in jobs
         }
         try:
             for future in distributed.as_completed(list(futures), loop=client.loop):
@@ -51,8 +58,12 @@ def run_on_dask(jobs: Sequence[Job], address: str) -> Iterator[Outcome]:
                 else:
                     raise failure
                 future.release()
+        except (asyncio.CancelledError, CancelledError, OSError) as error:
+            raise MmocnetError(f"the Dask scheduler at {address!r} was lost: run again") from error
         finally:
-            client.cancel(list(futures))
+            # The scheduler may be gone.
+            with suppress(Exception):
+                client.cancel(list(futures))
 
 
 def _version() -> str:

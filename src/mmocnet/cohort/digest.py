@@ -1,6 +1,7 @@
 """What a cohort's report says, before it becomes a page."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from statistics import median
 from mmocnet.cohort.rows import ScanResult
 from mmocnet.cohort.tables import voxel_text
 from mmocnet.io.burden import LEAST_BRAIN_ML, burden_class
+from mmocnet.io.dicom.series import counted
 from mmocnet.io.report import number_text
 
 CLASSES = ("none", "1-4", "5-9", "10 or more")
 PATTERNS = ("strictly lobar", "strictly deep", "mixed", "none", "unknown")
 MOST_SHOWN = 10
-"""Scans with the most microbleeds that are to be looked at first."""
+"""Scans with the most microbleeds that are to be looked at first; a warning of more scans is told
+once."""
 FAR_OFF = 3.5
 """Robust z-score of a brain volume beyond which its mask is to be looked at: Iglewicz and Hoaglin
 1993."""
@@ -106,31 +109,54 @@ def protocol_text(one: ScanResult) -> str:
     return ", ".join(str(part) for part in parts if part) or "not stated"
 
 
-def to_look_at(results: Sequence[ScanResult]) -> list[tuple[ScanResult, str]]:
-    """Return the scans to be looked at before anything is computed of the table, and why."""
+def to_look_at(results: Sequence[ScanResult]) -> list[tuple[ScanResult | None, str]]:
+    """Return the scans to be looked at before anything is computed of the table, and why.
+
+    What failed comes first, then brains of an unlikely size, the most microbleeds, and warnings.
+
+    Returns:
+        A scan and its reasons; None with a warning that many share, and with how many.
+    """
     middle, spread = _brain_scale(results)
-    found = [(one, one.reason) for one in results if one.state == "failed"]
-    for one in results:
-        if not one.is_done:
-            continue
-        reasons = list(one.warnings)
+    done = [one for one in results if one.is_done]
+    common = _common_warnings(done)
+    most = sorted(done, key=lambda one: -len(one.microbleeds))[:MOST_SHOWN]
+    found: list[tuple[int, ScanResult | None, str]] = [
+        (0, one, one.reason) for one in results if one.state == "failed"
+    ]
+    for one in done:
+        reasons = {}
         if spread > 0 and abs(one.brain_ml - middle) > FAR_OFF * spread:
-            reasons.append(
+            reasons[1] = (
                 f"shows {one.brain_ml:.0f} ml of brain, where the median is {middle:.0f}: "
                 "is its mask right?"
             )
+        if one in most and burden_class(len(one.microbleeds)) == CLASSES[-1]:
+            reasons[2] = f"{len(one.microbleeds)} microbleeds, among the most of all scans"
+        own = [text for text in one.warnings if _kind_of(text, one) not in common]
+        if own:
+            reasons[4] = " | ".join(own)
         if reasons:
-            found.append((one, " | ".join(reasons)))
-    most = sorted(
-        (one for one in results if one.microbleeds), key=lambda one: -len(one.microbleeds)
-    )[:MOST_SHOWN]
-    named = {one.scan.key for one, _ in found}
-    more = [
-        (one, f"{len(one.microbleeds)} microbleeds, among the most of all scans")
-        for one in most
-        if one.scan.key not in named and burden_class(len(one.microbleeds)) == CLASSES[-1]
+            found.append((min(reasons), one, " | ".join(reasons.values())))
+    found += [
+        (3, None, f"{counted(number, 'scan')} of {len(done)}: {text}")
+        for text, number in common.items()
     ]
-    return found + more
+    return [(one, why) for _, one, why in sorted(found, key=lambda row: row[0])]
+
+
+def _common_warnings(done: Sequence[ScanResult]) -> dict[str, int]:
+    """Return the warnings that many scans share, without what tells them apart, and how many."""
+    kinds = Counter(kind for one in done for kind in {_kind_of(text, one) for text in one.warnings})
+    return {kind: number for kind, number in kinds.most_common() if number > MOST_SHOWN}
+
+
+def _kind_of(warning: str, one: ScanResult) -> str:
+    """Return a warning without the scan's name and numbers."""
+    phase = one.scan.options.phase
+    for name in (one.scan.path.name, "" if phase is None else phase.name):
+        warning = warning.replace(name, "the scan") if name else warning
+    return re.sub(r"[0-9][0-9.,]*(?=[^0-9a-zA-Z]|$)", "#", warning)
 
 
 def _brain_scale(results: Sequence[ScanResult]) -> tuple[float, float]:
@@ -157,7 +183,8 @@ def cards(results: Sequence[ScanResult]) -> list[tuple[str, str, str]]:
         ("possible", str(total - sure), "possible microbleeds"),
     ]
     if people:
-        found.insert(1, ("total", str(len(people)), "participants"))
+        noun = "participant" if len(people) == 1 else "participants"
+        found.insert(1, ("total", str(len(people)), noun))
     for state, name in (("failed", "failed"), ("waiting", "waiting")):
         number = sum(one.state == state for one in results)
         if number:
@@ -172,7 +199,7 @@ def lead(results: Sequence[ScanResult]) -> str:
         return "No scan was segmented."
     counts = [len(one.microbleeds) for one in done]
     return (
-        f"{sum(counts)} microbleeds in {len(done)} {'scan' if len(done) == 1 else 'scans'}: "
-        f"{number_text(sum(counts) / len(done), 2)} a scan on average, median "
-        f"{number_text(median(counts), 0)}, at most {max(counts)}."
+        f"{counted(sum(counts), 'microbleed')} in {counted(len(done), 'scan')}: "
+        f"{number_text(sum(counts) / len(done), 2)} a scan on average, median {median(counts):g}, "
+        f"at most {max(counts)}."
     )

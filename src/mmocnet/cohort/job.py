@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from mmocnet import __version__
 from mmocnet.cohort.record import Outcome, read_outcome, write_outcome
 from mmocnet.cohort.scans import CohortScan
 from mmocnet.config import SegmentSettings
-from mmocnet.errors import InputError, reason_of
+from mmocnet.errors import FULL_DISK, InputError, reason_of
 from mmocnet.io.burden import microbleeds
 from mmocnet.io.dataset import nifti_ending
 from mmocnet.locate.register import has_simpleitk
@@ -21,6 +22,9 @@ from mmocnet.nets.card import default_model
 from mmocnet.nets.checkpoint import Cascade, load_cascade
 from mmocnet.predict.outputs import all_there
 from mmocnet.predict.pipeline import segment_file
+
+SERIES = "a table of scans, by its column series"
+"""What chooses among the series of a study here."""
 
 # A process has one torch; what has several threads (Dask) takes turns.
 _TURN = threading.Lock()
@@ -68,6 +72,7 @@ def stamp_of(scan: CohortScan, settings: SegmentSettings) -> str:
         cascade_of(settings).sha256,
         asdict(settings),
         asdict(replace(given, overwrite=False)),
+        str(scan.files.summary),
         has_simpleitk(),
         [[str(path), _looks(path)] for path in paths],
     ]
@@ -91,7 +96,7 @@ def _looks(path: Path) -> list[tuple[str, int, int]]:
 
 def is_current(job: Job) -> bool:
     """Return whether a job's results are there, made of the same files by the same settings."""
-    outcome, stamp = read_outcome(job.out, job.scan.key)
+    outcome, stamp = read_outcome(job.out, job.scan)
     try:
         return outcome.state == "done" and stamp == job.stamp and all_there(job.scan.files)
     except InputError:
@@ -104,10 +109,11 @@ def run_job(job: Job) -> Outcome:
     with _TURN:
         try:
             outcome = _segmented(job, begun)
+            write_outcome(job.out, job.scan, outcome, job.stamp)
+            return outcome
         except Exception as error:  # one scan's failure is reported, the others go on
-            outcome = Outcome(job.scan.key, "failed", reason_of(job.scan.path.name, error))
-    write_outcome(job.out, outcome, job.stamp)
-    return outcome
+            reason = reason_of(job.scan.path.name, error)
+            return _failed(job, reason.replace("--series", SERIES), _is_disk_full(error))
 
 
 def _segmented(job: Job, begun: float) -> Outcome:
@@ -121,8 +127,23 @@ def _segmented(job: Job, begun: float) -> Outcome:
     return Outcome(job.scan.key, "done", "", time.perf_counter() - begun, count)
 
 
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error comes of a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            return True
+        error = error.__cause__
+    return False
+
+
 def lost(job: Job, why: str) -> Outcome:
     """Keep and return that a job's process ended before the job did."""
-    outcome = Outcome(job.scan.key, "failed", f"{job.scan.path.name}: {why}")
-    write_outcome(job.out, outcome, job.stamp)
+    return _failed(job, f"{job.scan.path.name}: {why}")
+
+
+def _failed(job: Job, reason: str, is_disk_full: bool = False) -> Outcome:
+    outcome = Outcome(job.scan.key, "failed", reason, is_disk_full=is_disk_full)
+    # On a full disk not even that; it is told all the same.
+    with suppress(OSError, InputError):
+        write_outcome(job.out, job.scan, outcome, job.stamp)
     return outcome

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmocnet.cohort.job import Job, lost, run_job
 from mmocnet.cohort.record import Outcome
+from mmocnet.errors import MmocnetError
 from mmocnet.io.children import start_child, threads_each
 
 WORKER_BYTES = 3_200_000_000
@@ -18,6 +19,13 @@ CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 """Where Linux says what limits this process."""
 
 KILLED = "its process was ended, perhaps for lack of memory"
+
+
+READY = "ready"
+NOT_BEGUN = (
+    "the processes that segment could not start: a script calls segment_cohort below "
+    '`if __name__ == "__main__":`, and is a file'
+)
 
 
 class _Worker:
@@ -33,19 +41,34 @@ class _Worker:
             self.process.start()
         theirs.close()
         self.job: Job | None = None
+        self.has_begun = self.has_ended = False
 
     def give(self, job: Job) -> None:
         self.job = job
         self.line.send(job)
 
-    def take(self) -> tuple[Job, Outcome | None]:
-        """Return the job that it had and what became of it, None where the process ended."""
-        job, self.job = self.job, None
-        assert job is not None  # it has one when it is waited for
+    def take(self) -> tuple[Job, Outcome | None] | None:
+        """Return its job and what became of it, None where the process ended; nothing if it began.
+
+        Raises:
+            MmocnetError: If it could not begin.
+        """
+        assert self.job is not None  # it has one when it is waited for
+        job, outcome = self.job, None
         try:
-            return job, self.line.recv()
+            said = self.line.recv()
+            if said == READY:
+                self.has_begun = True
+                return None
+            outcome = said
         except (EOFError, OSError):
-            return job, None
+            self.has_ended = True
+            self.process.join()
+            # What ends by itself before it begins ends so each time.
+            if not self.has_begun and (self.process.exitcode or 0) >= 0:
+                raise MmocnetError(NOT_BEGUN) from None
+        self.job = None
+        return job, outcome
 
     def end(self) -> None:
         self.process.terminate()
@@ -55,6 +78,7 @@ class _Worker:
 
 def _serve(line: Connection, threads: int, parent: int) -> None:
     start_child(threads, parent)
+    line.send(READY)
     while True:
         try:
             job = line.recv()
@@ -72,6 +96,9 @@ def run_local(jobs: Sequence[Job], workers: int, threads: int) -> Iterator[Outco
         jobs: In the order in which they are begun.
         workers: Processes.
         threads: Of each.
+
+    Raises:
+        MmocnetError: If processes cannot start.
     """
     killed: list[Job] = []
     for job, outcome in _run(jobs, workers, threads):
@@ -90,19 +117,22 @@ def _run(jobs: Sequence[Job], workers: int, threads: int) -> Iterator[tuple[Job,
             for one in team:
                 if one.job is None and waiting:
                     one.give(waiting.popleft())
-            busy = {one.line: one for one in team if one.job is not None}
+            busy = [one for one in team if one.job is not None]
             if not busy:
                 return
-            for line in wait(list(busy)):
-                one = busy[line]  # type: ignore[index]
-                job, outcome = one.take()
-                if outcome is None:
-                    one.end()
-                    team[team.index(one)] = _Worker(threads)
-                yield job, outcome
+            yield from filter(None, map(_Worker.take, _speaking(busy)))
+            for dead in [one for one in team if one.has_ended]:
+                dead.end()
+                team[team.index(dead)] = _Worker(threads)
     finally:
         for one in team:
             one.end()
+
+
+def _speaking(busy: Sequence[_Worker]) -> list[_Worker]:
+    """Wait, and return those who have said something or ended."""
+    lines = wait([one.line for one in busy])
+    return [one for one in busy if one.line in lines]
 
 
 def machine_share(

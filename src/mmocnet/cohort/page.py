@@ -199,8 +199,10 @@ def _row(one: ScanResult, files: CohortFiles) -> tuple[str, ...]:
     )
 
 
-def _linked(one: ScanResult, files: CohortFiles) -> str:
+def _linked(one: ScanResult | None, files: CohortFiles) -> str:
     """Return a scan's key, linked to its report."""
+    if one is None:
+        return "many"
     name = escape(one.scan.key)
     if not one.is_done:
         return name

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+from nibabel.filebasedimages import ImageFileError
 
 from mmocnet.cohort.record import State, read_outcome
 from mmocnet.cohort.scans import CohortScan
@@ -94,7 +95,7 @@ def read_results(scans: Iterable[CohortScan], out: Path) -> list[ScanResult]:
 
 
 def _result(scan: CohortScan, out: Path) -> ScanResult:
-    outcome, _ = read_outcome(out, scan.key)
+    outcome, _ = read_outcome(out, scan)
     if outcome.state == "failed":
         return ScanResult(scan, "failed", outcome.reason)
     files = scan.files
@@ -114,6 +115,8 @@ def _result(scan: CohortScan, out: Path) -> ScanResult:
         )
     except InputError as error:
         return ScanResult(scan, "failed", str(error))
+    except (ImageFileError, OSError, EOFError, ValueError):
+        return ScanResult(scan, "failed", NO_RESULTS)
 
 
 def _voxel_mm(labels: Path) -> tuple[float, float, float]:

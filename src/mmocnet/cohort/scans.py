@@ -20,6 +20,11 @@ TABLES = (".tsv", ".csv")
 COLUMNS = ("scan", "participant_id", "session_id", "phase", "mask", "series", "spacing_mm")
 """Of a table of scans; only the first must be there."""
 
+RESULTS = "cohort_scans.tsv"
+"""In a folder of results of this command."""
+NAMED = 5
+"""Names that a sentence lists."""
+
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 """A participant or a session; it names a folder."""
 _NO_SCAN = re.compile(r"mask|dseg|probseg|(^|[-_.])(roi|seg|labels?)([-_.]|$)", re.IGNORECASE)
@@ -83,12 +88,16 @@ def find_scans(dataset: Path, out: Path, *, phase: bool = True) -> Cohort:
         raise InputError(
             f"expected a folder or a table of scans, got {dataset.name!r}, which is none"
         )
-    elif any(path.is_dir() for path in dataset.glob("sub-*")):
+    elif _is_bids(dataset):
         found = _of_bids(dataset, out, phase=phase)
     else:
         found = _of_folder(dataset, out)
     _check_apart(found.scans)
     return found
+
+
+def _is_bids(dataset: Path) -> bool:
+    return any(any(dataset.glob(f"sub-*/{place}")) for place in ("anat", "ses-*/anat"))
 
 
 def _check_apart(scans: Sequence[CohortScan]) -> None:
@@ -114,79 +123,129 @@ def _of_bids(dataset: Path, out: Path, *, phase: bool) -> Cohort:
         )
         for one in read_dataset(dataset)
     ]
-    taken = _one_echo_each(scans)
-    more = len(scans) - len(taken)
-    return Cohort(
-        tuple(taken), (f"left out {counted(more, 'image')} of other echoes",) if more else ()
-    )
+    taken, told = _one_echo_each(scans)
+    have = {(scan.participant, scan.session) for scan in scans}
+    visits = [
+        (subject.name, session)
+        for subject in sorted(dataset.glob("sub-*"))
+        for session in sorted(one.name for one in subject.glob("ses-*")) or ["n/a"]
+    ]
+    empty = ["/".join(visit).removesuffix("/n/a") for visit in visits if visit not in have]
+    return Cohort(tuple(taken), (*told, *_named(empty, "visit without SWI or T2*-weighted images")))
 
 
-def _one_echo_each(scans: Sequence[CohortScan]) -> list[CohortScan]:
-    """Return of each acquisition's echoes the one nearest to the usual, where all are known."""
+def _named(places: Sequence[str], what: str) -> tuple[str, ...]:
+    """Return a sentence on what is left out, with the first names; none of nothing."""
+    if not places:
+        return ()
+    rest = ", ..." if len(places) > NAMED else ""
+    noun, _, more = what.partition(" ")
+    names = ", ".join(places[:NAMED])
+    return (f"left out {counted(len(places), noun)} {more}: {names}{rest}",)
+
+
+def _one_echo_each(scans: Sequence[CohortScan]) -> tuple[list[CohortScan], tuple[str, ...]]:
+    """Return of each acquisition's echoes the one nearest to the usual, and what is told of them.
+
+    Where the times of all echoes are not stated, all are taken.
+    """
     groups: dict[tuple[Path, tuple[tuple[str, str], ...]], list[CohortScan]] = {}
     for scan in scans:
         names = entities(scan.path.name)
         rest = tuple(sorted((key, value) for key, value in names.items() if key != "echo"))
         groups.setdefault((scan.path.parent, rest), []).append(scan)
-    taken = []
+    taken, unknown = [], 0
     for same in groups.values():
         times = [read_acquisition(one.path).get("EchoTime") for one in same]
         known = [1000 * time for time in times if isinstance(time, int | float)]
-        if len(same) == 1 or len(known) < len(same):
-            taken += same
-        else:
+        if len(same) > 1 and len(known) == len(same):
             nearest = min(range(len(same)), key=lambda at: abs(known[at] - USUAL_ECHO_MS))
             taken.append(same[nearest])
-    return taken
+        else:
+            taken += same
+            unknown += len(same) > 1
+    more = len(scans) - len(taken)
+    told = [f"left out {counted(more, 'image')} of other echoes"] if more else []
+    if unknown:
+        told.append(
+            f"all echoes of {counted(unknown, 'acquisition')} are taken, as their times are not "
+            "stated"
+        )
+    return taken, tuple(told)
 
 
 def _of_folder(dataset: Path, out: Path) -> Cohort:
     images: dict[Path, list[Path]] = {}
     studies: dict[str, list[Path]] = {}
     zips: list[Path] = []
-    for folder, files in _walk(dataset, out):
-        found = [path for path in files if nifti_ending(path.name)]
-        if found:
-            images[folder] = found
+    closed: list[str] = []
+    for folder, files in _walk(dataset, out, closed):
+        images[folder] = [path for path in files if nifti_ending(path.name)]
         zips += [path for path in files if path.suffix.lower() == ".zip"]
-        study = None if found else _study_of(files)
+        study = _study_of(files)
         if study is not None:
             studies.setdefault(study, []).append(folder)
-    taken = [path for some in images.values() for path in _scans_among(some)]
+    folders = _study_folders(studies)
+    taken = [
+        path
+        for folder, some in images.items()
+        if not any(one in (folder, *folder.parents) for one in folders)
+        for path in _scans_among(some)
+    ]
     left_out = sum(map(len, images.values())) - len(taken)
-    places = sorted([*taken, *zips, *_study_folders(studies)])
+    places = sorted([*taken, *zips, *folders])
     if not places:
         raise InputError(
             f"found no scan in {dataset.name}: no NIfTI, zip or DICOM image (pictures need a "
             "table of scans, with their spacing_mm)"
         )
     scans = tuple(
-        CohortScan(
-            key=place.relative_to(dataset).as_posix(),
-            path=place,
-            out=out / place.relative_to(dataset).parent,
-        )
+        CohortScan(place.relative_to(dataset).as_posix(), place, out / _below(dataset, place))
         for place in places
     )
-    told = f"left out {counted(left_out, 'image')}: by name no SWI, or beside one"
-    return Cohort(scans, (told,) if left_out else ())
+    told = f"left out {counted(left_out, 'image')}: by name no SWI, or beside one, or beside DICOM"
+    return Cohort(
+        scans,
+        ((told,) if left_out else ()) + _named(closed, "folder that cannot be looked into"),
+    )
 
 
-def _walk(dataset: Path, out: Path) -> Iterable[tuple[Path, list[Path]]]:
-    """Yield each folder with its files; not hidden ones, derivatives and results."""
-    results = out.resolve()
-    for place, folders, names in os.walk(dataset):
+def _below(dataset: Path, place: Path) -> Path:
+    """Return where a scan lies below a dataset, without the folders that its BIDS name gives."""
+    inside = place.relative_to(dataset)
+    raw = output_files(place, Path()).raw
+    if raw is not None and raw.is_relative_to(dataset):
+        return raw.relative_to(dataset)
+    return inside.parent
+
+
+def _walk(dataset: Path, out: Path, closed: list[str]) -> Iterable[tuple[Path, list[Path]]]:
+    """Yield each folder with its files; not hidden ones, derivatives and results.
+
+    Args:
+        dataset: Where to begin; links to folders are followed, each folder once.
+        out: Folder of results.
+        closed: Gets the names of folders that cannot be looked into.
+    """
+    seen = {out.resolve()}
+
+    def tell(error: OSError) -> None:
+        closed.append(Path(error.filename).relative_to(dataset).as_posix())
+
+    for place, folders, names in os.walk(dataset, onerror=tell, followlinks=True):
         folder = Path(place)
+        if folder != dataset and (folder.resolve() in seen or RESULTS in names):
+            folders.clear()
+            continue
+        seen.add(folder.resolve())
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".")
-            and name != "derivatives"
-            and (folder / name).resolve() != results
+            if not name.startswith(".") and name != "derivatives" and not name.endswith("_dicom")
         )
         files = sorted(folder / name for name in names if not name.startswith("."))
-        # Who opens a pipe waits for ever.
-        yield folder, [path for path in files if path.is_file()]
+        # Who opens a pipe waits for ever; of a link to nothing it is to be told.
+        yield folder, [path for path in files if path.is_file() or not path.exists()]
 
 
 def _scans_among(images: Sequence[Path]) -> list[Path]:
@@ -234,7 +293,8 @@ def _study_folders(studies: dict[str, list[Path]]) -> list[Path]:
 def _of_table(table: Path, out: Path) -> Cohort:
     if table.suffix.lower() not in TABLES:
         raise InputError(f"expected a folder, or a table .tsv or .csv, got {table.name}")
-    rows = read_table(table)
+    # Spreadsheets leave empty rows at the end.
+    rows = [row for row in read_table(table) if any(cell.strip() for cell in row.values())]
     if not rows or "scan" not in rows[0]:
         raise InputError(f"expected a column 'scan' and a row for each scan in {table.name}")
     unknown = [name for name in rows[0] if name not in COLUMNS]
@@ -286,8 +346,6 @@ def _absolute(folder: Path, given: str) -> Path:
 
 def _place(scan: CohortScan, common: Path, out: Path) -> Path:
     """Return where a table's scan's results go: by participant and session, else by its folder."""
-    if "sub" in entities(scan.path.name) and output_files(scan.path, out).raw is not None:
-        return out
-    if scan.participant == "n/a":
-        return out / scan.path.parent.relative_to(common)
-    return out / scan.participant / ("" if scan.session == "n/a" else scan.session)
+    if scan.participant != "n/a":
+        return out / scan.participant / ("" if scan.session == "n/a" else scan.session)
+    return out if scan.files.raw is not None else out / scan.path.parent.relative_to(common)

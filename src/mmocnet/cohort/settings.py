@@ -25,7 +25,7 @@ class CohortSettings(Checked):
     share: str | None = None
     """K/N: only every N-th scan, from the K-th on, as a batch system's array of N tasks needs."""
     overwrite: bool = False
-    """Whether results that are there are made again."""
+    """Whether results of other files, settings or versions are replaced."""
 
     def __post_init__(self) -> None:
         """Check each field.

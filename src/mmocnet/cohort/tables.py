@@ -1,12 +1,14 @@
 """The tables of a cohort: a row a scan, and a row a lesion."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmocnet import __version__
 from mmocnet.cohort.rows import ScanResult
+from mmocnet.cohort.scans import RESULTS
 from mmocnet.io.dataset import write_json, write_tsv
 from mmocnet.io.report import NOTICE
 from mmocnet.io.tables import LESION_COLUMNS, lesion_row
@@ -79,7 +81,7 @@ class CohortFiles:
     @property
     def scans(self) -> Path:
         """A row a scan."""
-        return self.out / "cohort_scans.tsv"
+        return self.out / RESULTS
 
     @property
     def lesions(self) -> Path:
@@ -114,8 +116,8 @@ def _who(one: ScanResult) -> dict[str, object]:
 
 
 def _cell(text: str) -> str:
-    """Return a text as a cell: names of files can hold tabs."""
-    return " ".join(text.split())
+    """Return a text as a cell: names of files can hold tabs and line ends."""
+    return re.sub(r"[\x00-\x1f\x7f]", " ", text)
 
 
 def scan_row(one: ScanResult, out: Path) -> dict[str, object]:
@@ -149,7 +151,7 @@ def scan_row(one: ScanResult, out: Path) -> dict[str, object]:
         "model": record.get("Model", {}).get("Name"),
         "threshold": record.get("Threshold"),
         "warnings": _cell(" | ".join(one.warnings)) or None,
-        "report": one.scan.files.report.relative_to(out).as_posix(),
+        "report": _cell(one.scan.files.report.relative_to(out).as_posix()),
     }
 
 

@@ -1,5 +1,6 @@
 """`mmocnet cohort` as one call."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -62,6 +63,8 @@ def segment_cohort(
             written to.
         ModelError: If the model is missing or was never trained.
         DependencyError: If Dask is asked for and not installed.
+        MmocnetError: If processes cannot start, or the Dask scheduler is lost.
+        OSError: If the disk is full.
     """
     run = run or CohortSettings()
     cohort = open_cohort(dataset, out, run)
@@ -96,12 +99,16 @@ def segment_scans(
         Job(_asked(scan, run), out, settings, stamp_of(scan, settings))
         for scan in scans[share_of(run.share)]
     ]
-    there = [] if run.overwrite else [job for job in jobs if is_current(job)]
-    known = {job.scan.key for job in there}
-    left = [job for job in jobs if job.scan.key not in known]
+    there: list[Job] = []
+    left: list[Job] = []
+    for job in jobs:
+        (there if is_current(job) else left).append(job)
     outcomes = []
     for outcome in _outcomes(there, left, run):
         outcomes.append(outcome)
+        if outcome.is_disk_full:
+            # The next ones would be for nothing.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if progress is not None:
             progress(outcome, len(outcomes), len(jobs))
     return outcomes

@@ -217,20 +217,24 @@ def read_dataset(folder: Path, reference: Path | None = None) -> tuple[DatasetSc
         reference: Derivative with the references; None takes `derivatives/reference`.
 
     Raises:
-        InputError: If there is no such folder, or it holds no scan or one that is not named after
-            its subject.
+        InputError: If there is no such folder, it holds no scan or one that is not named after
+            its subject, or a folder in it may not be looked into.
     """
     if not folder.is_dir():
         raise InputError(f"expected a BIDS dataset's folder, got {folder.name!r}, which is none")
     reference = folder / "derivatives" / "reference" if reference is None else reference
-    subjects = (path for path in folder.glob("sub-*") if path.is_dir())
-    visits = [
-        anat
-        for subject in sorted(subjects)
-        for anat in (subject / "anat", *sorted(subject.glob("ses-*/anat")))
-        if anat.is_dir()
-    ]
-    scans = [scan for anat in visits for scan in _scans(folder, reference, anat)]
+    try:
+        subjects = (path for path in folder.glob("sub-*") if path.is_dir())
+        visits = [
+            anat
+            for subject in sorted(subjects)
+            for anat in (subject / "anat", *sorted(subject.glob("ses-*/anat")))
+            if anat.is_dir()
+        ]
+        scans = [scan for anat in visits for scan in _scans(folder, reference, anat)]
+    except OSError as error:
+        place = Path(error.filename or folder).name
+        raise InputError(f"cannot look into {place} of {folder.name}: {error.strerror}") from error
     if not scans:
         raise InputError(
             f"expected sub-*/[ses-*/]anat/*_swi.nii.gz or *_T2starw.nii.gz, got none in "

@@ -134,13 +134,16 @@ def read_warnings(files: OutputFiles) -> tuple[str, ...]:
 
 
 def all_there(files: OutputFiles) -> bool:
-    """Return whether every file that a done scan's summary lists is there.
+    """Return whether a scan has a summary, and every file that it lists is there and not empty.
 
     Raises:
         InputError: If the summary is not what this package writes.
     """
-    summary = read_part(files, "Summary") or {}
-    return all((files.folder / name).is_file() for name in summary.get("Files", ()))
+    summary = read_part(files, "Summary")
+    if summary is None:
+        return False
+    listed = [files.folder / name for name in summary.get("Files", ())]
+    return all(path.is_file() and path.stat().st_size > 0 for path in listed)
 
 
 def read_part(files: OutputFiles, part: Literal["Summary", "Provenance"]) -> dict[str, Any] | None:
