@@ -142,7 +142,8 @@ def to_look_at(results: Sequence[ScanResult]) -> list[tuple[ScanResult | None, s
         (3, None, f"{counted(number, 'scan')} of {len(done)}: {text}")
         for text, number in common.items()
     ]
-    return [(one, why) for _, one, why in sorted(found, key=lambda row: row[0])]
+    found.sort(key=lambda row: (row[0], -len(row[1].microbleeds) if row[1] else 0))
+    return [(one, why) for _, one, why in found]
 
 
 def _common_warnings(done: Sequence[ScanResult]) -> dict[str, int]:
