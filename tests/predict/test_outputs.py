@@ -221,7 +221,7 @@ def test_a_bids_name_gives_a_bids_derivative(phantom, head_affine, dark_spots, t
     assert len(description["Authors"]) >= 2
     assert (out / description["DatasetLinks"]["raw"]).resolve() == (tmp_path / "raw").resolve()
     ignored = (out / ".bidsignore").read_text().splitlines()
-    assert ignored == ["*_report.html", "*_report.pdf", "*.dcm"]
+    assert ignored == ["*_report.html", "*_report.pdf", "*.dcm", "/cohort_*", "/logs/"]
     assert (out / "README.md").is_file()
     summary = json.loads(done.files.summary.read_text())
     assert summary["Sources"] == ["bids:raw:sub-01/ses-2/anat/sub-01_ses-2_acq-swi_T2starw.nii.gz"]

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -19,7 +20,6 @@ CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 """Where Linux says what limits this process."""
 
 KILLED = "its process was ended, perhaps for lack of memory"
-
 
 READY = "ready"
 NOT_BEGUN = (
@@ -45,7 +45,9 @@ class _Worker:
 
     def give(self, job: Job) -> None:
         self.job = job
-        self.line.send(job)
+        # One that has ended meanwhile is told by its line, as any other.
+        with suppress(OSError):
+            self.line.send(job)
 
     def take(self) -> tuple[Job, Outcome | None] | None:
         """Return its job and what became of it, None where the process ended; nothing if it began.

@@ -309,6 +309,8 @@ def sit_down(browser: Any) -> Iterator[Callable[..., Reader]]:
             viewport={"width": width, "height": height}, accept_downloads=True
         )
         contexts.append(context)
+        # Requests are stopped from the first on: one may slip by a page's first route.
+        context.route("**/events", lambda route: route.continue_())
         page = context.new_page()
         one = Reader(page, server)
         page.on("console", lambda said: one.heard(said.type, said.text))
