@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from tests.ports import free_ports
 
 from mmocnet.config import CascadeSettings, DetectorSettings, PreparationSettings, SegmenterSettings
 from mmocnet.nets.checkpoint import Cascade, save_cascade
@@ -95,7 +96,7 @@ def _start(folder: Path, environ: dict[str, str]) -> list["subprocess.Popen[byte
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
     host = socket.gethostname().split(".")[0]
-    first, second = _free_ports(2)
+    first, second = free_ports(2)
     for name in ("state", "spool"):
         (folder / name).mkdir()
     (folder / "slurm.conf").write_text(
@@ -153,13 +154,3 @@ def _until(ready: Callable[[], bool]) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("SLURM did not start")
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

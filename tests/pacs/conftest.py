@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.ports import free_ports
 
 ORTHANC = shutil.which("Orthanc", path=os.environ.get("PATH", "") + ":/usr/sbin")
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -22,7 +22,7 @@ class Orthanc:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, dicom_port = _free_ports(2)
+        self.port, dicom_port = free_ports(2)
         self.root = f"http://127.0.0.1:{self.port}"
         self.url = f"{self.root}/dicom-web"
         self.process: subprocess.Popen | None = None
@@ -86,16 +86,6 @@ class Orthanc:
         query = {"Level": "Instance", "Query": {"Modality": modality}}
         found = json.loads(self.ask("/tools/find", json.dumps(query).encode()))
         return [self.ask(f"/instances/{one}/file") for one in sorted(found)]
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture(scope="session")
