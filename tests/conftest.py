@@ -55,6 +55,31 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20221117)
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Untrained networks that call nothing a microbleed: what runs them is what is tested."""
+    from mmocnet.config import (
+        CascadeSettings,
+        DetectorSettings,
+        PreparationSettings,
+        SegmenterSettings,
+    )
+    from mmocnet.nets.checkpoint import Cascade, save_cascade
+    from mmocnet.nets.detector import Detector
+    from mmocnet.nets.segmenter import Segmenter
+
+    settings = CascadeSettings(
+        detector=DetectorSettings(widths=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), output_bias=-20.0),
+        segmenter=SegmenterSettings(width=4, blocks=1),
+        preparation=PreparationSettings(pixel_mm=2.0),
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_cascade(
+        folder, Cascade(settings, Detector(settings.detector), Segmenter(settings.segmenter), {})
+    )
+    return str(folder)
+
+
 @pytest.fixture
 def judged() -> Callable[[Path], list[str]]:
     """Return the Error lines of dciodvfy about a file."""

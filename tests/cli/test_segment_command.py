@@ -8,28 +8,10 @@ import numpy as np
 import pytest
 
 from mmocnet.cli import main
-from mmocnet.config import CascadeSettings, DetectorSettings, PreparationSettings, SegmenterSettings
-from mmocnet.nets.checkpoint import Cascade, save_cascade
-from mmocnet.nets.detector import Detector
-from mmocnet.nets.segmenter import Segmenter
 from mmocnet.predict import pipeline
 
 SPACING_MM = np.array([2.0, 2.0, 4.0])
 SHAPE = (72, 88, 32)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """Untrained networks that call nothing a microbleed: the files are what is tested."""
-    settings = CascadeSettings(
-        detector=DetectorSettings(widths=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), output_bias=-20.0),
-        segmenter=SegmenterSettings(width=4, blocks=1),
-        preparation=PreparationSettings(pixel_mm=2.0),
-    )
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    detector = Detector(settings.detector)
-    save_cascade(folder, Cascade(settings, detector, Segmenter(settings.segmenter), {}))
-    return str(folder)
 
 
 @pytest.fixture
@@ -43,9 +25,9 @@ def scan(tmp_path, rng):
     return path
 
 
-def test_a_scan_is_segmented_and_the_report_named(scan, model, tmp_path, capsys):
+def test_a_scan_is_segmented_and_the_report_named(scan, tiny, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["segment", str(scan), "-o", str(out), "--model", model]) == 0
+    assert main(["segment", str(scan), "-o", str(out), "--model", tiny]) == 0
     said = capsys.readouterr()
     assert "No microbleed found" in said.out
     assert str(out / "brain_report.html") in said.out
@@ -53,11 +35,11 @@ def test_a_scan_is_segmented_and_the_report_named(scan, model, tmp_path, capsys)
     assert (out / "brain_report.html").is_file()
 
 
-def test_one_bad_input_does_not_stop_the_others(scan, model, tmp_path, capsys):
+def test_one_bad_input_does_not_stop_the_others(scan, tiny, tmp_path, capsys):
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no image")
     out = tmp_path / "out"
-    words = ["segment", str(bad), str(scan), "-o", str(out), "--model", model]
+    words = ["segment", str(bad), str(scan), "-o", str(out), "--model", tiny]
     assert main(words) == 2
     said = capsys.readouterr()
     assert "bad.nii.gz" in said.err
@@ -66,7 +48,7 @@ def test_one_bad_input_does_not_stop_the_others(scan, model, tmp_path, capsys):
     assert not list(out.glob("bad*"))
 
 
-def test_an_unexpected_failure_does_not_stop_the_others(scan, model, tmp_path, capsys, monkeypatch):
+def test_an_unexpected_failure_does_not_stop_the_others(scan, tiny, tmp_path, capsys, monkeypatch):
     segment_file = pipeline.segment_file
 
     def failing(path, *given, **named):
@@ -76,7 +58,7 @@ def test_an_unexpected_failure_does_not_stop_the_others(scan, model, tmp_path, c
 
     monkeypatch.setattr(pipeline, "segment_file", failing)
     out = tmp_path / "out"
-    words = ["segment", "odd.nii.gz", str(scan), "-o", str(out), "--model", model]
+    words = ["segment", "odd.nii.gz", str(scan), "-o", str(out), "--model", tiny]
     assert main(words) == 2
     said = capsys.readouterr().err
     assert "odd.nii.gz failed with RuntimeError" in said
@@ -85,10 +67,10 @@ def test_an_unexpected_failure_does_not_stop_the_others(scan, model, tmp_path, c
     assert (out / "brain_desc-cmb_dseg.json").is_file()
 
 
-def test_a_name_that_is_no_utf_8_is_segmented(scan, model, tmp_path, capsys):
+def test_a_name_that_is_no_utf_8_is_segmented(scan, tiny, tmp_path, capsys):
     scan = scan.rename(tmp_path / os.fsdecode(b"M\xfcller.nii.gz"))
     out = tmp_path / "out"
-    assert main(["segment", str(scan), "-o", str(out), "--model", model]) == 0
+    assert main(["segment", str(scan), "-o", str(out), "--model", tiny]) == 0
     assert r"M\udcfcller.nii.gz: No microbleed found" in capsys.readouterr().out
     assert r"M\udcfcller.nii.gz" in next(out.glob("*_report.html")).read_text()
     assert next(out.glob("*_report.pdf")).is_file()
@@ -101,15 +83,15 @@ def test_a_file_as_folder_is_refused_before_the_networks_run(tmp_path, capsys):
     assert "expected a folder for the results, got the file 'out'" in capsys.readouterr().err
 
 
-def test_one_bad_input_alone_is_one_sentence(model, tmp_path, capsys):
-    words = ["segment", str(tmp_path / "none.nii"), "-o", str(tmp_path / "out"), "--model", model]
+def test_one_bad_input_alone_is_one_sentence(tiny, tmp_path, capsys):
+    words = ["segment", str(tmp_path / "none.nii"), "-o", str(tmp_path / "out"), "--model", tiny]
     assert main(words) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_done_is_skipped_and_overwritten_on_demand(scan, model, tmp_path, capsys):
-    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", model]
+def test_what_is_done_is_skipped_and_overwritten_on_demand(scan, tiny, tmp_path, capsys):
+    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", tiny]
     summary = tmp_path / "out" / "brain_desc-cmb_dseg.json"
     assert main(words) == 0
     first = summary.stat().st_mtime_ns
@@ -120,43 +102,43 @@ def test_what_is_done_is_skipped_and_overwritten_on_demand(scan, model, tmp_path
     assert summary.stat().st_mtime_ns > first
 
 
-def test_another_threshold_is_not_taken_for_done(scan, model, tmp_path, capsys):
-    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", model]
+def test_another_threshold_is_not_taken_for_done(scan, tiny, tmp_path, capsys):
+    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", tiny]
     assert main(words) == 0
     assert main([*words, "--threshold", "0.2"]) == 2
     assert "another threshold" in capsys.readouterr().err
 
 
-def test_the_operating_point_chooses_the_threshold(scan, model, tmp_path):
+def test_the_operating_point_chooses_the_threshold(scan, tiny, tmp_path):
     out = tmp_path / "out"
-    words = ["segment", str(scan), "-o", str(out), "--model", model]
+    words = ["segment", str(scan), "-o", str(out), "--model", tiny]
     assert main([*words, "--operating-point", "screening"]) == 0
     record = json.loads((out / "brain_desc-cmb_dseg.json").read_text())["Provenance"]
     assert (record["OperatingPoint"], record["Threshold"]) == ("screening", 0.3)
 
 
-def test_inputs_that_would_write_the_same_files_are_refused(scan, model, tmp_path, capsys):
+def test_inputs_that_would_write_the_same_files_are_refused(scan, tiny, tmp_path, capsys):
     other = tmp_path / "other" / scan.name
     other.parent.mkdir()
     other.write_bytes(scan.read_bytes())
-    words = ["segment", str(scan), str(other), "-o", str(tmp_path / "out"), "--model", model]
+    words = ["segment", str(scan), str(other), "-o", str(tmp_path / "out"), "--model", tiny]
     assert main(words) == 2
     assert "same files" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_inputs_that_would_write_the_same_files_are_both_named(model, tmp_path, capsys):
+def test_inputs_that_would_write_the_same_files_are_both_named(tiny, tmp_path, capsys):
     words = ["segment", "sub-01_baseline.nii.gz", "sub-01_later.nii.gz"]
-    assert main([*words, "-o", str(tmp_path / "out"), "--model", model]) == 2
+    assert main([*words, "-o", str(tmp_path / "out"), "--model", tiny]) == 2
     assert "sub-01_baseline.nii.gz and sub-01_later.nii.gz would" in capsys.readouterr().err
 
 
-def test_visits_with_almost_bids_names_have_files_of_their_own(scan, model, tmp_path):
+def test_visits_with_almost_bids_names_have_files_of_their_own(scan, tiny, tmp_path):
     visits = [tmp_path / f"sub-01_ses-{number}.nii.gz" for number in (1, 2)]
     for visit in visits:
         visit.write_bytes(scan.read_bytes())
     out = tmp_path / "out"
-    assert main(["segment", *map(str, visits), "-o", str(out), "--model", model]) == 0
+    assert main(["segment", *map(str, visits), "-o", str(out), "--model", tiny]) == 0
     assert len(list(out.glob("sub-01_ses-[12]_desc-cmb_dseg.nii.gz"))) == 2
 
 
@@ -170,9 +152,9 @@ def test_visits_with_almost_bids_names_have_files_of_their_own(scan, model, tmp_
         (["--threads", "0"], "threads"),
     ],
 )
-def test_an_option_out_of_range_exits_2(scan, model, tmp_path, capsys, words, said):
+def test_an_option_out_of_range_exits_2(scan, tiny, tmp_path, capsys, words, said):
     if "--model" not in words:
-        words = ["--model", model, *words]
+        words = ["--model", tiny, *words]
     elif words[1] == "paper" and _ships("paper"):
         pytest.skip("paper ships with this build")
     assert main(["segment", str(scan), "-o", str(tmp_path / "out"), *words]) == 2
@@ -191,8 +173,8 @@ def test_no_input_exits_2(tmp_path, capsys):
     assert "INPUT" in capsys.readouterr().err
 
 
-def test_a_phase_image_is_ignored_aloud(scan, model, tmp_path, capsys):
-    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", model]
+def test_a_phase_image_is_ignored_aloud(scan, tiny, tmp_path, capsys):
+    words = ["segment", str(scan), "-o", str(tmp_path / "out"), "--model", tiny]
     assert main([*words, "--phase", "phase.nii.gz"]) == 0
     assert "reads no phase" in capsys.readouterr().err
 

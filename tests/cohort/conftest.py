@@ -12,30 +12,9 @@ import numpy as np
 import pytest
 from tests.ports import free_ports
 
-from mmocnet.config import CascadeSettings, DetectorSettings, PreparationSettings, SegmenterSettings
-from mmocnet.nets.checkpoint import Cascade, save_cascade
-from mmocnet.nets.detector import Detector
-from mmocnet.nets.segmenter import Segmenter
-
 SHAPE = (72, 88, 16)
 SPACING_MM = np.array([2.0, 2.0, 4.0])
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "sinfo", "squeue")
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory) -> str:
-    """Untrained networks that call nothing a microbleed: what runs them is what is tested."""
-    settings = CascadeSettings(
-        detector=DetectorSettings(widths=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), output_bias=-20.0),
-        segmenter=SegmenterSettings(width=4, blocks=1),
-        preparation=PreparationSettings(pixel_mm=2.0),
-    )
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_cascade(
-        folder,
-        Cascade(settings, Detector(settings.detector), Segmenter(settings.segmenter), {}),
-    )
-    return str(folder)
 
 
 def _write_head(path: Path, seed: int = 0, **sidecar: object) -> Path:

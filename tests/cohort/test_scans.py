@@ -65,6 +65,7 @@ def test_visits_without_a_scan_are_named(tmp_path):
         "sub-01/ses-b/anat/sub-01_ses-b_T1w.nii.gz",
         "sub-02/swi/sub-02_swi.nii.gz",
         "sub-03/anat/sub-03_SWI.nii.gz",
+        "sub-04.txt",
     )
     found = find_scans(tmp_path, OUT)
     assert len(found.scans) == 1

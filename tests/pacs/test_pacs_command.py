@@ -10,31 +10,12 @@ import pydicom
 import pytest
 
 from mmocnet.cli import main
-from mmocnet.config import CascadeSettings, DetectorSettings, PreparationSettings, SegmenterSettings
-from mmocnet.nets.checkpoint import Cascade, save_cascade
-from mmocnet.nets.detector import Detector
-from mmocnet.nets.segmenter import Segmenter
 from mmocnet.pacs.folder import private_folder
 from mmocnet.volume import Volume
 
 from .conftest import PASSWORD, USER
 
 PATIENT = ("Fake", "FAKE123", "19420203", "ACC987", "Hospital")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """Untrained networks that call nothing a microbleed."""
-    settings = CascadeSettings(
-        detector=DetectorSettings(widths=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), output_bias=-20.0),
-        segmenter=SegmenterSettings(width=4, blocks=1),
-        preparation=PreparationSettings(pixel_mm=2.0),
-    )
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_cascade(
-        folder, Cascade(settings, Detector(settings.detector), Segmenter(settings.segmenter), {})
-    )
-    return str(folder)
 
 
 @pytest.fixture
@@ -48,8 +29,8 @@ def study(write_dicom_series, rng, tmp_path):
 
 
 @pytest.fixture
-def words(orthanc, model, tmp_path):
-    start = ["pacs", "--url", orthanc.url, "--model", model, "--state", str(tmp_path / "state")]
+def words(orthanc, tiny, tmp_path):
+    start = ["pacs", "--url", orthanc.url, "--model", tiny, "--state", str(tmp_path / "state")]
     return [*start, "--since", "2024-01-01", "--settle", "0", "--no-location"]
 
 

@@ -119,7 +119,7 @@ class Cohort:
             overwrite=self.overwrite,
         )
         settings = SegmentSettings(
-            model=self._model(),
+            model=self.model,
             operating_point=self.operating_point,
             threshold=self.threshold,
             device=self.device,
@@ -128,12 +128,6 @@ class Cohort:
             location=self.location,
         )
         return run, settings
-
-    def _model(self) -> str | None:
-        """Return the model; a folder by its whole path, as other processes may start elsewhere."""
-        if self.model is None or not Path(self.model).is_dir():
-            return self.model
-        return str(Path(self.model).resolve())
 
     def _submit(self, cohort: "FoundCohort") -> None:
         from mmocnet.cohort.slurm import submitted
@@ -150,10 +144,12 @@ class Cohort:
 
     def _task(self) -> list[str]:
         """Return the words of one task of an array; K is its number."""
+        from mmocnet.commands.cohort import whole_path
+
         words = [sys.executable, "-m", "mmocnet", "cohort", str(self.dataset.resolve())]
         words += ["-o", str(self.out.resolve()), "--share", "K"]
         for name, value in (
-            ("model", self._model()),
+            ("model", whole_path(self.model)),
             ("operating-point", self.operating_point),
             ("threshold", self.threshold),
             ("phase-sign", self.phase_sign),

@@ -127,21 +127,22 @@ def _of_bids(dataset: Path, out: Path, *, phase: bool) -> Cohort:
     have = {(scan.participant, scan.session) for scan in scans}
     visits = [
         (subject.name, session)
-        for subject in sorted(dataset.glob("sub-*"))
+        for subject in sorted(path for path in dataset.glob("sub-*") if path.is_dir())
         for session in sorted(one.name for one in subject.glob("ses-*")) or ["n/a"]
     ]
     empty = ["/".join(visit).removesuffix("/n/a") for visit in visits if visit not in have]
-    return Cohort(tuple(taken), (*told, *_named(empty, "visit without SWI or T2*-weighted images")))
+    return Cohort(
+        tuple(taken), (*told, *_named(empty, "visit", "without SWI or T2*-weighted images"))
+    )
 
 
-def _named(places: Sequence[str], what: str) -> tuple[str, ...]:
+def _named(places: Sequence[str], noun: str, why: str) -> tuple[str, ...]:
     """Return a sentence on what is left out, with the first names; none of nothing."""
     if not places:
         return ()
     rest = ", ..." if len(places) > NAMED else ""
-    noun, _, more = what.partition(" ")
     names = ", ".join(places[:NAMED])
-    return (f"left out {counted(len(places), noun)} {more}: {names}{rest}",)
+    return (f"left out {counted(len(places), noun)} {why}: {names}{rest}",)
 
 
 def _one_echo_each(scans: Sequence[CohortScan]) -> tuple[list[CohortScan], tuple[str, ...]]:
@@ -206,7 +207,7 @@ def _of_folder(dataset: Path, out: Path) -> Cohort:
     told = f"left out {counted(left_out, 'image')}: by name no SWI, or beside one, or beside DICOM"
     return Cohort(
         scans,
-        ((told,) if left_out else ()) + _named(closed, "folder that cannot be looked into"),
+        ((told,) if left_out else ()) + _named(closed, "folder", "that cannot be looked into"),
     )
 
 

@@ -93,6 +93,7 @@ def segment_scans(
 ) -> list[Outcome]:
     """Segment the scans of a share, and return what became of each of them."""
     settings, out = settings or SegmentSettings(), out.resolve()
+    settings = replace(settings, model=whole_path(settings.model))
     # A missing model is said before the work, not by each scan.
     cascade_of(settings)
     jobs = [
@@ -112,6 +113,11 @@ def segment_scans(
         if progress is not None:
             progress(outcome, len(outcomes), len(jobs))
     return outcomes
+
+
+def whole_path(model: str | None) -> str | None:
+    """Return a model; a folder by its whole path, as other processes may start elsewhere."""
+    return model if model is None or not Path(model).is_dir() else str(Path(model).resolve())
 
 
 def _asked(scan: CohortScan, run: CohortSettings) -> CohortScan:
